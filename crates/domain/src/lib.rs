@@ -1,0 +1,27 @@
+//! The shared nouns of Montauk and every format that two rooms exchange by file.
+//!
+//! In: nothing.  Out: ids, error kinds, stage manifest, provenance, feed records, identifier quoting, progress.
+//! Never here: I/O, async, a clock, randomness, or anything that only one room needs.
+//! Start at [`StageManifest`], the first versioned thing on the line of data, and [`Provenance`], which every one carries.
+
+mod error;
+mod feed;
+mod hash;
+mod id;
+mod manifest;
+mod progress;
+mod promotion;
+mod provenance;
+mod quote;
+
+pub use error::{ErrorKind, Problem};
+pub use feed::{FEED_FORMAT_VERSION, FeedFile, FeedHeader, FeedHistory, FeedInteraction, FeedItem};
+pub use hash::{Hasher, hash_bytes, hash_json};
+pub use id::{IdError, ItemId, TableName, UserId};
+pub use manifest::{
+    Compression, ExtractReject, FileFormat, STAGE_FORMAT_VERSION, StageManifest, StageMode, StagedFile,
+};
+pub use progress::{NoProgress, Progress};
+pub use promotion::{PROMOTION_FORMAT_VERSION, Promotion};
+pub use provenance::Provenance;
+pub use quote::{Dialect, quote_identifier};
