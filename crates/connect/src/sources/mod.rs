@@ -1,0 +1,15 @@
+//! One file per system that data comes from.
+//!
+//! In: settings of a source.  Out: an implementation of [`crate::Source`].
+//! Never here: what is common to all (`source`).
+//! Start at [`file`], the simplest.
+
+mod calendar;
+mod copy_binary;
+pub mod file;
+pub mod mysql;
+mod mysql_columns;
+mod mysql_rows;
+pub mod postgres;
+mod postgres_columns;
+mod postgres_rows;

@@ -1,0 +1,338 @@
+//! The stage: what `extract` leaves for `copy`. Files first, manifest last, so that a killed run leaves nothing half-visible.
+//!
+//! Layout: `<source>/<table>/files/<sha256[..16]>-<name>` and `<source>/<table>/<n:020>.json` (`domain::StageManifest`, highest
+//! `n` is current).  In: manifests and bytes.  Out: the same.
+//! Never here: where the bytes come from (`sources`), what they mean (`warehouse`).
+//! Start at [`Stage::publish`]; [`Stage::sweep`] removes what killed runs left.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{Hasher, StageManifest};
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutMode, WriteMultipart};
+
+use crate::{ConnectError, Store};
+
+/// Size of one part of an upload in bytes: over the 5 MiB that S3 asks for, small enough to hold several in memory.
+const PART_BYTES: usize = 8 * 1024 * 1024;
+/// Parts under way at once: four hide a bucket's latency and cap the memory at 40 MiB.
+const PARTS_IN_FLIGHT: usize = 4;
+/// Tries to find a free manifest number; each failed one means that another run has published just then.
+const PUBLISH_ATTEMPTS: u32 = 20;
+/// What no manifest names is kept this long: a run that is still going has not written its manifest yet.
+const SWEEP_AGE: TimeDelta = TimeDelta::hours(1);
+/// Longest readable part of a path in bytes: leaves room under the 255 of file systems for hash and suffixes.
+const MAX_SLUG_BYTES: usize = 100;
+
+/// The stage of a project. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    store: Store,
+}
+
+/// What [`Stage::sweep`] removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+impl Stage {
+    /// A stage at the root of `store`.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// The store it lies in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The current manifest of a source table, or `None` when nothing was extracted yet.
+    pub async fn latest(&self, source: &str, table: &str) -> Result<Option<StageManifest>, ConnectError> {
+        match self.latest_number(source, table).await? {
+            Some(number) => self.manifest(source, table, number).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Number of the current manifest, counted from 1.
+    pub async fn latest_number(&self, source: &str, table: &str) -> Result<Option<u64>, ConnectError> {
+        let directory = table_directory(source, table);
+        let listed = self.store.object_store.list_with_delimiter(Some(&directory)).await;
+        let listed = listed.map_err(|error| self.store.problem(error))?;
+        Ok(listed.objects.iter().filter_map(|object| manifest_number(&object.location)).max())
+    }
+
+    /// One manifest by its number.
+    pub async fn manifest(
+        &self,
+        source: &str,
+        table: &str,
+        number: u64,
+    ) -> Result<Option<StageManifest>, ConnectError> {
+        let path = manifest_path(source, table, number);
+        let Some(bytes) = self.store.read(&path).await? else { return Ok(None) };
+        read_manifest(&path, &bytes).map(Some)
+    }
+
+    /// Makes `manifest` the current one of its source table: put-if-absent at the next free number, which is returned.
+    ///
+    /// The files it names must be staged already. Errors: `PublishRace` when others keep publishing, and the store's own.
+    pub async fn publish(&self, manifest: &StageManifest) -> Result<u64, ConnectError> {
+        let (source, table) = (manifest.source.as_str(), manifest.table.as_str());
+        let body =
+            serde_json::to_vec_pretty(manifest).map_err(|error| ConnectError::internal("write a manifest", error))?;
+        let body = Bytes::from(body);
+        let mut number = self.latest_number(source, table).await?.unwrap_or(0);
+        for _ in 0..PUBLISH_ATTEMPTS {
+            number += 1;
+            let path = manifest_path(source, table, number);
+            match self.store.object_store.put_opts(&path, body.clone().into(), PutMode::Create.into()).await {
+                Ok(_) => return Ok(number),
+                // Our own put may have been done and its answer lost, and the client's retry then finds it taken.
+                Err(object_store::Error::AlreadyExists { .. }) => {
+                    if self.store.read(&path).await?.is_some_and(|found| found == body) {
+                        return Ok(number);
+                    }
+                }
+                Err(error) => return Err(self.store.problem(error)),
+            }
+        }
+        Err(ConnectError::PublishRace { source_table: format!("{source}.{table}"), attempts: PUBLISH_ATTEMPTS })
+    }
+
+    /// Where a file of this content and name lies; equal content and name share one place.
+    pub fn file_path(&self, source: &str, table: &str, sha256: &str, name: &str) -> Path {
+        let short = sha256.get(..16).unwrap_or(sha256);
+        files_directory(source, table).join(format!("{short}-{}", slug(name)))
+    }
+
+    /// Whether `path` is staged with that size.
+    pub async fn has(&self, path: &Path, bytes: u64) -> Result<bool, ConnectError> {
+        match self.store.object_store.head(path).await {
+            Ok(found) => Ok(found.size == bytes),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.store.problem(error)),
+        }
+    }
+
+    /// Begins to stage a file; nothing is visible before [`StagedWriter::finish`].
+    pub fn writer(&self, path: Path) -> StagedWriter {
+        StagedWriter {
+            store: self.store.clone(),
+            path,
+            buffer: Vec::new(),
+            upload: None,
+            hasher: Hasher::default(),
+            bytes: 0,
+        }
+    }
+
+    /// Removes files that no manifest names and that are older than an hour: what killed runs left.
+    ///
+    /// The caller holds the project's lock, so that no run is between its files and its manifest.
+    pub async fn sweep(&self, now: DateTime<Utc>) -> Result<SweepReport, ConnectError> {
+        let mut objects = Vec::new();
+        let mut named: HashSet<String> = HashSet::new();
+        let mut listing = self.store.object_store.list(None);
+        while let Some(object) = listing.try_next().await.map_err(|error| self.store.problem(error))? {
+            if manifest_number(&object.location).is_some() {
+                if let Some(bytes) = self.store.read(&object.location).await? {
+                    let manifest = read_manifest(&object.location, &bytes)?;
+                    named.extend(manifest.files.into_iter().map(|file| file.path));
+                }
+            } else {
+                objects.push(object);
+            }
+        }
+        let mut report = SweepReport::default();
+        for object in objects {
+            let is_old = now - object.last_modified > SWEEP_AGE;
+            if is_old && !named.contains(object.location.as_ref()) {
+                self.store.object_store.delete(&object.location).await.map_err(|error| self.store.problem(error))?;
+                report.files += 1;
+                report.bytes += object.size;
+            }
+        }
+        if let Some(root) = self.store.local_root() {
+            let aside = tokio::task::spawn_blocking(move || sweep_aside(&root, now)).await;
+            let aside = aside.map_err(|error| ConnectError::internal("sweep the stage", error))?;
+            report.files += aside.files;
+            report.bytes += aside.bytes;
+        }
+        Ok(report)
+    }
+}
+
+/// Removes what killed local writers left: files whose name ends in `#<digits>`, which listings hide.
+///
+/// A file that vanishes or resists meanwhile is left to the next sweep: it harms nobody.
+fn sweep_aside(directory: &std::path::Path, now: DateTime<Utc>) -> SweepReport {
+    let mut report = SweepReport::default();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_dir() {
+            let below = sweep_aside(&entry.path(), now);
+            report.files += below.files;
+            report.bytes += below.bytes;
+            continue;
+        }
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_aside =
+            name.rsplit_once('#').is_some_and(|(_, tail)| !tail.is_empty() && tail.bytes().all(|b| b.is_ascii_digit()));
+        let is_old = metadata.modified().is_ok_and(|time| now - DateTime::<Utc>::from(time) > SWEEP_AGE);
+        if is_aside && is_old && std::fs::remove_file(entry.path()).is_ok() {
+            report.files += 1;
+            report.bytes += metadata.len();
+        }
+    }
+    report
+}
+
+/// Stages one file from a stream of bytes, in parts, hashing on the way. Dropped unfinished, it leaves nothing visible.
+pub struct StagedWriter {
+    store: Store,
+    path: Path,
+    buffer: Vec<u8>,
+    upload: Option<WriteMultipart>,
+    hasher: Hasher,
+    bytes: u64,
+}
+
+impl std::fmt::Debug for StagedWriter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("StagedWriter")
+            .field("path", &self.path)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StagedWriter {
+    /// Adds bytes; waits while too many parts are under way.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), ConnectError> {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        if self.upload.is_none() && self.buffer.len() + bytes.len() <= PART_BYTES {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let mut upload = match self.upload.take() {
+            Some(upload) => upload,
+            None => self.begin_upload().await?,
+        };
+        upload.wait_for_capacity(PARTS_IN_FLIGHT).await.map_err(|error| self.store.problem(error))?;
+        upload.write(bytes);
+        self.upload = Some(upload);
+        Ok(())
+    }
+
+    async fn begin_upload(&mut self) -> Result<WriteMultipart, ConnectError> {
+        let upload = self.store.object_store.put_multipart(&self.path).await;
+        let upload = upload.map_err(|error| self.store.problem(error))?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        upload.write(&std::mem::take(&mut self.buffer));
+        Ok(upload)
+    }
+
+    /// Makes the file visible when its content is the one promised; returns its size in bytes.
+    ///
+    /// Errors: `FileChanged`, named `shown`, when the bytes hash to something else than `sha256`; nothing is visible then.
+    pub async fn finish(mut self, sha256: &str, shown: &str) -> Result<u64, ConnectError> {
+        let is_promised = std::mem::take(&mut self.hasher).finish() == sha256;
+        match (self.upload.take(), is_promised) {
+            (Some(upload), true) => {
+                upload.finish().await.map_err(|error| self.store.problem(error))?;
+            }
+            (None, true) => {
+                let body = Bytes::from(std::mem::take(&mut self.buffer));
+                self.store
+                    .object_store
+                    .put(&self.path, body.into())
+                    .await
+                    .map_err(|error| self.store.problem(error))?;
+            }
+            (Some(upload), false) => {
+                upload.abort().await.map_err(|error| self.store.problem(error))?;
+                return Err(ConnectError::FileChanged { path: shown.to_owned() });
+            }
+            (None, false) => return Err(ConnectError::FileChanged { path: shown.to_owned() }),
+        }
+        Ok(self.bytes)
+    }
+}
+
+fn table_directory(source: &str, table: &str) -> Path {
+    Path::from_iter([slug(source), slug(table)])
+}
+
+pub(crate) fn files_directory(source: &str, table: &str) -> Path {
+    table_directory(source, table).join("files")
+}
+
+fn manifest_path(source: &str, table: &str, number: u64) -> Path {
+    table_directory(source, table).join(format!("{number:020}.json"))
+}
+
+/// The number of a manifest's path `<source>/<table>/<20 digits>.json`, or `None` for any other path.
+fn manifest_number(path: &Path) -> Option<u64> {
+    if path.parts().count() != 3 {
+        return None;
+    }
+    let digits = path.filename()?.strip_suffix(".json")?;
+    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+fn read_manifest(path: &Path, bytes: &[u8]) -> Result<StageManifest, ConnectError> {
+    let bad = |reason: String| ConnectError::BadManifest { path: path.to_string(), reason };
+    let manifest: StageManifest = serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
+    if manifest.format_version != domain::STAGE_FORMAT_VERSION {
+        return Err(bad(format!("format {} is not {}", manifest.format_version, domain::STAGE_FORMAT_VERSION)));
+    }
+    Ok(manifest)
+}
+
+/// A name as part of a path: letters, digits, `.`, `_` and `-` stay; a changed name gets the start of its hash, to stay unique.
+fn slug(name: &str) -> String {
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' }).collect();
+    let is_safe = plain == name && name.len() <= MAX_SLUG_BYTES && !name.is_empty() && !name.starts_with('.');
+    if is_safe {
+        return plain;
+    }
+    // The end of a name says more than its start: it holds the date and the extension.
+    let tail: String = plain.chars().skip(plain.len().saturating_sub(MAX_SLUG_BYTES - 10)).collect();
+    let hash = domain::hash_bytes(name.as_bytes());
+    format!("{}-{}", &hash[..8], tail.trim_start_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs_are_plain_and_stay_unique() {
+        assert_eq!(slug("2010-12.csv.gz"), "2010-12.csv.gz");
+        assert_eq!(slug("a/b.csv"), format!("{}-a_b.csv", &domain::hash_bytes(b"a/b.csv")[..8]));
+        assert_ne!(slug("a b"), slug("a_b"));
+        assert_ne!(slug("日本"), slug("韓国"));
+        assert_ne!(slug(""), "");
+        assert!(slug(&"x".repeat(500)).len() <= MAX_SLUG_BYTES);
+        assert!(!slug("..").contains(".."));
+    }
+
+    #[test]
+    fn only_manifest_paths_have_a_number() {
+        assert_eq!(manifest_number(&manifest_path("retail", "lines", 7)), Some(7));
+        for other in
+            ["retail/lines/files/00000000000000000007.json", "retail/lines/7.json", "retail/00000000000000000007.json"]
+        {
+            assert_eq!(manifest_number(&Path::from(other)), None, "{other}");
+        }
+    }
+}

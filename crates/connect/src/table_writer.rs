@@ -1,0 +1,158 @@
+//! Writes the rows of one table into the stage as one Parquet file, while the next rows are being fetched.
+//!
+//! In: Arrow batches in the table's order.  Out: a spooled file with its hash and row count; equal batches give equal bytes.
+//! Memory: one batch being filled, [`IN_FLIGHT_BYTES`] waiting, and a row group of at most [`ROW_GROUP_BYTES`]; a larger row is alone.
+//! Never here: where rows come from.
+//! Start at [`TableWriter::begin`].
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use domain::{Compression, ExtractReject, FileFormat, StageMode, StagedFile};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression as ParquetCompression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::spool::{Spool, Spooled, spool_problem};
+use crate::{ConnectError, ExtractOutcome, ExtractRequest, Stage};
+
+/// Bytes after which a batch is handed to the writer: large enough to pay for the hand-over, small beside a row group.
+pub(crate) const BATCH_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of batches handed over and not yet written: two common ones, or one of any size.
+const IN_FLIGHT_BYTES: u32 = 4 * 1024 * 1024;
+/// Bytes of rows in one row group, before encoding: what a reader holds per column chunk stays small.
+const ROW_GROUP_BYTES: usize = 16 * 1024 * 1024;
+/// Rows in one row group, whatever their size.
+const ROW_GROUP_ROWS: usize = 1024 * 1024;
+/// Named in each file; without a version, so that an upgrade of a library does not make unchanged data look new.
+const CREATED_BY: &str = "montauk";
+
+/// A Parquet file that is being written by a thread of its own.
+#[derive(Debug)]
+pub(crate) struct TableWriter {
+    sender: mpsc::Sender<HandedOver>,
+    /// Bytes that may still be handed over.
+    room: Arc<Semaphore>,
+    task: JoinHandle<Result<Written, ConnectError>>,
+}
+
+/// A batch, its bytes, and the room it takes until it is written.
+type HandedOver = (RecordBatch, usize, OwnedSemaphorePermit);
+
+/// A finished file, not yet visible.
+#[derive(Debug)]
+pub(crate) struct Written {
+    spool: Spool,
+    spooled: Spooled,
+    rows: u64,
+}
+
+impl TableWriter {
+    /// Starts the thread.
+    pub(crate) fn begin(stage: &Stage, request: &ExtractRequest, schema: SchemaRef) -> Self {
+        // The room limits what waits; the channel's own limit is never reached by it.
+        let (sender, receiver) = mpsc::channel(16);
+        let room = Arc::new(Semaphore::new(IN_FLIGHT_BYTES as usize));
+        let (stage, source, table) = (stage.clone(), request.source.clone(), request.table.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            let spool = Spool::create(&stage, &source, &table).map_err(|error| spool_problem(&stage, &error))?;
+            write_all(&stage, spool, schema, receiver)
+        });
+        Self { sender, room, task }
+    }
+
+    /// Hands over a batch of about `bytes` bytes; waits while the thread is behind.
+    pub(crate) async fn write(&mut self, batch: RecordBatch, bytes: usize) -> Result<(), ConnectError> {
+        let size = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, IN_FLIGHT_BYTES);
+        let closed = |error| ConnectError::internal("write Parquet", error);
+        let permit = Arc::clone(&self.room).acquire_many_owned(size).await.map_err(closed)?;
+        if self.sender.send((batch, bytes, permit)).await.is_ok() {
+            if size == IN_FLIGHT_BYTES {
+                // A row larger than all room: it is written before the next is fetched, so that memory never holds two.
+                drop(self.room.acquire_many(IN_FLIGHT_BYTES).await.map_err(closed)?);
+            }
+            return Ok(());
+        }
+        // The thread has ended early, so it has an error to tell.
+        match (&mut self.task).await {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) => Err(ConnectError::internal("write Parquet", "the writer ended early")),
+            Err(error) => Err(ConnectError::internal("write Parquet", error)),
+        }
+    }
+
+    /// Waits for the last byte.
+    pub(crate) async fn finish(self) -> Result<Written, ConnectError> {
+        drop(self.sender);
+        self.task.await.map_err(|error| ConnectError::internal("write Parquet", error))?
+    }
+}
+
+impl Written {
+    /// Gives the file its place and publishes its manifest, or drops it when the same is staged already.
+    pub(crate) async fn publish(
+        self,
+        request: &ExtractRequest,
+        stage: &Stage,
+        rejects: Vec<ExtractReject>,
+    ) -> Result<ExtractOutcome, ConnectError> {
+        let name = format!("{}.parquet", request.table);
+        let latest = stage.latest(&request.source, &request.table).await?;
+        let path = stage.file_path(&request.source, &request.table, &self.spooled.sha256, &name);
+        let file = StagedFile {
+            name,
+            path: path.to_string(),
+            bytes: self.spooled.bytes,
+            sha256: self.spooled.sha256.clone(),
+            format: FileFormat::Parquet,
+            compression: Compression::None,
+            rows: Some(self.rows),
+            rejects,
+        };
+        self.spool.keep(stage, &path, &self.spooled).await?;
+        request.publish(stage, latest, request.manifest(StageMode::Full, vec![file])).await
+    }
+}
+
+fn write_all(
+    stage: &Stage,
+    spool: Spool,
+    schema: SchemaRef,
+    mut receiver: mpsc::Receiver<HandedOver>,
+) -> Result<Written, ConnectError> {
+    let properties = WriterProperties::builder()
+        .set_created_by(CREATED_BY.to_owned())
+        .set_compression(ParquetCompression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .build();
+    let output = spool.writer().map_err(|error| spool_problem(stage, &error))?;
+    let fail = |error: parquet::errors::ParquetError| parquet_problem(stage, error);
+    let mut writer = ArrowWriter::try_new(output, schema, Some(properties)).map_err(fail)?;
+    let (mut rows, mut group_bytes) = (0, 0);
+    while let Some((batch, bytes, permit)) = receiver.blocking_recv() {
+        rows += batch.num_rows() as u64;
+        writer.write(&batch).map_err(fail)?;
+        drop(batch);
+        group_bytes += bytes;
+        if group_bytes >= ROW_GROUP_BYTES {
+            writer.flush().map_err(fail)?;
+            group_bytes = 0;
+        }
+        drop(permit);
+    }
+    let output = writer.into_inner().map_err(fail)?;
+    Ok(Written { spool, spooled: output.finish(), rows })
+}
+
+/// A full disk arrives as an error of the Parquet library; everything else from there is ours.
+fn parquet_problem(stage: &Stage, error: parquet::errors::ParquetError) -> ConnectError {
+    let text = error.to_string();
+    let is_full = text.contains("No space left") || text.contains("quota exceeded");
+    if is_full {
+        return spool_problem(stage, &std::io::Error::from(std::io::ErrorKind::StorageFull));
+    }
+    ConnectError::internal("write Parquet", text)
+}

@@ -1,0 +1,14 @@
+//! The room against real servers and a real file system, one binary so that servers are shared.
+//!
+//! In: nothing.  Out: verdicts.  Never here: what a unit test beside the code can tell.  Start at any module.
+
+#![expect(clippy::unwrap_used, reason = "tests may stop at the first surprise: the panic is the report")]
+
+mod files;
+mod mysql_destination;
+mod mysql_source;
+mod postgres_destination;
+mod postgres_source;
+mod s3;
+mod stage;
+mod support;

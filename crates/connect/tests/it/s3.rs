@@ -1,0 +1,181 @@
+//! The stage in a bucket: numbers, staging, errors.
+//!
+//! In: a real S3 server; it is reached through the environment, so that every test runs as a child process of its own.
+//! Out: verdicts.  Never here: the stage on a file system (`stage`).  Start at [`in_child`].
+
+use connect::sources::file::FileSource;
+use connect::sources::mysql::MySqlSource;
+use connect::{Source, Stage, SweepReport, open_store};
+use domain::NoProgress;
+use object_store::{ObjectStoreExt, PutMode};
+use testbed::{MariaDb, Moto};
+
+use crate::support::{code_of, install_tls, read_parquet, request};
+
+/// Set in child processes only: run by hand, the children do nothing.
+const CHILD: &str = "MONTAUK_S3_CHILD";
+
+/// Runs a test of this binary in a process that has the server's variables, with `changed` ones instead.
+fn in_child(test: &str, changed: &[(&str, &str)]) {
+    let server = Moto::shared();
+    server.create_bucket("shop-bucket");
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", &format!("s3::{test}"), "--nocapture"]).envs(server.environment());
+    child.envs(changed.iter().copied()).env(CHILD, "yes");
+    // An empty value takes the variable away.
+    for (name, _) in changed.iter().filter(|(_, value)| value.is_empty()) {
+        child.env_remove(name);
+    }
+    let output = child.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+fn stage(prefix: &str) -> Stage {
+    install_tls();
+    Stage::new(open_store(&format!("s3://shop-bucket/{prefix}"), std::path::Path::new(".")).unwrap())
+}
+
+#[test]
+fn files_are_staged_in_a_bucket() {
+    in_child("child_stages_files", &[]);
+}
+
+#[tokio::test]
+async fn child_stages_files() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let stage = stage("some/prefix");
+    stage.store().probe().await.unwrap();
+    let root = tempfile::tempdir().unwrap();
+    // Larger than one part, so that a multi-part upload is used.
+    let big: Vec<u8> = (0..20_000_000_u32).flat_map(|n| [b'0' + u8::try_from(n % 10).unwrap()]).collect();
+    std::fs::write(root.path().join("big.csv"), &big).unwrap();
+    std::fs::write(root.path().join("small.csv"), "a\n1\n").unwrap();
+    let source = FileSource { project_dir: root.path().to_path_buf() };
+    let first = source.extract(&request("lines", "*.csv"), &stage, &NoProgress).await.unwrap();
+    let again = source.extract(&request("lines", "*.csv"), &stage, &NoProgress).await.unwrap();
+    assert!(!first.unchanged && again.unchanged);
+    assert_eq!(stage.latest("shop", "lines").await.unwrap().as_ref(), Some(&first.manifest));
+    let path = object_store::path::Path::from(first.manifest.files[0].path.as_str());
+    assert_eq!(stage.store().object_store.get(&path).await.unwrap().bytes().await.unwrap(), big);
+
+    let orphan = stage.file_path("shop", "lines", &"1".repeat(64), "orphan.csv");
+    stage.store().object_store.put(&orphan, "xyz".into()).await.unwrap();
+    let later = chrono::Utc::now() + chrono::TimeDelta::hours(2);
+    assert_eq!(stage.sweep(later).await.unwrap(), SweepReport { files: 1, bytes: 3 });
+}
+
+#[test]
+fn numbers_are_given_once() {
+    in_child("child_publishes_at_once", &[]);
+}
+
+#[tokio::test]
+async fn child_publishes_at_once() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let stage = stage("numbers");
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("a.csv"), "a\n1\n").unwrap();
+    let source = FileSource { project_dir: root.path().to_path_buf() };
+    let manifest = source.extract(&request("lines", "*.csv"), &stage, &NoProgress).await.unwrap().manifest;
+    let publishers = (0..6).map(|run| {
+        let (stage, mut manifest) = (stage.clone(), manifest.clone());
+        manifest.provenance.run_id = format!("run {run}");
+        tokio::spawn(async move { stage.publish(&manifest).await.unwrap() })
+    });
+    let mut numbers: Vec<u64> = futures::future::join_all(publishers).await.into_iter().map(Result::unwrap).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [2, 3, 4, 5, 6, 7]);
+    let path = object_store::path::Path::from("once.json");
+    let create = || stage.store().object_store.put_opts(&path, "x".into(), PutMode::Create.into());
+    create().await.unwrap();
+    assert!(matches!(create().await, Err(object_store::Error::AlreadyExists { .. })));
+}
+
+#[test]
+fn a_database_is_staged_in_a_bucket() {
+    let server = MariaDb::shared();
+    server.create_database("to_s3");
+    server.sql("to_s3", "CREATE TABLE t (a INT PRIMARY KEY, b TEXT); INSERT INTO t SELECT seq, REPEAT(MD5(seq), 20) FROM seq_1_to_40000;");
+    in_child("child_stages_a_table", &[("CHILD_URL", &server.url("to_s3"))]);
+}
+
+#[tokio::test]
+async fn child_stages_a_table() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let stage = stage("tables");
+    let source = MySqlSource::new(&std::env::var("CHILD_URL").unwrap()).unwrap();
+    let first = source.extract(&request("t", "t"), &stage, &NoProgress).await.unwrap();
+    let again = source.extract(&request("t", "t"), &stage, &NoProgress).await.unwrap();
+    assert!(!first.unchanged && again.unchanged);
+    let rows: usize =
+        read_parquet(&stage, &first.manifest.files[0]).await.iter().map(arrow::array::RecordBatch::num_rows).sum();
+    assert_eq!(rows, 40_000);
+}
+
+#[test]
+fn a_missing_bucket_and_a_dead_endpoint_are_named() {
+    in_child("child_meets_a_missing_bucket", &[]);
+    in_child("child_meets_a_dead_endpoint", &[("AWS_ENDPOINT", "http://127.0.0.1:1")]);
+}
+
+#[tokio::test]
+async fn child_meets_a_missing_bucket() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    install_tls();
+    let stage = Stage::new(open_store("s3://no-such-bucket/x", std::path::Path::new(".")).unwrap());
+    assert_eq!(code_of(stage.store().probe().await, "testing"), "no_such_bucket");
+    assert_eq!(code_of(stage.latest("a", "b").await, "testing"), "no_such_bucket");
+}
+
+#[tokio::test]
+async fn child_meets_a_dead_endpoint() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let began = std::time::Instant::now();
+    assert_eq!(code_of(stage("x").store().probe().await, "testing"), "store_unreachable");
+    assert!(began.elapsed() < std::time::Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+#[test]
+fn missing_credentials_are_named() {
+    // The second place to look for keys is the cloud's metadata address, which must be dead wherever the test runs.
+    let nowhere = ("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1");
+    in_child("child_is_refused", &[("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", ""), nowhere]);
+}
+
+#[test]
+fn refused_credentials_are_named() {
+    // The test server takes any key, so a server of one answer stands in for S3 here.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let body = "<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message></Error>";
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 65536]);
+            let answer =
+                format!("HTTP/1.1 403 Forbidden\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    in_child("child_is_refused", &[("AWS_ENDPOINT", &endpoint)]);
+}
+
+#[tokio::test]
+async fn child_is_refused() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    assert_eq!(code_of(stage("x").store().probe().await, "testing"), "store_refused");
+}

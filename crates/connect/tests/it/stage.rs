@@ -1,0 +1,128 @@
+//! The stage on a file system: numbers, sweeping, kills.
+//!
+//! In: manifests and bytes.  Out: verdicts.  Never here: buckets (`s3`).  Start at the first test.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use connect::sources::file::FileSource;
+use connect::{Source, Stage, SweepReport};
+use domain::NoProgress;
+use object_store::ObjectStoreExt;
+
+use crate::support::{code_of, is_killed_often, request, stage_in};
+
+fn all_files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(all_files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+async fn staged(root: &Path) -> (Stage, domain::StageManifest) {
+    std::fs::write(root.join("1.csv"), "a\n1\n").unwrap();
+    let stage = stage_in(root);
+    let source = FileSource { project_dir: root.to_path_buf() };
+    let outcome = source.extract(&request("lines", "*.csv"), &stage, &NoProgress).await.unwrap();
+    (stage, outcome.manifest)
+}
+
+#[tokio::test]
+async fn concurrent_publishers_each_get_their_own_number() {
+    let root = tempfile::tempdir().unwrap();
+    let (stage, manifest) = staged(root.path()).await;
+    let publishers = (0..8).map(|run| {
+        let (stage, mut manifest) = (stage.clone(), manifest.clone());
+        manifest.provenance.run_id = format!("run {run}");
+        tokio::spawn(async move { stage.publish(&manifest).await.unwrap() })
+    });
+    let mut numbers: Vec<u64> =
+        futures::future::join_all(publishers).await.into_iter().map(|number| number.unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(stage.latest_number("shop", "lines").await.unwrap(), Some(9));
+    assert_eq!(stage.latest("shop", "other").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_manifest_of_another_version_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let (stage, mut manifest) = staged(root.path()).await;
+    manifest.format_version = 99;
+    stage.publish(&manifest).await.unwrap();
+    assert_eq!(code_of(stage.latest("shop", "lines").await, ""), "bad_manifest");
+}
+
+#[tokio::test]
+async fn a_writer_dropped_half_way_leaves_nothing_and_a_wrong_hash_too() {
+    let root = tempfile::tempdir().unwrap();
+    let stage = stage_in(root.path());
+    let path = stage.file_path("shop", "lines", &"0".repeat(64), "big.csv");
+    let mut writer = stage.writer(path.clone());
+    for _ in 0..20 {
+        writer.write(&vec![7; 1024 * 1024]).await.unwrap();
+    }
+    drop(writer);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(all_files(root.path()).is_empty(), "{:?}", all_files(root.path()));
+
+    let mut writer = stage.writer(path.clone());
+    writer.write(b"other bytes").await.unwrap();
+    assert_eq!(code_of(writer.finish(&"0".repeat(64), "big.csv").await, ""), "file_changed");
+    assert!(all_files(root.path()).is_empty());
+
+    let body = vec![9; 20 * 1024 * 1024];
+    let mut writer = stage.writer(path.clone());
+    writer.write(&body).await.unwrap();
+    assert_eq!(writer.finish(&domain::hash_bytes(&body), "big.csv").await.unwrap(), body.len() as u64);
+    assert_eq!(stage.store().object_store.get(&path).await.unwrap().bytes().await.unwrap(), body);
+}
+
+#[tokio::test]
+async fn sweep_removes_old_files_that_no_manifest_names() {
+    let root = tempfile::tempdir().unwrap();
+    let (stage, manifest) = staged(root.path()).await;
+    let orphan = stage.file_path("shop", "lines", &"1".repeat(64), "orphan.csv");
+    stage.store().object_store.put(&orphan, "xyz".into()).await.unwrap();
+    let aside = root.path().join("stage/shop/lines/files/extract#1");
+    std::fs::write(&aside, "half").unwrap();
+    let soon = chrono::Utc::now() + chrono::TimeDelta::minutes(30);
+    assert_eq!(stage.sweep(soon).await.unwrap(), SweepReport::default());
+    let later = chrono::Utc::now() + chrono::TimeDelta::minutes(90);
+    assert_eq!(stage.sweep(later).await.unwrap(), SweepReport { files: 2, bytes: 7 });
+    assert!(!aside.exists());
+    assert!(stage.has(&manifest.files[0].path.as_str().into(), 4).await.unwrap());
+}
+
+/// Runs only as the child of the test below: extracts big files, over and over, until it is killed.
+#[tokio::test]
+async fn child_that_extracts() {
+    let Ok(root) = std::env::var("CHILD_URL").map(PathBuf::from) else { return };
+    let source = FileSource { project_dir: root.clone() };
+    for round in 0.. {
+        std::fs::write(root.join("big.csv"), vec![b'0' + round % 10; 12 * 1024 * 1024]).unwrap();
+        source.extract(&request("lines", "*.csv"), &stage_in(&root), &NoProgress).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn kills_never_leave_a_half_file_visible() {
+    let root = tempfile::tempdir().unwrap();
+    let stage = stage_in(root.path());
+    is_killed_often("stage::child_that_extracts", root.path().to_str().unwrap(), async || {
+        let Some(manifest) = stage.latest("shop", "lines").await.unwrap() else { return 0 };
+        for file in &manifest.files {
+            let path = object_store::path::Path::from(file.path.as_str());
+            let bytes = stage.store().object_store.get(&path).await.unwrap().bytes().await.unwrap();
+            assert_eq!(domain::hash_bytes(&bytes), file.sha256);
+        }
+        stage.latest_number("shop", "lines").await.unwrap().unwrap_or(0)
+    })
+    .await;
+    let later = chrono::Utc::now() + chrono::TimeDelta::hours(2);
+    stage.sweep(later).await.unwrap();
+    let left = all_files(&root.path().join("stage"));
+    assert!(!left.iter().any(|path| path.to_string_lossy().contains('#')), "{left:?}");
+}
