@@ -1,0 +1,173 @@
+//! What can go wrong while copying staged files into a table.
+//!
+//! In: nothing.  Out: [`CopyError`]; a file that cannot be loaded is one too, kept in the report unless COPY aborts.
+//! Never here: bad rows; they are rejects, not errors.
+//! Start at [`CopyError`].
+
+use domain::{ErrorKind, Problem};
+
+/// What can go wrong while copying staged files into a table.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CopyError {
+    #[error("staged file `{file}` changed after it was loaded")]
+    ChangedAfterLoad { table: String, file: String },
+    #[error("`{file}`, {}{}: {message}{}", place(*line, *row), of(column.as_deref()), and_more(*rows))]
+    Aborted { file: String, line: u64, row: u64, column: Option<String>, message: String, rows: u64 },
+    #[error("`{file}` cannot be read: {message}")]
+    Unreadable { file: String, message: String },
+    #[error("`{file}` is not UTF-8: {what}")]
+    NotUtf8 { file: String, what: String },
+    #[error("`{file}` has none of the columns of table `{table}`")]
+    NoCommonColumn { table: String, file: String },
+    #[error("the files of table `{table}` hold no rows, so the types of its columns are not known: {columns}")]
+    NothingToInfer { table: String, columns: String },
+    #[error("the columns of table `{table}` are no longer those of its source: {difference}")]
+    ColumnsChanged { table: String, difference: String },
+    #[error("the rows of `{file}` cannot be told from others in table `{table}`: another program has rewritten it")]
+    Rewritten { table: String, file: String },
+    #[error("`{file}` is empty")]
+    EmptyFile { file: String },
+    #[error("`{file}` has one column, `{header}`, which holds `{delimiter}`: its delimiter is not the declared one")]
+    WrongDelimiter { file: String, header: String, delimiter: char },
+    #[error("`{file}` names column `{column}` twice")]
+    DuplicateColumn { file: String, column: String },
+    #[error("`{file}` has no column `{column}`, which table `{table}` has")]
+    ColumnDisappeared { table: String, file: String, column: String, renamed_to: Option<String> },
+    #[error("`{file}` has a column `{column}`, which table `{table}` does not have")]
+    NewColumn { table: String, file: String, column: String },
+    #[error("column `{column}` is {found} in `{file}` and {expected} in table `{table}`")]
+    TypeChanged { table: String, file: String, column: String, found: String, expected: String },
+    #[error("`columns` declares `{column}`, and no file of table `{table}` has it")]
+    NoDeclaredColumn { table: String, column: String, available: Vec<String> },
+    #[error("column `{column}` of table `{table}` is {found}, and text cannot be converted to it")]
+    NotConvertible { table: String, column: String, found: String },
+    #[error("table `{table}` keeps changing: other runs load it at the same time")]
+    Busy { table: String },
+}
+
+impl CopyError {
+    /// Whether another file of the same table may still tell its columns.
+    pub(crate) fn is_of_one_file(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreadable { .. }
+                | Self::NotUtf8 { .. }
+                | Self::EmptyFile { .. }
+                | Self::WrongDelimiter { .. }
+                | Self::DuplicateColumn { .. }
+        )
+    }
+}
+
+/// Text files have lines; Parquet files only rows.
+fn place(line: u64, row: u64) -> String {
+    if line == 0 { format!("row {row}") } else { format!("line {line}") }
+}
+
+fn and_more(rows: u64) -> String {
+    match rows {
+        0 | 1 => String::new(),
+        2 => " (and 1 more row)".to_owned(),
+        rows => format!(" (and {} more rows)", rows - 1),
+    }
+}
+
+fn of(column: Option<&str>) -> String {
+    column.map_or(String::new(), |column| format!(", column `{column}`"))
+}
+
+impl Problem for CopyError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::ChangedAfterLoad { .. }
+            | Self::Aborted { .. }
+            | Self::ColumnDisappeared { .. }
+            | Self::NewColumn { .. }
+            | Self::NoCommonColumn { .. }
+            | Self::ColumnsChanged { .. }
+            | Self::Rewritten { .. }
+            | Self::TypeChanged { .. } => ErrorKind::Refused,
+            Self::Unreadable { .. }
+            | Self::NotUtf8 { .. }
+            | Self::NothingToInfer { .. }
+            | Self::EmptyFile { .. }
+            | Self::WrongDelimiter { .. }
+            | Self::DuplicateColumn { .. }
+            | Self::NoDeclaredColumn { .. }
+            | Self::NotConvertible { .. } => ErrorKind::Invalid,
+            Self::Busy { .. } => ErrorKind::Conflict,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::ChangedAfterLoad { .. } => "changed_after_load",
+            Self::Aborted { .. } => "copy_aborted",
+            Self::Unreadable { .. } => "unreadable_file",
+            Self::NotUtf8 { .. } => "not_utf8",
+            Self::NoCommonColumn { .. } => "no_common_column",
+            Self::NothingToInfer { .. } => "nothing_to_infer",
+            Self::ColumnsChanged { .. } => "columns_changed",
+            Self::Rewritten { .. } => "rewritten",
+            Self::EmptyFile { .. } => "empty_file",
+            Self::WrongDelimiter { .. } => "wrong_delimiter",
+            Self::DuplicateColumn { .. } => "duplicate_column",
+            Self::ColumnDisappeared { .. } => "column_disappeared",
+            Self::NewColumn { .. } => "new_column",
+            Self::TypeChanged { .. } => "type_changed",
+            Self::NoDeclaredColumn { .. } => "no_declared_column",
+            Self::NotConvertible { .. } => "not_convertible",
+            Self::Busy { .. } => "conflict",
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::ChangedAfterLoad { table, .. } => format!(
+                "give the new content a new name, or replace the rows that the earlier content brought: `montauk copy {table} --force`"
+            ),
+            Self::Aborted { .. } => {
+                "mend the row, or set `on_error = \"continue\"` to load the others and keep the bad ones in \
+                 quarantine; nothing was loaded"
+                    .to_owned()
+            }
+            Self::Unreadable { .. } => "get the file again from its source, then `montauk extract`".to_owned(),
+            Self::NotUtf8 { .. } => "convert it, as in `iconv -f utf-16 -t utf-8`, and stage it again".to_owned(),
+            Self::NoCommonColumn { table, .. } => {
+                format!("load it into a table of its own (`into`), not into `{table}`")
+            }
+            Self::NothingToInfer { .. } => "stage a file with rows, or declare all types in `columns`".to_owned(),
+            Self::ColumnsChanged { table, .. } => {
+                format!("look at what depends on them, then let the table change: `montauk copy {table} --force`")
+            }
+            Self::Rewritten { .. } => "load everything into a new target (`into`)".to_owned(),
+            Self::EmptyFile { .. } => "remove it from the source, or get it again".to_owned(),
+            Self::WrongDelimiter { delimiter, .. } => {
+                format!("set `csv = {{ delimiter = \"{}\" }}`", delimiter.escape_default())
+            }
+            Self::DuplicateColumn { .. } => "rename one of them at the source".to_owned(),
+            Self::ColumnDisappeared { renamed_to: Some(name), .. } => {
+                format!(
+                    "was it renamed to `{name}`? then rename it back at the source: what depends on it would be null"
+                )
+            }
+            Self::ColumnDisappeared { .. } => {
+                "put it back at the source, or set `missing_columns = \"null\"` to load null there".to_owned()
+            }
+            Self::NewColumn { table, .. } => format!(
+                "set `new_columns = \"ignore\"` to leave it out, or load everything anew with it: a new target (`into`) for `{table}`"
+            ),
+            Self::TypeChanged { column, .. } => {
+                format!("change the type of `{column}` back at the source, or use a new target (`into`)")
+            }
+            Self::NoDeclaredColumn { column, available, .. } => {
+                match crate::catalog::nearest(column, available.iter().cloned()) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => format!("the files have: {}", available.join(", ")),
+                }
+            }
+            Self::NotConvertible { .. } => "load this table from a database or from Parquet files".to_owned(),
+            Self::Busy { .. } => "run again when they have ended".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,297 @@
+//! COPY: staged files → rows of one table, each file once, every row either loaded or in quarantine.
+//!
+//! In: a stage manifest, [`CopyOptions`].  Out: a [`CopyReport`].
+//! The order of writing is what makes it safe: data files aside, quarantine aside, ledger record under a fresh number, then one
+//! Delta commit that carries the number as `txn`, then the catalog. Dying anywhere before the commit loads nothing; dying after
+//! it leaves a table ahead of the catalog, which the next COPY enters. Two COPYs of one file: the commit of the second one
+//! conflicts, it reads the ledger again and finds the file loaded.
+//! Never here: where files come from (`connect`), models and checks.
+//! Start at [`Warehouse::copy`].
+
+pub(crate) mod convert;
+mod csv;
+mod error;
+mod load;
+pub(crate) mod options;
+mod parquet;
+mod plan;
+pub(crate) mod report;
+mod stream;
+mod text;
+
+use std::sync::Arc;
+
+use domain::{Problem, Progress, Provenance, StageManifest, TableName};
+use object_store::ObjectStore;
+
+pub use error::CopyError;
+pub use options::{
+    AsciiChar, ColumnType, CopyOptions, CsvOptions, Encoding, MissingColumns, NewColumns, OnError, TimeFormat,
+};
+pub use report::{CopyReport, FileReport, FileStatus, FirstError, InferredColumn};
+
+use crate::builds::CatalogChange;
+use crate::catalog::TableKind;
+use crate::error::{Result, WarehouseError};
+use crate::ledger::{self, AbortedLoad, LEDGER_FORMAT_VERSION, LoadRecord};
+use crate::quarantine::{self, Reject};
+use crate::table::{COPY_APP, Commit, DataFile, Table, delta_schema, file_path};
+use crate::{RunContext, Warehouse};
+use load::{Loaded, Loader};
+use plan::Plan;
+
+/// Lost races after which COPY gives up: more runs than that do not load one table by accident.
+const ATTEMPTS: usize = 20;
+
+/// What one COPY works with.
+pub(crate) struct Job<'a> {
+    pub(crate) stage: &'a Arc<dyn ObjectStore>,
+    pub(crate) manifest: &'a StageManifest,
+    pub(crate) options: &'a CopyOptions,
+    pub(crate) run: &'a RunContext,
+    pub(crate) progress: &'a dyn Progress,
+}
+
+impl Warehouse {
+    /// Loads the files of a manifest that the table has not loaded yet.
+    ///
+    /// Errors: [`CopyError`] when nothing could be loaded; a file that failed alone is in the report.
+    pub async fn copy(
+        &self,
+        stage: Arc<dyn ObjectStore>,
+        manifest: &StageManifest,
+        options: &CopyOptions,
+        run: &RunContext,
+        progress: &dyn Progress,
+    ) -> Result<CopyReport> {
+        let job = Job { stage: &stage, manifest, options, run, progress };
+        progress.begin(&format!("copy {}", manifest.target), manifest.files.iter().map(|file| file.rows).sum());
+        for _ in 0..ATTEMPTS {
+            match self.copy_once(&job).await {
+                Err(WarehouseError::Conflict { .. }) => {}
+                Ok(report) => {
+                    progress.finish(&format!("{} rows loaded, {} set aside", report.rows_loaded, report.rows_rejected));
+                    return Ok(report);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(CopyError::Busy { table: manifest.target.to_string() }.into())
+    }
+
+    async fn copy_once(&self, job: &Job<'_>) -> Result<CopyReport> {
+        let target = &job.manifest.target;
+        let table = self.table(target).await?;
+        let records = self.records(target, table.as_ref()).await?;
+        let plan = Plan::new(job.manifest, &records, job.options.force, &config_hash(job.options)?)?;
+        let mut report = CopyReport::default();
+        plan.skipped.iter().cloned().for_each(|file| report.skip(file));
+        if plan.files.is_empty() {
+            report.catalog = self.enter(target, table.as_ref(), records.first(), job.run).await?;
+            return Ok(report);
+        }
+        self.refuse_models(target).await?;
+        let number = ledger::free_number(self.store(), target, last_load(table.as_ref())).await?;
+        let loaded = match Loader::new(self, job).load(table.as_ref(), &plan, number).await {
+            Ok(loaded) => loaded,
+            Err(WarehouseError::Copy(error)) => return Err(self.abort(job, error, Vec::new(), None).await?.into()),
+            Err(error) => return Err(error),
+        };
+        if let Some(error) = loaded.stopped {
+            let quarantine = loaded.rejects.finish(self.store(), target).await?;
+            let committed: Vec<_> = loaded.files.iter().flat_map(|file| file.data_files.clone()).collect();
+            self.discard(target, committed).await;
+            loaded.aside.settle().await;
+            let files = loaded.files.into_iter().map(|file| file.report).collect();
+            return Err(self.abort(job, error, files, quarantine).await?.into());
+        }
+        let table = match table {
+            Some(table) => table,
+            None => self.create_table(target, &loaded.schema, job.run).await?,
+        };
+        if last_load(Some(&table)) != records.first().map_or(0, |record| record.load) {
+            // Somebody made the table and loaded it since: what they loaded was planned here as well.
+            return Err(WarehouseError::Conflict { what: format!("table `{target}`") });
+        }
+        self.commit(job, Base { table, plan, records, number }, loaded, report).await
+    }
+
+    /// A table that a model makes is not loaded as well.
+    async fn refuse_models(&self, target: &TableName) -> Result<()> {
+        match self.catalog().await?.tables.get(target) {
+            Some(entry) if entry.kind != TableKind::Raw => Err(WarehouseError::Model {
+                message: format!("table `{target}` is made by a model and cannot be loaded as well"),
+                at: String::new(),
+                help: Some("load into another table, or remove the model".into()),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Everything is written aside: the ledger record, the commit, the catalog.
+    async fn commit(&self, job: &Job<'_>, base: Base, loaded: Loaded, mut report: CopyReport) -> Result<CopyReport> {
+        let target = &job.manifest.target;
+        let Base { table, plan, records, number } = base;
+        let Loaded { schema, files, rejects, aside, inferred, stopped: _ } = loaded;
+        let removes = plan.removes(&table, &files)?;
+        report.rows_replaced = removes.iter().map(|file| file.rows).sum();
+        report.cells_rejected = rejects.cells();
+        report.inferred = inferred;
+        files.iter().for_each(|file| report.add(file.report.clone()));
+        let is_change = |file: &ledger::LoadedFile| file.report.is_loaded() || file.report.is_failed_by_rows();
+        if !files.iter().any(is_change) && removes.is_empty() {
+            aside.settle().await;
+            report.catalog = self.enter(target, Some(&table), records.first(), job.run).await?;
+            return Ok(report);
+        }
+        let record = LoadRecord {
+            format_version: LEDGER_FORMAT_VERSION,
+            load: number,
+            previous: last_load(Some(&table)),
+            table: target.clone(),
+            run_id: job.run.run_id.clone(),
+            at: job.run.now,
+            mode: job.manifest.mode,
+            quarantine: rejects.finish(self.store(), target).await?,
+            provenance: provenance(job, &records, &files)?,
+            files,
+        };
+        ledger::claim(self.store(), &record).await?;
+        let number = i64::try_from(number).map_err(|error| WarehouseError::internal(error.to_string()))?;
+        let commit = Commit {
+            adds: record.files.iter().flat_map(|file| file.data_files.iter().cloned()).collect(),
+            removes,
+            txn: Some((COPY_APP.to_owned(), number)),
+            schema: if table.schema() == schema { None } else { Some(delta_schema(&schema)?) },
+            operation: "COPY".to_owned(),
+            at_ms: job.run.now.timestamp_millis(),
+        };
+        let version = table.commit(&commit).await?;
+        aside.settle().await;
+        let change = CatalogChange { table: target.clone(), version, provenance: record.provenance };
+        report.catalog = self.publish(vec![change], job.run).await?;
+        report.load = Some(record.load);
+        Ok(report)
+    }
+
+    /// Files that no commit will name go at once; one that cannot be removed is only lost space.
+    pub(crate) async fn discard(&self, table: &TableName, files: Vec<DataFile>) {
+        for file in files {
+            let path = file_path(table, &file.path);
+            if let Err(error) = self.store().delete(&path).await {
+                tracing::debug!(%path, %error, "file of a load that failed stays");
+            }
+        }
+    }
+
+    /// Enters the table's newest version into the catalog, if a run died between its commit and its entry.
+    async fn enter(
+        &self,
+        target: &TableName,
+        table: Option<&Table>,
+        newest: Option<&LoadRecord>,
+        run: &RunContext,
+    ) -> Result<u64> {
+        let catalog = self.catalog().await?;
+        let (Some(table), Some(newest)) = (table, newest) else { return Ok(catalog.number) };
+        let entered = catalog.tables.get(target).and_then(|entry| entry.version);
+        if entered.is_some_and(|version| version >= table.version()) {
+            return Ok(catalog.number);
+        }
+        let provenance = newest.provenance.clone();
+        self.publish(vec![CatalogChange { table: target.clone(), version: table.version(), provenance }], run).await
+    }
+
+    /// Every load of a table that counts, newest first.
+    pub async fn loads(&self, table: &TableName) -> Result<Vec<LoadRecord>> {
+        let snapshot = self.table(table).await?;
+        self.records(table, snapshot.as_ref()).await
+    }
+
+    /// The COPYs of a table that loaded nothing because of an error, newest first.
+    pub async fn aborted_loads(&self, table: &TableName) -> Result<Vec<AbortedLoad>> {
+        ledger::aborted(self.store(), table).await
+    }
+
+    /// Rejects of the loads of a table that count, those of the newest first, at most `limit`.
+    pub async fn rejects(&self, table: &TableName, limit: usize) -> Result<Vec<Reject>> {
+        let mut rejects = Vec::new();
+        for path in self.loads(table).await?.into_iter().filter_map(|record| record.quarantine) {
+            if rejects.len() >= limit {
+                break;
+            }
+            rejects.extend(quarantine::read(self.store(), &path, limit - rejects.len()).await?);
+        }
+        Ok(rejects)
+    }
+
+    /// Rejects of a COPY that loaded nothing, at most `limit`.
+    pub async fn aborted_rejects(&self, aborted: &AbortedLoad, limit: usize) -> Result<Vec<Reject>> {
+        match &aborted.quarantine {
+            Some(path) => quarantine::read(self.store(), path, limit).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn records(&self, name: &TableName, table: Option<&Table>) -> Result<Vec<LoadRecord>> {
+        ledger::chain(self.store(), name, table.and_then(|table| table.txn(COPY_APP))).await
+    }
+
+    /// Keeps what an aborted COPY said, beside the loads.
+    async fn abort(
+        &self,
+        job: &Job<'_>,
+        error: CopyError,
+        files: Vec<FileReport>,
+        quarantine: Option<String>,
+    ) -> Result<CopyError> {
+        let aborted = AbortedLoad {
+            format_version: LEDGER_FORMAT_VERSION,
+            table: job.manifest.target.clone(),
+            run_id: job.run.run_id.clone(),
+            at: job.run.now,
+            code: error.code().to_owned(),
+            message: error.to_string(),
+            files,
+            quarantine,
+        };
+        ledger::record_abort(self.store(), &aborted).await?;
+        Ok(error)
+    }
+}
+
+/// What a load was planned on.
+struct Base {
+    table: Table,
+    plan: Plan,
+    records: Vec<LoadRecord>,
+    number: u64,
+}
+
+/// The load that the table's snapshot carries; 0 before the first.
+fn last_load(table: Option<&Table>) -> u64 {
+    table.and_then(|table| table.txn(COPY_APP)).and_then(|number| u64::try_from(number).ok()).unwrap_or_default()
+}
+
+fn config_hash(options: &CopyOptions) -> Result<String> {
+    domain::hash_json(options).map_err(|error| WarehouseError::internal(error.to_string()))
+}
+
+/// Version of what COPY makes of a file; raise it when the same file would give other rows.
+const COPY_FORMAT_VERSION: u32 = 1;
+
+/// The table's content, named by the files it holds: the same files give the same identity, in however many loads they came.
+fn provenance(job: &Job<'_>, records: &[LoadRecord], files: &[ledger::LoadedFile]) -> Result<Provenance> {
+    let mut held: Vec<(&str, &str)> = plan::held(job.manifest.mode, records, files).into_iter().collect();
+    held.sort_unstable();
+    let not_json = |error: serde_json::Error| WarehouseError::internal(error.to_string());
+    let files = domain::hash_json(&held).map_err(not_json)?;
+    Ok(Provenance {
+        inputs: [("files".to_owned(), files)].into(),
+        config_hash: config_hash(job.options)?,
+        engine: concat!("copy-", env!("CARGO_PKG_VERSION")).to_owned(),
+        format_version: COPY_FORMAT_VERSION,
+        run_id: job.run.run_id.clone(),
+        ..Provenance::default()
+    })
+}

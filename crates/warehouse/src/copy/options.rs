@@ -1,0 +1,346 @@
+//! How COPY reads the files of one table: the user's `[tables.x.copy]`.
+//!
+//! In: a project file.  Out: [`CopyOptions`], every value checked while parsing.
+//! Never here: reading anything with them.
+//! Start at [`CopyOptions`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use serde::{Deserialize, Serialize};
+
+/// How COPY reads the staged files of one table.
+///
+/// ```toml
+/// [tables.lines.copy]
+/// on_error = "continue"
+/// columns = { InvoiceNo = "text", UnitPrice = "decimal(12,3)" }
+/// csv = { delimiter = ";", null_if = ["NULL"] }
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CopyOptions {
+    /// What happens when a row cannot be loaded.
+    pub on_error: OnError,
+    /// Declared types of columns; the others are inferred from all rows of the first load.
+    pub columns: BTreeMap<String, ColumnType>,
+    /// A file lacks a column of the table.
+    pub missing_columns: MissingColumns,
+    /// A file has a column that the table lacks.
+    pub new_columns: NewColumns,
+    pub csv: CsvOptions,
+    /// Load a file again that changed after it was loaded or was loaded only in part (its earlier rows are replaced), or one
+    /// that has the content of another; let a full load change the columns. A flag of the run, never of the project.
+    #[serde(skip)]
+    pub force: bool,
+}
+
+/// What happens when a row cannot be loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// Nothing of this COPY is loaded. The default: a surprise is looked at before it spreads.
+    #[default]
+    Abort,
+    /// A file with a bad row is left out whole; the other files are loaded.
+    SkipFile,
+    /// The good rows are loaded, the bad ones go to quarantine.
+    Continue,
+}
+
+/// What a file without a column of the table means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingColumns {
+    /// The file is not loaded. The default: a column that was renamed would otherwise become nulls unseen.
+    #[default]
+    Error,
+    /// Its rows have null there.
+    Null,
+}
+
+/// What a file with a column that the table lacks means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NewColumns {
+    /// The file is not loaded. The default: values would otherwise be dropped unseen.
+    #[default]
+    Error,
+    /// The column is left out.
+    Ignore,
+}
+
+/// How text is cut into fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CsvOptions {
+    /// One ASCII character.
+    pub delimiter: AsciiChar,
+    /// One ASCII character; doubled inside a quoted field it stands for itself.
+    pub quote: AsciiChar,
+    /// One ASCII character that makes the next one inside a quoted field stand for itself. Default: none.
+    pub escape: Option<AsciiChar>,
+    /// Whether the first row names the columns. Without it they are `c1`, `c2`, …
+    pub header: bool,
+    /// Unquoted texts that mean null, beside the empty one.
+    pub null_if: Vec<String>,
+    /// Cut spaces at both ends of text values. Other types never mind spaces.
+    pub trim: bool,
+    /// Formats of timestamps beside ISO 8601, in the notation of `strftime`, such as `%d.%m.%Y %H:%M`; the first that fits wins.
+    pub timestamp_formats: Vec<TimeFormat>,
+    /// Only UTF-8, with or without a byte order mark.
+    pub encoding: Encoding,
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        Self {
+            delimiter: AsciiChar(b','),
+            quote: AsciiChar(b'"'),
+            escape: None,
+            header: true,
+            null_if: Vec::new(),
+            trim: false,
+            timestamp_formats: Vec::new(),
+            encoding: Encoding::Utf8,
+        }
+    }
+}
+
+/// One ASCII character that is not part of a line end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AsciiChar(pub(crate) u8);
+
+impl TryFrom<String> for AsciiChar {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_bytes() {
+            [byte] if byte.is_ascii() && !matches!(byte, b'\r' | b'\n') => Ok(Self(*byte)),
+            _ => {
+                Err(format!("`{}` is not one ASCII character, such as `;` or a tab written `\\t`", text.escape_debug()))
+            }
+        }
+    }
+}
+
+impl From<AsciiChar> for String {
+    fn from(character: AsciiChar) -> String {
+        char::from(character.0).to_string()
+    }
+}
+
+/// The encoding of text files. One value: whatever is not UTF-8 is refused with the way to convert it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Encoding {
+    #[default]
+    Utf8,
+}
+
+impl TryFrom<String> for Encoding {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "utf-8" | "utf8" => Ok(Self::Utf8),
+            _ => Err(format!(
+                "the encoding `{text}` is not read; convert the files with `iconv -f {text} -t utf-8` and write \"utf-8\""
+            )),
+        }
+    }
+}
+
+impl From<Encoding> for String {
+    fn from(encoding: Encoding) -> String {
+        match encoding {
+            Encoding::Utf8 => "utf-8".to_owned(),
+        }
+    }
+}
+
+/// A `strftime` format of a date, or of a date and a time, that was checked to be one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TimeFormat(String);
+
+impl TimeFormat {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for TimeFormat {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let is_known = !chrono::format::StrftimeItems::new(&text).any(|item| item == chrono::format::Item::Error);
+        if is_known && text.contains('%') {
+            Ok(Self(text))
+        } else {
+            Err(format!("`{text}` is not a time format; write one such as `%d.%m.%Y %H:%M`"))
+        }
+    }
+}
+
+impl From<TimeFormat> for String {
+    fn from(format: TimeFormat) -> String {
+        format.0
+    }
+}
+
+/// The type of a column, as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum ColumnType {
+    Text,
+    Integer,
+    Bigint,
+    /// Digits in all and after the point.
+    Decimal(u8, i8),
+    Double,
+    Boolean,
+    Date,
+    /// Without time zone, microseconds.
+    Timestamp,
+    /// An instant, microseconds, UTC.
+    Timestamptz,
+    /// In text files: hexadecimal digits, with or without `\\x` or `0x` before them.
+    Binary,
+}
+
+/// Most digits that a decimal of a table can have (Arrow's and Delta's 128-bit decimal).
+pub(crate) const MAX_DECIMAL_DIGITS: u8 = 38;
+
+impl ColumnType {
+    /// The Arrow type of the column.
+    pub(crate) fn arrow(self) -> DataType {
+        match self {
+            Self::Text => DataType::Utf8,
+            Self::Integer => DataType::Int32,
+            Self::Bigint => DataType::Int64,
+            Self::Decimal(precision, scale) => DataType::Decimal128(precision, scale),
+            Self::Double => DataType::Float64,
+            Self::Boolean => DataType::Boolean,
+            Self::Date => DataType::Date32,
+            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Self::Timestamptz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Self::Binary => DataType::Binary,
+        }
+    }
+
+    /// The type of a table's column, if text can be converted to it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "Arrow has types that text is never converted to")]
+    pub(crate) fn of_arrow(data_type: &DataType) -> Option<Self> {
+        Some(match data_type {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Text,
+            DataType::Int32 => Self::Integer,
+            DataType::Int64 => Self::Bigint,
+            DataType::Decimal128(precision, scale) => Self::Decimal(*precision, *scale),
+            DataType::Float64 => Self::Double,
+            DataType::Boolean => Self::Boolean,
+            DataType::Date32 => Self::Date,
+            DataType::Timestamp(TimeUnit::Microsecond, None) => Self::Timestamp,
+            DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => Self::Timestamptz,
+            DataType::Binary => Self::Binary,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for ColumnType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text => formatter.write_str("text"),
+            Self::Integer => formatter.write_str("integer"),
+            Self::Bigint => formatter.write_str("bigint"),
+            Self::Decimal(precision, scale) => write!(formatter, "decimal({precision},{scale})"),
+            Self::Double => formatter.write_str("double"),
+            Self::Boolean => formatter.write_str("boolean"),
+            Self::Date => formatter.write_str("date"),
+            Self::Timestamp => formatter.write_str("timestamp"),
+            Self::Timestamptz => formatter.write_str("timestamptz"),
+            Self::Binary => formatter.write_str("binary"),
+        }
+    }
+}
+
+impl FromStr for ColumnType {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let plain: String = text.to_ascii_lowercase().chars().filter(|letter| !letter.is_whitespace()).collect();
+        let known = match plain.as_str() {
+            "text" => Some(Self::Text),
+            "integer" => Some(Self::Integer),
+            "bigint" => Some(Self::Bigint),
+            "double" => Some(Self::Double),
+            "boolean" => Some(Self::Boolean),
+            "date" => Some(Self::Date),
+            "timestamp" => Some(Self::Timestamp),
+            "timestamptz" => Some(Self::Timestamptz),
+            "binary" => Some(Self::Binary),
+            other => decimal(other),
+        };
+        known.ok_or_else(|| {
+            format!(
+                "`{text}` is not a type; write text, integer, bigint, decimal(p,s) with p from 1 to 38, double, boolean, \
+                 date, timestamp, timestamptz or binary"
+            )
+        })
+    }
+}
+
+fn decimal(text: &str) -> Option<ColumnType> {
+    let (precision, scale) = text.strip_prefix("decimal(")?.strip_suffix(')')?.split_once(',')?;
+    let (precision, scale): (u8, u8) = (precision.parse().ok()?, scale.parse().ok()?);
+    let fits = (1..=MAX_DECIMAL_DIGITS).contains(&precision) && scale <= precision;
+    // At most 38, so the cast keeps the value.
+    fits.then_some(ColumnType::Decimal(precision, scale as i8))
+}
+
+impl TryFrom<String> for ColumnType {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ColumnType> for String {
+    fn from(column_type: ColumnType) -> String {
+        column_type.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(toml: &str) -> String {
+        match toml::from_str::<CopyOptions>(toml) {
+            Ok(options) => format!("{:?} {:?}", options.on_error, options.columns),
+            Err(error) => error.message().to_owned(),
+        }
+    }
+
+    #[test]
+    fn defaults_are_careful_and_bad_values_say_what_to_write() {
+        let options = CopyOptions::default();
+        assert_eq!(options, toml::from_str("").unwrap());
+        assert_eq!(options.on_error, OnError::Abort);
+        assert_eq!(
+            read("on_error = \"continue\"\ncolumns = { a = \"Decimal(12, 3)\" }"),
+            "Continue {\"a\": Decimal(12, 3)}"
+        );
+        for (bad, expected) in [
+            ("columns = { a = \"varchar\" }", "`varchar` is not a type; write text"),
+            ("columns = { a = \"decimal(39,2)\" }", "`decimal(39,2)` is not a type"),
+            ("on_eror = \"continue\"", "unknown field `on_eror`"),
+            ("csv = { delimiter = \";;\" }", "`;;` is not one ASCII character"),
+            ("csv = { encoding = \"latin1\" }", "the encoding `latin1` is not read; convert the files with `iconv"),
+            ("csv = { timestamp_formats = [\"%Q\"] }", "`%Q` is not a time format"),
+            ("force = true", "unknown field `force`"),
+        ] {
+            assert!(read(bad).contains(expected), "{bad}: {}", read(bad));
+        }
+    }
+}

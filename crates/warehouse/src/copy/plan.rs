@@ -1,0 +1,174 @@
+//! What there is to load: the staged files against the ledger.
+//!
+//! In: a manifest, the records that count.  Out: a [`Plan`], or the refusal of a file that changed after it was loaded.
+//! Never here: reading files.
+//! Start at [`Plan::new`].
+
+use std::collections::{BTreeMap, HashMap};
+
+use domain::{StageManifest, StageMode, StagedFile};
+
+use super::error::CopyError;
+use super::report::{FileReport, FileStatus};
+use crate::ledger::{LoadRecord, LoadedFile};
+use crate::table::{DataFile, Table};
+
+/// What one COPY has to do.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    mode: StageMode,
+    /// In the order of the manifest.
+    pub(crate) files: Vec<StagedFile>,
+    pub(crate) skipped: Vec<FileReport>,
+    /// Staged name → files of the table that its earlier content brought.
+    replaced: HashMap<String, Vec<String>>,
+}
+
+impl Plan {
+    /// Decides per file: load, skip, or refuse.
+    ///
+    /// `config_hash` is that of the options: a file that was left out because of its rows is not tried again with the same ones.
+    pub(crate) fn new(
+        manifest: &StageManifest,
+        records: &[LoadRecord],
+        force: bool,
+        config_hash: &str,
+    ) -> Result<Self, CopyError> {
+        let mut plan = Self { mode: manifest.mode, files: Vec::new(), skipped: Vec::new(), replaced: HashMap::new() };
+        match manifest.mode {
+            StageMode::Full => plan.full(manifest, records.first()),
+            StageMode::Append => plan.append(manifest, records, force, config_hash)?,
+        }
+        Ok(plan)
+    }
+
+    /// The files are the whole table: all of them, unless the table holds exactly them.
+    fn full(&mut self, manifest: &StageManifest, newest: Option<&LoadRecord>) {
+        let staged = manifest.files.iter().map(|file| (file.name.as_str(), file.sha256.as_str()));
+        let is_same = newest.is_some_and(|record| {
+            record.mode == StageMode::Full
+                && record.files.iter().all(|file| file.report.is_loaded())
+                && record.files.iter().map(|file| (file.report.file.as_str(), file.sha256.as_str())).eq(staged)
+        });
+        if is_same {
+            self.skipped = manifest.files.iter().map(|file| loaded_before(&file.name)).collect();
+        } else {
+            self.files = manifest.files.clone();
+        }
+    }
+
+    fn append(
+        &mut self,
+        manifest: &StageManifest,
+        records: &[LoadRecord],
+        force: bool,
+        config_hash: &str,
+    ) -> Result<(), CopyError> {
+        let by_name = newest_by_name(records);
+        let mut by_content: HashMap<&str, &str> =
+            by_name.iter().map(|(name, file)| (file.sha256.as_str(), *name)).collect();
+        for file in &manifest.files {
+            match by_name.get(file.name.as_str()) {
+                Some(before) if before.sha256 == file.sha256 && !(force && before.report.is_partial()) => {
+                    self.skipped.push(loaded_before(&file.name));
+                }
+                Some(_) if !force => {
+                    let table = manifest.target.to_string();
+                    return Err(CopyError::ChangedAfterLoad { table, file: file.name.clone() });
+                }
+                Some(before) => {
+                    let paths = before.data_files.iter().map(|data| data.path.clone()).collect();
+                    self.replaced.insert(file.name.clone(), paths);
+                    self.files.push(file.clone());
+                }
+                None if !force && let Some(failed) = failed_before(records, file, config_hash) => {
+                    self.skipped.push(failed.clone());
+                }
+                None => match by_content.get(file.sha256.as_str()) {
+                    Some(twin) if !force => {
+                        let reason = format!("it has the content of `{twin}`; `--force` loads it all the same");
+                        self.skipped.push(FileReport::skipped(&file.name, reason));
+                    }
+                    _ => {
+                        by_content.insert(&file.sha256, &file.name);
+                        self.files.push(file.clone());
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Files of the table that go because their staged file has been loaded anew, out of those that it has.
+    ///
+    /// Errors: one of them is gone, so that the earlier rows cannot be told from others.
+    pub(crate) fn removes(&self, table: &Table, loaded: &[LoadedFile]) -> Result<Vec<DataFile>, CopyError> {
+        if self.mode == StageMode::Full {
+            return Ok(table.files().to_vec());
+        }
+        let mut removes = Vec::new();
+        for report in loaded.iter().map(|file| &file.report).filter(|report| report.is_loaded()) {
+            for path in self.replaced.get(&report.file).into_iter().flatten() {
+                let Some(file) = table.files().iter().find(|file| file.path == *path) else {
+                    return Err(CopyError::Rewritten { table: table.name().to_string(), file: report.file.clone() });
+                };
+                removes.push(file.clone());
+            }
+        }
+        Ok(removes)
+    }
+}
+
+/// What was said of this content when it was left out for its rows, under the same options.
+fn failed_before<'a>(records: &'a [LoadRecord], file: &StagedFile, config_hash: &str) -> Option<&'a FileReport> {
+    let same_options = records.iter().filter(|record| record.provenance.config_hash == config_hash);
+    let found = same_options.flat_map(|record| &record.files).find(|tried| tried.report.file == file.name)?;
+    (found.sha256 == file.sha256 && found.report.is_failed_by_rows()).then_some(&found.report)
+}
+
+fn loaded_before(file: &str) -> FileReport {
+    FileReport::skipped(file, "loaded before".to_owned())
+}
+
+/// The content that the table holds of each staged name.
+fn newest_by_name(records: &[LoadRecord]) -> HashMap<&str, &LoadedFile> {
+    let mut held = HashMap::new();
+    for file in records.iter().flat_map(|record| &record.files).filter(|file| file.report.is_loaded()) {
+        held.entry(file.report.file.as_str()).or_insert(file);
+    }
+    held
+}
+
+/// Names and hashes of the files whose rows the table holds after this load.
+pub(crate) fn held<'a>(
+    mode: StageMode,
+    records: &'a [LoadRecord],
+    loaded: &'a [LoadedFile],
+) -> BTreeMap<&'a str, &'a str> {
+    let mut held = BTreeMap::new();
+    if mode == StageMode::Append {
+        held.extend(newest_by_name(records).into_iter().map(|(name, file)| (name, file.sha256.as_str())));
+    }
+    let now = loaded.iter().filter(|file| file.report.is_loaded());
+    held.extend(now.map(|file| (file.report.file.as_str(), file.sha256.as_str())));
+    held
+}
+
+impl FileReport {
+    fn is_partial(&self) -> bool {
+        self.status == FileStatus::PartiallyLoaded
+    }
+
+    /// Left out because of its rows, which stay as they are; a file that could not be read may be readable next time.
+    pub(crate) fn is_failed_by_rows(&self) -> bool {
+        self.status == FileStatus::LoadFailed && self.first_error.is_some()
+    }
+
+    /// Whether rows of it are in the table (or would be, had it any).
+    pub(crate) fn is_loaded(&self) -> bool {
+        match self.status {
+            FileStatus::Loaded | FileStatus::PartiallyLoaded => true,
+            FileStatus::LoadFailed | FileStatus::LoadSkipped => false,
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Reads CSV files: their headers against the table, their rows into batches and rejects.
+//!
+//! In: a staged file, the table's columns.  Out: [`Piece`]s through a callback; or a [`CopyError`] for the file as a whole.
+//! Columns go by name, in any order.
+//! Never here: writing anything.  Runs on a thread that may block.
+//! Start at [`read`].
+
+use std::io::Read;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use domain::{StagedFile, TableName};
+use object_store::ObjectStore;
+
+use super::convert::{Cell, ColumnBuilder, Converter, Misfit, Wanted};
+use super::csv::{CsvReader, Fault, Record};
+use super::error::CopyError;
+use super::options::{CopyOptions, CsvOptions, MissingColumns, NewColumns};
+use super::stream;
+use crate::infer::ColumnInference;
+use crate::quarantine::{Reject, RejectKind};
+
+/// Rows of a batch: a few megabytes, whatever the columns.
+const BATCH_ROWS: usize = 16_384;
+/// Delimiters that people use, in the order in which they are suspected.
+const DELIMITERS: [u8; 4] = [b';', b'\t', b'|', b','];
+
+/// A column of the table that rows are loaded into.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TargetColumn {
+    /// The name in the files.
+    pub(crate) source_name: String,
+    pub(crate) wanted: Wanted,
+}
+
+/// What rows are loaded into.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) table: TableName,
+    pub(crate) schema: SchemaRef,
+    pub(crate) columns: Vec<TargetColumn>,
+}
+
+/// Part of a file: rows that can be loaded, and those that cannot.
+#[derive(Debug, Default)]
+pub(crate) struct Piece {
+    pub(crate) batch: Option<RecordBatch>,
+    pub(crate) rejects: Vec<(Reject, Vec<u8>)>,
+    pub(crate) rows_parsed: u64,
+}
+
+/// The columns of one file, as its header (or its width) says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Header(pub(crate) Vec<String>);
+
+/// Reads one file; `take` gets the pieces in order and returns false to stop.
+pub(crate) fn read(
+    store: &Arc<dyn ObjectStore>,
+    file: &StagedFile,
+    target: &Target,
+    options: &CopyOptions,
+    mut take: impl FnMut(Piece) -> bool,
+) -> Result<(), CopyError> {
+    let mut rows = Rows::open(store, file, &options.csv)?;
+    let places = places(&file.name, &rows.header, target, options)?;
+    let converter = Converter::new(&options.csv);
+    let mut batch = BatchBuilder::new(target, &places, file);
+    let mut record = Record::default();
+    while rows.next(&mut record)? {
+        batch.add(&record, &rows, &converter);
+        if batch.rows_parsed as usize >= BATCH_ROWS && !take(batch.finish()?) {
+            return Ok(());
+        }
+    }
+    take(batch.finish()?);
+    Ok(())
+}
+
+/// The header of one file.
+pub(crate) fn header(store: &Arc<dyn ObjectStore>, file: &StagedFile, csv: &CsvOptions) -> Result<Header, CopyError> {
+    Rows::open(store, file, csv).map(|rows| rows.header)
+}
+
+/// What the rows of one file say about its columns.
+pub(crate) struct Look {
+    pub(crate) rows: u64,
+    /// `None` where the type is declared.
+    pub(crate) columns: Vec<Option<ColumnInference>>,
+}
+
+/// Looks at every row of a file. Columns come in the order of `header`.
+pub(crate) fn infer(
+    store: &Arc<dyn ObjectStore>,
+    file: &StagedFile,
+    options: &CopyOptions,
+    header: &Header,
+) -> Result<Look, CopyError> {
+    let undeclared = |name: &String| (!options.columns.contains_key(name)).then(ColumnInference::default);
+    let mut columns: Vec<_> = header.0.iter().map(undeclared).collect();
+    let mut rows = Rows::open(store, file, &options.csv)?;
+    let places: Vec<Option<usize>> =
+        rows.header.0.iter().map(|name| header.0.iter().position(|wanted| wanted == name)).collect();
+    let mut record = Record::default();
+    while rows.next(&mut record)? {
+        if record.fault.is_some() || record.len() != places.len() {
+            continue;
+        }
+        for (number, place) in places.iter().enumerate() {
+            if let Some(Some(column)) = place.map(|place| &mut columns[place]) {
+                let (bytes, quoted) = record.field(number);
+                column.see(bytes, quoted, &options.csv, || (file.name.clone(), record.line));
+            }
+        }
+    }
+    Ok(Look { rows: rows.row, columns })
+}
+
+/// The rows of one file after its header.
+struct Rows<'a> {
+    file: &'a str,
+    reader: CsvReader<Box<dyn Read>>,
+    header: Header,
+    /// 1-based number of the row read last.
+    row: u64,
+    /// Without a header, the first record is a row and was read to count the columns.
+    first: Option<Record>,
+}
+
+impl<'a> Rows<'a> {
+    fn open(store: &Arc<dyn ObjectStore>, file: &'a StagedFile, csv: &CsvOptions) -> Result<Self, CopyError> {
+        let name = file.name.as_str();
+        let unreadable =
+            |error: std::io::Error| CopyError::Unreadable { file: name.to_owned(), message: describe(&error) };
+        let stream: Box<dyn Read> = Box::new(stream::open(store, file).map_err(unreadable)?);
+        let mut reader = CsvReader::new(stream, csv);
+        let mut first = Record::default();
+        if !reader.next(&mut first).map_err(unreadable)? {
+            return Err(CopyError::EmptyFile { file: name.to_owned() });
+        }
+        if csv.header {
+            let header = named(name, &first, csv.delimiter.0)?;
+            return Ok(Self { file: name, reader, header, row: 0, first: None });
+        }
+        let header = Header((1..=first.len()).map(|number| format!("c{number}")).collect());
+        Ok(Self { file: name, reader, header, row: 0, first: Some(first) })
+    }
+
+    fn next(&mut self, record: &mut Record) -> Result<bool, CopyError> {
+        if let Some(first) = self.first.take() {
+            *record = first;
+            self.row += 1;
+            return Ok(true);
+        }
+        let found = self
+            .reader
+            .next(record)
+            .map_err(|error| CopyError::Unreadable { file: self.file.to_owned(), message: describe(&error) })?;
+        self.row += u64::from(found);
+        Ok(found)
+    }
+}
+
+/// The sentence of the innermost cause.
+fn describe(error: &std::io::Error) -> String {
+    crate::error::innermost(error)
+}
+
+/// The first two bytes of UTF-16, little and big endian (Unicode 16, 23.8).
+const UTF_16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
+fn named(file: &str, record: &Record, delimiter: u8) -> Result<Header, CopyError> {
+    let mut names = Vec::with_capacity(record.len());
+    if record.len() > 0 && UTF_16_MARKS.iter().any(|mark| record.field(0).0.starts_with(mark)) {
+        return Err(CopyError::NotUtf8 { file: file.to_owned(), what: "it is UTF-16".to_owned() });
+    }
+    if let Some(fault) = record.fault {
+        let Misfit { message, .. } = fault_of(fault);
+        return Err(CopyError::Unreadable { file: file.to_owned(), message: format!("in its header, {message}") });
+    }
+    for number in 0..record.len() {
+        let Ok(name) = std::str::from_utf8(record.field(number).0) else {
+            return Err(CopyError::NotUtf8 { file: file.to_owned(), what: "its header is not".to_owned() });
+        };
+        let name = if name.trim().is_empty() { format!("c{}", number + 1) } else { name.trim().to_owned() };
+        if names.contains(&name) {
+            return Err(CopyError::DuplicateColumn { file: file.to_owned(), column: name });
+        }
+        names.push(name);
+    }
+    if let [only] = names.as_slice()
+        && let Some(found) = DELIMITERS.iter().find(|other| **other != delimiter && only.as_bytes().contains(*other))
+    {
+        let header = only.chars().take(60).collect();
+        return Err(CopyError::WrongDelimiter { file: file.to_owned(), header, delimiter: char::from(*found) });
+    }
+    Ok(Header(names))
+}
+
+/// For each column of the table, its place in the file; none for a column that the options let be missing.
+fn places(
+    file: &str,
+    header: &Header,
+    target: &Target,
+    options: &CopyOptions,
+) -> Result<Vec<Option<usize>>, CopyError> {
+    let table = target.table.to_string();
+    let is_known = |name: &String| target.columns.iter().any(|column| column.source_name == *name);
+    let added: Vec<&String> = header.0.iter().filter(|name| !is_known(name)).collect();
+    let mut places = Vec::with_capacity(target.columns.len());
+    for column in &target.columns {
+        let place = header.0.iter().position(|name| *name == column.source_name);
+        if place.is_none() && options.missing_columns == MissingColumns::Error {
+            return Err(CopyError::ColumnDisappeared {
+                table,
+                file: file.to_owned(),
+                column: column.source_name.clone(),
+                renamed_to: if let [only] = added.as_slice() { Some((*only).clone()) } else { None },
+            });
+        }
+        places.push(place);
+    }
+    match added.first() {
+        Some(column) if options.new_columns == NewColumns::Error => {
+            Err(CopyError::NewColumn { table, file: file.to_owned(), column: (*column).clone() })
+        }
+        _ if places.iter().all(Option::is_none) => Err(CopyError::NoCommonColumn { table, file: file.to_owned() }),
+        _ => Ok(places),
+    }
+}
+
+/// Collects rows until there are enough for a batch.
+struct BatchBuilder<'a> {
+    target: &'a Target,
+    places: &'a [Option<usize>],
+    file: &'a StagedFile,
+    builders: Vec<ColumnBuilder>,
+    rows: usize,
+    rows_parsed: u64,
+    rejects: Vec<(Reject, Vec<u8>)>,
+}
+
+impl<'a> BatchBuilder<'a> {
+    fn new(target: &'a Target, places: &'a [Option<usize>], file: &'a StagedFile) -> Self {
+        let builders = target.columns.iter().map(|column| ColumnBuilder::new(column.wanted.column_type)).collect();
+        Self { target, places, file, builders, rows: 0, rows_parsed: 0, rejects: Vec::new() }
+    }
+
+    fn add(&mut self, record: &Record, rows: &Rows<'_>, converter: &Converter<'_>) {
+        self.rows_parsed += 1;
+        if let Some(misfit) = shape_fault(record, rows.header.0.len()) {
+            self.reject(record, rows, None, misfit);
+            return;
+        }
+        let mut cells = Vec::with_capacity(self.builders.len());
+        let mut misfits = Vec::new();
+        for (column, place) in self.target.columns.iter().zip(self.places) {
+            let Some(place) = *place else {
+                cells.push(Cell::Null);
+                continue;
+            };
+            let (bytes, quoted) = record.field(place);
+            match converter.convert(bytes, quoted, &column.wanted) {
+                Ok(cell) => cells.push(cell),
+                Err(misfit) => {
+                    misfits.push((column.source_name.clone(), show(bytes), misfit));
+                    cells.push(Cell::Null);
+                }
+            }
+        }
+        match misfits.first() {
+            None => {
+                self.builders.iter_mut().zip(cells).for_each(|(builder, cell)| builder.append(cell));
+                self.rows += 1;
+            }
+            Some((column, value, first)) => {
+                let others = misfits.iter().skip(1);
+                let others =
+                    others.map(|(column, value, misfit)| format!("; column `{column}`: {value}: {}", misfit.message));
+                let message = format!("{value}: {}{}", first.message, others.collect::<String>());
+                let misfit = Misfit { code: first.code, message };
+                self.reject(record, rows, Some(column.clone()), misfit);
+            }
+        }
+    }
+
+    fn reject(&mut self, record: &Record, rows: &Rows<'_>, column: Option<String>, misfit: Misfit) {
+        let reject = Reject {
+            file: self.file.name.clone(),
+            sha256: self.file.sha256.clone(),
+            row: rows.row,
+            line: record.line,
+            byte_offset: record.offset,
+            kind: RejectKind::Row,
+            column,
+            code: misfit.code.to_owned(),
+            message: misfit.message,
+            original: String::new(),
+        };
+        self.rejects.push((reject, rows.reader.raw().to_vec()));
+    }
+
+    fn finish(&mut self) -> Result<Piece, CopyError> {
+        let columns = self.builders.iter_mut().map(ColumnBuilder::finish).collect();
+        let batch =
+            if self.rows == 0 {
+                None
+            } else {
+                let batch = RecordBatch::try_new(self.target.schema.clone(), columns);
+                Some(batch.map_err(|error| CopyError::Unreadable {
+                    file: self.file.name.clone(),
+                    message: error.to_string(),
+                })?)
+            };
+        self.rows = 0;
+        let rejects = std::mem::take(&mut self.rejects);
+        Ok(Piece { batch, rejects, rows_parsed: std::mem::take(&mut self.rows_parsed) })
+    }
+}
+
+/// Most characters of a value that a message shows; the whole row is kept beside it.
+const SHOWN_CHARACTERS: usize = 60;
+
+/// A value as messages show it.
+fn show(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut shown: String = text.chars().take(SHOWN_CHARACTERS).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    format!("`{}`", shown.escape_debug())
+}
+
+fn shape_fault(record: &Record, width: usize) -> Option<Misfit> {
+    let count =
+        |code| Some(Misfit { code, message: format!("the row has {} columns, the header {width}", record.len()) });
+    match record.fault {
+        Some(fault) => Some(fault_of(fault)),
+        None if record.len() < width => count("too_few_columns"),
+        None if record.len() > width => count("too_many_columns"),
+        None => None,
+    }
+}
+
+fn fault_of(fault: Fault) -> Misfit {
+    match fault {
+        Fault::TextAfterQuote => {
+            Misfit { code: "text_after_quote", message: "text follows a closing quote".to_owned() }
+        }
+        Fault::UnclosedQuote => Misfit {
+            code: "unclosed_quote",
+            message: "a quote is opened and never closed: everything after it is one row".to_owned(),
+        },
+    }
+}

@@ -1,0 +1,14 @@
+//! The room as a whole: the switch under crashes and races, builds, checks, queries.
+//!
+//! In: worlds made in memory or in temporary directories.  Out: verdicts.  Never here: kill -9 of the real binary (`app`).
+//! Start at [`world::World`].
+
+mod build;
+mod copy;
+mod copy_files;
+mod copy_switch;
+mod fault;
+mod incremental;
+mod query;
+mod switch;
+mod world;
