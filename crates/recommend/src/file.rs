@@ -1,0 +1,140 @@
+//! `recommenders/<name>.toml`: what the user writes to get a recommender.
+//!
+//! In: text, parsed by whoever owns the project directory (plain serde, so that errors carry a position).
+//! Out: [`RecommenderFile`]; [`RecommenderFile::parameters`] types the parameters of the kind in a second step.
+//! Never here: reading files, the meaning of tables.
+//! Start at [`RecommenderFile`].
+
+use std::collections::BTreeMap;
+
+use domain::TableName;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Parameters, Protocol, RecommendError, RecommenderKind};
+
+/// One recommender as the user declares it.
+///
+/// ```toml
+/// kind = "ease"                          # popularity | item_knn | ease | ials
+/// interactions = "marts.interactions"    # columns user_id, item_id, occurred_at, and optionally weight, basket_id
+/// items = "marts.items"                  # optional: item_id, title, available, further attributes
+/// filter_seen = true
+/// limit = 10
+/// baseline = "popularity"
+///
+/// [parameters]                           # of the kind; see `EaseParameters` and its neighbours
+/// lambda = 200
+///
+/// [evaluate]
+/// cutoffs = [10, 20, 50, 100]
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecommenderFile {
+    pub kind: RecommenderKind,
+    /// Values as typed; [`RecommenderFile::parameters`] checks names, types and ranges.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, Value>,
+    /// Table or view with `user_id`, `item_id`, `occurred_at`, and optionally `weight`, `basket_id`.
+    pub interactions: TableName,
+    /// Table or view with `item_id`, and optionally `title`, `available` and further attributes.
+    #[serde(default)]
+    pub items: Option<TableName>,
+    /// Leave out what the user already had. Default true; false where people buy the same again.
+    #[serde(default = "yes")]
+    pub filter_seen: bool,
+    /// Items per list, if the request does not say. Default 10.
+    #[serde(default = "default_limit")]
+    pub limit: usize,
+    /// Name of the recommender of kind `popularity` that it is compared with and falls back to.
+    #[serde(default = "default_baseline")]
+    pub baseline: String,
+    /// Seed of everything random. Default 42.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    #[serde(default)]
+    pub evaluate: EvaluateOptions,
+}
+
+/// The `[evaluate]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluateOptions {
+    /// Lengths k of the lists that are measured.
+    pub cutoffs: Vec<usize>,
+    /// Bootstrap resamples behind each interval. Default 1,000.
+    pub resamples: usize,
+    /// Share of events before the first cut. Default 0.8.
+    pub train_share: f64,
+    /// Share of events before the second cut. Default 0.9.
+    pub validation_share: f64,
+}
+
+impl Default for EvaluateOptions {
+    fn default() -> Self {
+        let protocol = Protocol::default();
+        Self {
+            cutoffs: protocol.cutoffs,
+            resamples: protocol.resamples,
+            train_share: protocol.train_share,
+            validation_share: protocol.validation_share,
+        }
+    }
+}
+
+impl EvaluateOptions {
+    /// The protocol with this seed.
+    pub fn protocol(&self, seed: u64) -> Protocol {
+        Protocol {
+            cutoffs: self.cutoffs.clone(),
+            resamples: self.resamples,
+            train_share: self.train_share,
+            validation_share: self.validation_share,
+            seed,
+        }
+    }
+}
+
+impl RecommenderFile {
+    /// The parameters of the kind, typed and within range.
+    pub fn parameters(&self) -> Result<Parameters, RecommendError> {
+        Parameters::resolve(self.kind, &self.parameters)
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_limit() -> usize {
+    10
+}
+
+fn default_baseline() -> String {
+    RecommenderKind::Popularity.as_str().to_owned()
+}
+
+fn default_seed() -> u64 {
+    42
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_parses_and_its_mistakes_carry_a_position() {
+        let text = "kind = \"ease\"\ninteractions = \"marts.interactions\"\n[parameters]\nlambda = 100\n";
+        let file: RecommenderFile = toml::from_str(text).unwrap();
+        assert!(file.filter_seen && file.limit == 10 && file.baseline == "popularity");
+        let Parameters::Ease(parameters) = file.parameters().unwrap() else { panic!("not ease") };
+        assert_eq!(parameters.lambda, 100.0);
+
+        let error = toml::from_str::<RecommenderFile>(&text.replace("ease", "eese")).unwrap_err();
+        assert!(error.message().contains("did you mean `ease`?"), "{error}");
+        assert_eq!(error.span().map(|span| span.start), Some(7), "{error}");
+        let error = toml::from_str::<RecommenderFile>(&text.replace("[parameters]", "limt = 3")).unwrap_err();
+        assert!(error.message().contains("unknown field `limt`"), "{error}");
+    }
+}

@@ -1,0 +1,51 @@
+//! Interactions in, ranked items out: training, artefacts, ranking, evaluation.
+//!
+//! In: rows (user, item, time, weight, basket).  Out: an [`Artefact`] on disk, a [`RankedList`] per request, an
+//! [`EvaluationReport`].  What is evaluated is what is served: both call [`Ranker::recommend`].
+//! Never here: tokio, Arrow, SQL, HTTP, a clock.  `seed` and provenance are arguments.
+//! Start at [`train`], then [`Ranker`], then [`evaluate`].
+
+mod artefact;
+mod bootstrap;
+mod csr;
+mod error;
+mod evaluate;
+mod explain;
+mod file;
+mod filter;
+mod interactions;
+mod linalg;
+mod metrics;
+mod models;
+mod parameters;
+mod promotion;
+mod random;
+mod split;
+mod stages;
+mod tensors;
+mod top_k;
+mod train;
+mod weighting;
+
+pub use artefact::{ARTEFACT_FORMAT_VERSION, Artefact, ArtefactHeader, FileDigest};
+pub use bootstrap::Estimate;
+pub use csr::Csr;
+pub use error::RecommendError;
+pub use evaluate::{
+    CaseResults, Evaluation, EvaluationReport, FittedRecommender, RecommenderResult, RecommenderSpec, Repeats, Slice,
+    Window, WindowReport, evaluate, run_cases,
+};
+pub use explain::Contribution;
+pub use file::{EvaluateOptions, RecommenderFile};
+pub use filter::ItemSet;
+pub use interactions::{Event, InteractionRow, Interactions, MAX_WEIGHT, RejectReason, Rejected};
+pub use metrics::{Metric, measure_list};
+pub use models::Model;
+pub use parameters::{
+    EaseParameters, IalsParameters, ItemKnnParameters, Parameters, PopularityParameters, RecommenderKind,
+};
+pub use promotion::{PromotionDecision, decide_promotion};
+pub use split::{Case, Cuts, Protocol, TimeSplit};
+pub use stages::{FallbackReason, HistoryItem, ItemSource, ListSource, RankRequest, RankedItem, RankedList, Ranker};
+pub use train::train;
+pub use weighting::{WeightScheme, Weighting};

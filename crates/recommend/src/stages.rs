@@ -1,0 +1,257 @@
+//! One request, stage by stage: weigh the history → hide → score → top-k → fill with popularity → reasons.
+//!
+//! In: an artefact, the popularity artefact it falls back to, a history, a request.  Out: a [`RankedList`] that says of
+//! each item where it comes from and why. Pure and immutable: `evaluate` and `serving` call the same function.
+//! Never here: I/O, caches, deadlines, ids of users.
+//! Start at [`Ranker::recommend`].
+
+use std::sync::Arc;
+
+use domain::ItemId;
+use serde::Serialize;
+
+use crate::explain::{Contribution, contributions};
+use crate::models::Model;
+use crate::top_k::{by_rank, top_k};
+use crate::weighting::WeightedItem;
+use crate::{Artefact, Event, ItemSet, RecommendError};
+
+/// One event of the history of the user who asks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HistoryItem {
+    /// Ordinal of the item; [`Ranker::UNKNOWN_ITEM`] if the artefact does not know it.
+    pub item: u32,
+    pub weight: f32,
+    /// Seconds since 1970, UTC.
+    pub at: i64,
+}
+
+impl From<&Event> for HistoryItem {
+    fn from(event: &Event) -> Self {
+        Self { item: event.item, weight: event.weight, at: event.at }
+    }
+}
+
+/// What is asked of a ranker.
+#[derive(Debug, Clone, Copy)]
+pub struct RankRequest<'a> {
+    /// Items wanted.
+    pub limit: usize,
+    /// Leave out items of the history.
+    pub exclude_seen: bool,
+    /// Items that may not be shown: unavailable, expired, excluded by the caller.
+    pub hidden: Option<&'a ItemSet>,
+    /// Contributing history items named per recommended item; 0 leaves reasons out.
+    pub reasons: usize,
+}
+
+impl RankRequest<'_> {
+    /// Unseen items, three reasons each, nothing hidden.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, exclude_seen: true, hidden: None, reasons: 3 }
+    }
+}
+
+/// Where a list comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListSource {
+    /// At least the first item was ranked for this history (or is like the item asked for).
+    Personal,
+    /// Every item is there because many people choose it.
+    Popularity,
+}
+
+/// Where one item comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemSource {
+    /// Scored by the recommender.
+    Recommender,
+    /// Filled up by popularity.
+    Popularity,
+}
+
+/// Why popularity stands in, wholly or for the end of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FallbackReason {
+    /// The user has no history.
+    NoHistory,
+    /// The user has a history, but the recommender knows no item of it, or all of it is too old to count.
+    NoKnownItem,
+    /// The recommender has fewer allowed items to offer than were asked for.
+    TooFewCandidates,
+    /// The recommender is popularity itself.
+    RecommenderIsPopularity,
+    /// The history could not be turned into scores (its equations have no finite solution).
+    Unscorable,
+}
+
+/// One recommended item.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RankedItem {
+    /// Ordinal of the item in the artefact.
+    pub item: u32,
+    /// Comparable within one source of one list only.
+    pub score: f32,
+    pub source: ItemSource,
+    /// History items that speak for it, strongest first.
+    pub because: Vec<Contribution>,
+}
+
+/// The answer to a request, best first.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RankedList {
+    pub items: Vec<RankedItem>,
+    pub source: ListSource,
+    /// Set when any item was filled up by popularity.
+    pub fallback: Option<FallbackReason>,
+}
+
+/// An artefact ready to answer. Immutable; share it behind an `Arc`.
+#[derive(Debug, Clone)]
+pub struct Ranker {
+    artefact: Arc<Artefact>,
+    /// Popularity by ordinal of the artefact; 0 for items the fallback does not know.
+    popularity: Vec<f32>,
+    /// All ordinals, most popular first.
+    by_popularity: Vec<u32>,
+}
+
+impl Ranker {
+    /// Stands in a history for an item that the artefact does not know.
+    pub const UNKNOWN_ITEM: u32 = u32::MAX;
+
+    /// Joins an artefact and the popularity artefact it falls back to; they may be trained on different items.
+    ///
+    /// Errors: `NotAFallback` if `fallback` is not of kind `popularity`.
+    pub fn new(artefact: Arc<Artefact>, fallback: &Artefact) -> Result<Self, RecommendError> {
+        let Model::Popularity(model) = fallback.model() else {
+            return Err(RecommendError::NotAFallback { kind: fallback.kind() });
+        };
+        let known = fallback.items();
+        let score_of = |id: &ItemId| known.binary_search(id).map_or(0.0, |ordinal| model.scores()[ordinal]);
+        let popularity: Vec<f32> = artefact.items().iter().map(score_of).collect();
+        let mut entries: Vec<(u32, f32)> = (0u32..).zip(popularity.iter().copied()).collect();
+        entries.sort_unstable_by(|left, right| by_rank(*left, *right));
+        let by_popularity = entries.into_iter().map(|(item, _)| item).collect();
+        Ok(Self { artefact, popularity, by_popularity })
+    }
+
+    /// The artefact that ranks.
+    pub fn artefact(&self) -> &Arc<Artefact> {
+        &self.artefact
+    }
+
+    /// Item ids by ordinal.
+    pub fn items(&self) -> &[ItemId] {
+        self.artefact.items()
+    }
+
+    /// The ordinal of an item id.
+    pub fn ordinal(&self, id: &ItemId) -> Option<u32> {
+        self.items().binary_search(id).ok().map(|ordinal| ordinal as u32)
+    }
+
+    /// Turns (item id, weight, seconds since 1970) into a history. Keeps unknown items, so that the answer can say so.
+    pub fn history<'a>(&self, events: impl IntoIterator<Item = (&'a ItemId, f32, i64)>) -> Vec<HistoryItem> {
+        events
+            .into_iter()
+            .map(|(id, weight, at)| HistoryItem { item: self.ordinal(id).unwrap_or(Self::UNKNOWN_ITEM), weight, at })
+            .collect()
+    }
+
+    /// The set of the given items; unknown ids are ignored.
+    pub fn item_set<'a>(&self, ids: impl IntoIterator<Item = &'a ItemId>) -> ItemSet {
+        ItemSet::from_ordinals(self.items().len(), ids.into_iter().filter_map(|id| self.ordinal(id)))
+    }
+
+    /// The best items for a history. Never empty while an allowed item is left.
+    ///
+    /// Cost: EASE |history| · items, iALS |history|·d² + items·d multiply-adds, kNN the stored neighbours.
+    pub fn recommend(&self, history: &[HistoryItem], request: &RankRequest<'_>) -> RankedList {
+        let known: Vec<HistoryItem> =
+            history.iter().filter(|event| (event.item as usize) < self.items().len()).copied().collect();
+        let mut hidden = self.hidden(request);
+        if request.exclude_seen {
+            known.iter().for_each(|event| hidden.insert(event.item));
+        }
+        let weighted = self.artefact.header().weighting.apply(&known);
+        let (ranked, reason) = match (history.is_empty(), weighted.is_empty()) {
+            (true, _) => (Vec::new(), FallbackReason::NoHistory),
+            (false, true) => (Vec::new(), FallbackReason::NoKnownItem),
+            (false, false) => match self.artefact.model().scores(&weighted) {
+                Some(scores) => {
+                    (top_k(&scores, request.limit, |item| !hidden.contains(item)), FallbackReason::TooFewCandidates)
+                }
+                None => (Vec::new(), FallbackReason::Unscorable),
+            },
+        };
+        self.finish(ranked, &weighted, hidden, reason, request)
+    }
+
+    /// The items most like `item`, itself left out. Only items with a positive score count as alike.
+    ///
+    /// An ordinal that does not exist gives the popular items.
+    pub fn similar(&self, item: u32, request: &RankRequest<'_>) -> RankedList {
+        let mut hidden = self.hidden(request);
+        hidden.insert(item);
+        let is_known = (item as usize) < self.items().len();
+        let (ranked, reason) = match is_known.then(|| self.artefact.model().similar(item)) {
+            None => (Vec::new(), FallbackReason::NoKnownItem),
+            Some(None) => (Vec::new(), FallbackReason::RecommenderIsPopularity),
+            Some(Some(scores)) => {
+                let is_candidate = |other: u32| scores[other as usize] > 0.0 && !hidden.contains(other);
+                (top_k(&scores, request.limit, is_candidate), FallbackReason::TooFewCandidates)
+            }
+        };
+        self.finish(ranked, &[], hidden, reason, request)
+    }
+
+    fn hidden(&self, request: &RankRequest<'_>) -> ItemSet {
+        let mut hidden = ItemSet::new(self.items().len());
+        if let Some(more) = request.hidden {
+            hidden.union_with(more);
+        }
+        hidden
+    }
+
+    /// Adds reasons, then fills up with popular items that are neither hidden nor on the list.
+    fn finish(
+        &self,
+        ranked: Vec<(u32, f32)>,
+        history: &[WeightedItem],
+        mut hidden: ItemSet,
+        reason: FallbackReason,
+        request: &RankRequest<'_>,
+    ) -> RankedList {
+        let source = if ranked.is_empty() { ListSource::Popularity } else { ListSource::Personal };
+        let targets: Vec<u32> = ranked.iter().map(|(item, _)| *item).collect();
+        let because = contributions(self.artefact.model(), history, &targets, request.reasons);
+        let mut items: Vec<RankedItem> = ranked
+            .into_iter()
+            .zip(because)
+            .map(|((item, score), because)| RankedItem { item, score, source: ItemSource::Recommender, because })
+            .collect();
+        let personal = items.len();
+        items.iter().for_each(|entry| hidden.insert(entry.item));
+        let popular = self.by_popularity.iter().filter(|item| !hidden.contains(**item));
+        items.extend(popular.take(request.limit.saturating_sub(personal)).map(|&item| RankedItem {
+            item,
+            score: self.popularity[item as usize],
+            source: ItemSource::Popularity,
+            because: Vec::new(),
+        }));
+        let is_filled = items.len() > personal || personal == 0;
+        RankedList { items, source, fallback: is_filled.then(|| self.explained(reason)) }
+    }
+
+    /// For popularity itself, standing in is no accident of the user's.
+    fn explained(&self, reason: FallbackReason) -> FallbackReason {
+        match self.artefact.model() {
+            Model::Popularity(_) => FallbackReason::RecommenderIsPopularity,
+            Model::ItemKnn(_) | Model::Ease(_) | Model::Ials(_) => reason,
+        }
+    }
+}
