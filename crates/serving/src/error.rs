@@ -1,0 +1,127 @@
+//! What can go wrong in this room, split by what the caller can do about it.
+//!
+//! In: nothing.  Out: [`ServingError`] with kind, code and next step; `http_server` makes problems of them.
+//! Never here: HTTP status codes.
+//! Start at [`ServingError`].
+
+use std::path::{Path, PathBuf};
+
+use domain::{ErrorKind, IdError, Problem};
+use recommend::RecommendError;
+
+use crate::query::MAX_LIMIT;
+
+/// What can go wrong while answering, or while loading what answers.
+#[derive(Debug, thiserror::Error)]
+pub enum ServingError {
+    #[error("`limit` is `{value}`, but must be a whole number from 1 to {MAX_LIMIT}")]
+    BadLimit { value: String },
+    #[error("`explain` is `{value}`, but must be `true` or `false`")]
+    BadExplain { value: String },
+    #[error("`{name}` is not a parameter here")]
+    UnknownParameter { name: String },
+    #[error(transparent)]
+    BadId(#[from] IdError),
+    #[error("there is no item `{item}`")]
+    NoSuchItem { item: String },
+    #[error("no artefact is loaded yet")]
+    NotReady,
+
+    #[error("nothing is promoted for `{recommender}` in `{}`", directory.display())]
+    NothingPromoted { recommender: String, directory: PathBuf },
+    #[error("several recommenders are promoted: {}", names.join(", "))]
+    SeveralRecommenders { names: Vec<String> },
+    #[error("there is no complete feed in `{}`", directory.display())]
+    NoFeed { directory: PathBuf },
+    #[error("`{}` is damaged: {detail}", path.display())]
+    Corrupt { path: PathBuf, detail: String },
+    #[error("`{}` has format version {found}, and this program reads {supported}", path.display())]
+    FormatVersion { path: PathBuf, found: u64, supported: u32 },
+    #[error("artefact and feed together are of no use: {detail}")]
+    Unusable { detail: String },
+    #[error(transparent)]
+    Artefact(#[from] RecommendError),
+    #[error("cannot read `{}`: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("the thread that loads or ranks has ended early: {detail}")]
+    Thread { detail: String },
+}
+
+impl ServingError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn corrupt(path: &Path, detail: impl Into<String>) -> Self {
+        Self::Corrupt { path: path.to_owned(), detail: detail.into() }
+    }
+
+    pub(crate) fn thread(error: &tokio::task::JoinError) -> Self {
+        Self::Thread { detail: error.to_string() }
+    }
+}
+
+impl Problem for ServingError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::BadLimit { .. }
+            | Self::BadExplain { .. }
+            | Self::UnknownParameter { .. }
+            | Self::BadId(_)
+            | Self::SeveralRecommenders { .. }
+            | Self::Corrupt { .. }
+            | Self::FormatVersion { .. } => ErrorKind::Invalid,
+            Self::NoSuchItem { .. } | Self::NothingPromoted { .. } | Self::NoFeed { .. } => ErrorKind::NotFound,
+            Self::NotReady | Self::Io { .. } => ErrorKind::Unavailable,
+            Self::Unusable { .. } => ErrorKind::Refused,
+            Self::Artefact(error) => error.kind(),
+            Self::Thread { .. } => ErrorKind::Internal,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::BadLimit { .. } => "bad_limit",
+            Self::BadExplain { .. } => "bad_explain",
+            Self::UnknownParameter { .. } => "unknown_parameter",
+            Self::BadId(_) => "bad_id",
+            Self::NoSuchItem { .. } => "no_such_item",
+            Self::NotReady => "not_ready",
+            Self::NothingPromoted { .. } => "nothing_promoted",
+            Self::SeveralRecommenders { .. } => "several_recommenders",
+            Self::NoFeed { .. } => "no_feed",
+            Self::Corrupt { .. } => "serving_file_damaged",
+            Self::FormatVersion { .. } => "serving_format_version",
+            Self::Unusable { .. } => "snapshot_unusable",
+            Self::Artefact(error) => error.code(),
+            Self::Io { .. } => "serving_io",
+            Self::Thread { .. } => "internal_fault",
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::BadLimit { .. } => format!("ask for `?limit=10`, or leave it out; at most {MAX_LIMIT}"),
+            Self::BadExplain { .. } => "leave it out: reasons are shown unless `?explain=false`".to_owned(),
+            Self::UnknownParameter { .. } => "use `limit` and `explain`".to_owned(),
+            Self::BadId(_) => "check the id in the path, and that it is percent-encoded".to_owned(),
+            Self::NoSuchItem { .. } => "check the id; items come from the items table of the feed".to_owned(),
+            Self::NotReady => "try again shortly; `/readyz` says what is missing".to_owned(),
+            Self::NothingPromoted { .. } => "train and promote one: `montauk train`".to_owned(),
+            Self::SeveralRecommenders { names } => {
+                let first = names.first().map_or("ease", String::as_str);
+                format!("choose one: `--recommender {first}`")
+            }
+            Self::NoFeed { .. } => "write one: `montauk publish`".to_owned(),
+            Self::Corrupt { .. } | Self::FormatVersion { .. } => {
+                "publish and train again: `montauk publish` and `montauk train`".to_owned()
+            }
+            Self::Unusable { .. } => "look at the items table: is anything available?".to_owned(),
+            Self::Artefact(error) => return error.help(),
+            Self::Io { .. } => "mend the file or its permissions".to_owned(),
+            Self::Thread { .. } => return None,
+        };
+        Some(help)
+    }
+}

@@ -1,0 +1,79 @@
+//! The query string of both list routes: `?limit=10&explain=true`.
+//!
+//! In: name and value pairs, as decoded.  Out: a [`ListQuery`] whose values are in range.
+//! Never here: paths and ids.
+//! Start at [`ListQuery::parse`].
+
+use crate::ServingError;
+
+/// Longest list: evaluation measures to 100, so nothing is known of what lies beyond.
+pub(crate) const MAX_LIMIT: usize = 100;
+/// A first page, when the request does not say.
+const DEFAULT_LIMIT: usize = 10;
+
+/// What is asked of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ListQuery {
+    pub(crate) limit: usize,
+    /// Name the history items behind each recommendation.
+    pub(crate) explain: bool,
+}
+
+impl ListQuery {
+    /// Unknown names are refused, so that `?limt=3` does not quietly mean 10; of a repeated name the last one counts.
+    pub(crate) fn parse(pairs: &[(String, String)]) -> Result<Self, ServingError> {
+        let mut query = Self { limit: DEFAULT_LIMIT, explain: true };
+        for (name, value) in pairs {
+            match name.as_str() {
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+                    query.limit = limit.ok_or_else(|| ServingError::BadLimit { value: clip(value) })?;
+                }
+                "explain" => {
+                    query.explain = match value.as_str() {
+                        "true" | "1" => true,
+                        "false" | "0" => false,
+                        _ => return Err(ServingError::BadExplain { value: clip(value) }),
+                    }
+                }
+                _ => return Err(ServingError::UnknownParameter { name: clip(name) }),
+            }
+        }
+        Ok(query)
+    }
+}
+
+/// Enough to recognise what was typed; an answer must not repeat kilobytes.
+fn clip(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        let pairs: Vec<(String, String)> = text
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let found = match ListQuery::parse(&pairs) {
+            Ok(query) => format!("{} {}", query.limit, query.explain),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn values_are_in_range_and_names_known() {
+        check("", "10 true");
+        check("limit=1&explain=false", "1 false");
+        check("limit=100&explain=1", "100 true");
+        for bad in ["0", "101", "-1", "1.5", "ten", "99999999999999999999"] {
+            check(&format!("limit={bad}"), &format!("`limit` is `{bad}`, but must be a whole number from 1 to 100"));
+        }
+        check("explain=maybe", "`explain` is `maybe`, but must be `true` or `false`");
+        check("limt=3", "`limt` is not a parameter here");
+    }
+}

@@ -1,0 +1,283 @@
+//! The running service: one current snapshot behind an atomic pointer, and what is known about it.
+//!
+//! In: a state directory.  Out: routes ([`Service::routes`]), the first load ([`Service::load`]), the follower
+//! ([`Service::follow`]), figures and readiness.
+//! Never here: what a list contains (`snapshot`), HTTP (`routes`), files (`load`).
+//! Start at [`Service`].
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use domain::Problem;
+use http_server::{ComponentState, Readiness, Telemetry};
+use metrics::{Counter, Gauge};
+use recommend::ListSource;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::ServingError;
+use crate::load::{self, Loaded, Newest, Refused};
+use crate::snapshot::{Reason, Snapshot};
+use crate::state_dir::StateDir;
+
+/// Name of our part in `/readyz`.
+const COMPONENT: &str = "recommendations";
+
+/// Longest wait for requests that still hold a replaced snapshot: above the request timeout.
+const RETIRE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What to serve, and from where.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// The project's state directory, `.montauk`.
+    pub state_dir: PathBuf,
+    /// Name of the recommender; `None`: the only one that is promoted (popularity as the fallback of another aside).
+    pub recommender: Option<String>,
+    /// How often to look for newer numbers.
+    pub poll_interval: Duration,
+}
+
+/// Answers from the current snapshot and follows newer ones.
+#[derive(Debug)]
+pub struct Service {
+    config: ServiceConfig,
+    state: StateDir,
+    current: ArcSwapOption<Snapshot>,
+    readiness: Readiness,
+    telemetry: Telemetry,
+    figures: Figures,
+    /// Held while loading, so that two loads cannot overtake each other and go back to the older one. Never on an async thread.
+    loading: Mutex<()>,
+    /// One permit per core, for lists that are computed off the async threads.
+    long_work: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Figures {
+    swaps: Counter,
+    promotion: Gauge,
+    feed: Gauge,
+    catalog: Gauge,
+    users: Gauge,
+    items: Gauge,
+    /// By route, source and reason (none first), made when first needed.
+    lists: [[[OnceLock<Counter>; 1 + Reason::COUNT]; 2]; 2],
+}
+
+/// Which of the two lists.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ListRoute {
+    Recommendations,
+    Similar,
+}
+
+impl ListRoute {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Recommendations => "recommendations",
+            Self::Similar => "similar",
+        }
+    }
+}
+
+impl Figures {
+    fn new(telemetry: &Telemetry) -> Self {
+        let gauge = |name, help| telemetry.gauge(name, help, &[]);
+        Self {
+            swaps: telemetry.counter("montauk_serving_swaps_total", "Snapshots put into service.", &[]),
+            promotion: gauge("montauk_serving_promotion", "Number of the promotion that serves."),
+            feed: gauge("montauk_serving_feed", "Number of the feed that serves."),
+            catalog: gauge("montauk_serving_catalog", "Catalog number that the feed was read from."),
+            users: gauge("montauk_serving_users", "Users in the feed that serves."),
+            items: gauge("montauk_serving_items", "Items in the artefact that serves."),
+            lists: Default::default(),
+        }
+    }
+}
+
+impl Service {
+    /// A service that is not ready; [`Service::load`] makes it so.
+    pub fn new(config: ServiceConfig, telemetry: &Telemetry, readiness: &Readiness) -> Arc<Self> {
+        readiness.set(COMPONENT, ComponentState::NotReady { detail: "nothing is loaded yet".to_owned() });
+        Arc::new(Self {
+            state: StateDir::new(&config.state_dir),
+            config,
+            current: ArcSwapOption::empty(),
+            readiness: readiness.clone(),
+            telemetry: telemetry.clone(),
+            figures: Figures::new(telemetry),
+            loading: Mutex::new(()),
+            long_work: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+        })
+    }
+
+    /// What serves now; hold it for the length of one request.
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>, ServingError> {
+        self.current.load_full().ok_or(ServingError::NotReady)
+    }
+
+    /// Loads the newest promotion and feed that are whole, and puts them into service if they are newer than what serves.
+    ///
+    /// Errors: only while nothing serves; later faults leave the old snapshot, and show in `/readyz`, log and metrics.
+    pub async fn load(self: &Arc<Self>) -> Result<(), ServingError> {
+        let service = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || service.refresh()).await {
+            Ok(outcome) => outcome.map(|_| ()),
+            Err(error) => Err(ServingError::thread(&error)),
+        }
+    }
+
+    /// A turn for long work. Waiting is bounded by the request timeout.
+    pub(crate) async fn long_work(&self) -> Result<OwnedSemaphorePermit, ServingError> {
+        let turn = Arc::clone(&self.long_work).acquire_owned().await;
+        turn.map_err(|error| ServingError::Thread { detail: error.to_string() })
+    }
+
+    /// Looks for newer numbers for ever. Give it a task of its own, and abort that to end it.
+    pub async fn follow(self: Arc<Self>) {
+        crate::follow::follow(&self, self.config.poll_interval).await;
+    }
+
+    /// The newest numbers on disk. Blocking.
+    pub(crate) fn newest(&self) -> Result<Newest, ServingError> {
+        load::newest(&self.state, &self.recommender()?)
+    }
+
+    /// The numbers that serve.
+    pub(crate) fn serving(&self) -> Newest {
+        let current = self.current.load();
+        current.as_ref().map_or(Newest::default(), |snapshot| Newest {
+            promotion: snapshot.promotion().number,
+            feed: snapshot.feed().feed,
+        })
+    }
+
+    /// Loads, swaps, and waits until the old snapshot is dropped. Blocking. Returns whether anything newer was refused.
+    pub(crate) fn refresh(&self) -> Result<bool, ServingError> {
+        let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load_full();
+        let outcome =
+            self.recommender().and_then(|recommender| load::load(&self.state, &recommender, current.as_deref()));
+        let Loaded { snapshot, refused } = match outcome {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.report_failure(&error, current.is_some());
+                return Err(error);
+            }
+        };
+        for refused in &refused {
+            self.report_refused(refused);
+        }
+        let is_swap = snapshot.is_some();
+        if let Some(snapshot) = snapshot {
+            self.put_into_service(snapshot);
+        }
+        self.report_state(&refused);
+        if let Some(old) = current.filter(|_| is_swap) {
+            retire(old);
+        }
+        Ok(!refused.is_empty())
+    }
+
+    fn recommender(&self) -> Result<String, ServingError> {
+        // Once something serves, a recommender promoted beside it must not change which one that is.
+        match (&self.config.recommender, self.current.load().as_ref()) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, Some(snapshot)) => Ok(snapshot.promotion().recommender.clone()),
+            (None, None) => self.state.only_recommender(),
+        }
+    }
+
+    fn put_into_service(&self, snapshot: Snapshot) {
+        let figures = &self.figures;
+        figures.swaps.increment(1);
+        figures.promotion.set(snapshot.promotion().number as f64);
+        figures.feed.set(snapshot.feed().feed as f64);
+        figures.catalog.set(snapshot.feed().catalog as f64);
+        figures.users.set(snapshot.users() as f64);
+        figures.items.set(snapshot.ranker().items().len() as f64);
+        tracing::info!(
+            recommender = snapshot.promotion().recommender,
+            promotion = snapshot.promotion().number,
+            artefact = snapshot.promotion().artefact,
+            feed = snapshot.feed().feed,
+            catalog = snapshot.feed().catalog,
+            users = snapshot.users(),
+            items = snapshot.ranker().items().len(),
+            hidden = snapshot.hidden().len(),
+            "now serving"
+        );
+        self.current.store(Some(Arc::new(snapshot)));
+    }
+
+    fn report_refused(&self, refused: &Refused) {
+        let Refused { what, number, error } = refused;
+        tracing::error!(what, number, code = error.code(), "not loaded, the older one serves on: {error}");
+        self.count_failure(what);
+    }
+
+    fn report_failure(&self, error: &ServingError, is_serving: bool) {
+        self.count_failure("state");
+        if is_serving {
+            tracing::error!(code = error.code(), "cannot look for newer artefacts: {error}");
+        } else {
+            tracing::warn!(code = error.code(), "nothing to serve: {error}");
+            // Paths stay in the log: this answer is public.
+            self.readiness.set(COMPONENT, ComponentState::NotReady { detail: error.code().to_owned() });
+        }
+    }
+
+    fn count_failure(&self, what: &str) {
+        let labels = [("what", what.to_owned())];
+        self.telemetry
+            .counter("montauk_serving_load_failures_total", "Promotions and feeds that were not taken.", &labels)
+            .increment(1);
+    }
+
+    fn report_state(&self, refused: &[Refused]) {
+        let current = self.current.load();
+        let Some(snapshot) = current.as_ref() else { return };
+        let (promotion, feed) = (snapshot.promotion(), snapshot.feed());
+        let mut detail = format!(
+            "recommender `{}`, promotion {}, artefact `{}`, feed {}, catalog {}",
+            promotion.recommender, promotion.number, promotion.artefact, feed.feed, feed.catalog
+        );
+        for Refused { what, number, error } in refused {
+            detail.push_str(&format!("; {what} {number} was refused: {}", error.code()));
+        }
+        let state =
+            if refused.is_empty() { ComponentState::Ready { detail } } else { ComponentState::Degraded { detail } };
+        self.readiness.set(COMPONENT, state);
+    }
+
+    /// Counts a served list. The handle is kept: registering one takes a lock and several allocations.
+    pub(crate) fn count_list(&self, route: ListRoute, source: ListSource, reason: Option<Reason>) {
+        let place =
+            &self.figures.lists[route as usize][source as usize][reason.map_or(0, |reason| reason as usize + 1)];
+        let counter = place.get_or_init(|| {
+            let source = match source {
+                ListSource::Personal => "recommender",
+                ListSource::Popularity => "popularity",
+            };
+            let labels = [
+                ("list", route.as_str().to_owned()),
+                ("source", source.to_owned()),
+                ("reason", reason.map_or("none", Reason::as_str).to_owned()),
+            ];
+            self.telemetry.counter("montauk_lists_total", "Lists served, by where they come from.", &labels)
+        });
+        counter.increment(1);
+    }
+}
+
+/// Drops a snapshot here, not on the async thread of the last request that holds it: freeing takes milliseconds.
+fn retire(old: Arc<Snapshot>) {
+    let pause = Duration::from_millis(5);
+    let mut waited = Duration::ZERO;
+    while Arc::strong_count(&old) > 1 && waited < RETIRE_TIMEOUT {
+        std::thread::sleep(pause);
+        waited += pause;
+    }
+    drop(old);
+}

@@ -1,0 +1,283 @@
+//! Everything one answer needs, of one promotion and one feed: immutable, so that an answer never mixes versions.
+//!
+//! In: a ranker, a feed directory.  Out: ranked lists by user or item id, with the reason when popularity stands in.
+//! Items that the feed does not list, or lists as unavailable, are hidden (unless the feed lists no items at all).
+//! Never here: a ranking of our own: lists are exactly those of [`Ranker`].
+//! Start at [`Snapshot::recommend`].
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use domain::{FeedHeader, FeedHistory, FeedItem, ItemId, Promotion, UserId};
+use recommend::{FallbackReason, HistoryItem, ItemSet, Model, RankRequest, RankedList, Ranker};
+
+use crate::ServingError;
+use crate::answer;
+use crate::feed::read_lines;
+use crate::query::ListQuery;
+
+/// Reasons named per item: what a person reads at a glance.
+const REASONS: usize = 3;
+
+/// Why popularity stands in, wholly or for the end of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The feed has no such user.
+    UnknownUser,
+    /// The user is known, but the recommender knows no item of the history.
+    EmptyHistory,
+    /// The recommender had fewer allowed items than were asked for.
+    TooFewCandidates,
+    /// The recommender is popularity itself.
+    RecommenderIsPopularity,
+    /// The history could not be turned into scores.
+    UnscorableHistory,
+    /// The item is known, but the artefact was trained without it.
+    ItemNotInArtefact,
+}
+
+impl Reason {
+    /// Number of reasons.
+    pub(crate) const COUNT: usize = 6;
+
+    /// The word in answers and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownUser => "unknown_user",
+            Self::EmptyHistory => "empty_history",
+            Self::TooFewCandidates => "too_few_candidates",
+            Self::RecommenderIsPopularity => "recommender_is_popularity",
+            Self::UnscorableHistory => "unscorable_history",
+            Self::ItemNotInArtefact => "item_not_in_artefact",
+        }
+    }
+}
+
+/// One promotion and one feed, ready to answer.
+#[derive(Debug)]
+pub struct Snapshot {
+    promotion: Promotion,
+    feed: FeedHeader,
+    ranker: Arc<Ranker>,
+    hidden: ItemSet,
+    users: HashMap<UserId, Range<usize>>,
+    /// Histories of all users, end to end.
+    interactions: Vec<HistoryItem>,
+    /// Items of the feed that the artefact does not know.
+    outside: HashSet<ItemId>,
+    /// `"item_id":…,"title":…` by ordinal: the costly half of an answer, encoded once.
+    item_json: Vec<Box<[u8]>>,
+    /// `"recommender":…,"artefact":…,"catalog":…,"feed":…`.
+    origin_json: Box<[u8]>,
+}
+
+impl Snapshot {
+    /// Reads the feed in `directory` for `ranker`, and tries a first question.
+    ///
+    /// Memory: 16 bytes per interaction, about 100 per user, about 150 per item, beside the artefact.
+    pub(crate) fn load(
+        promotion: Promotion,
+        ranker: Arc<Ranker>,
+        feed: FeedHeader,
+        directory: &Path,
+    ) -> Result<Self, ServingError> {
+        let mut titles: Vec<Option<String>> = vec![None; ranker.items().len()];
+        let mut listed = ItemSet::new(ranker.items().len());
+        let mut hidden = ItemSet::new(ranker.items().len());
+        let mut outside = HashSet::new();
+        read_lines(directory, &feed.items, |item: FeedItem| {
+            let Some(ordinal) = ranker.ordinal(&item.id) else {
+                let id = item.id.to_string();
+                return if outside.insert(item.id) { Ok(()) } else { Err(format!("item `{id}` stands there twice")) };
+            };
+            if listed.contains(ordinal) {
+                return Err(format!("item `{}` stands there twice", item.id));
+            }
+            listed.insert(ordinal);
+            if !item.available {
+                hidden.insert(ordinal);
+            }
+            titles[ordinal as usize] = item.title;
+            Ok(())
+        })?;
+        if feed.items.rows > 0 {
+            (0u32..)
+                .take(titles.len())
+                .filter(|ordinal| !listed.contains(*ordinal))
+                .for_each(|ordinal| hidden.insert(ordinal));
+        }
+        let (users, interactions) = load_histories(&ranker, &feed, directory)?;
+        let item_json = ranker.items().iter().zip(&titles).map(|(id, title)| answer::item_json(id, title.as_deref()));
+        let snapshot = Self {
+            item_json: item_json.collect(),
+            origin_json: answer::origin_json(&promotion, &feed),
+            promotion,
+            feed,
+            hidden,
+            users,
+            interactions,
+            outside,
+            ranker,
+        };
+        snapshot.try_out()?;
+        Ok(snapshot)
+    }
+
+    /// The golden questions: a snapshot that cannot recommend anything, or has scores that are no numbers, must not serve.
+    fn try_out(&self) -> Result<(), ServingError> {
+        let unusable = |detail: &str| ServingError::Unusable { detail: detail.to_owned() };
+        let (list, _) = self.list(&[], &ListQuery { limit: 1, explain: false });
+        if list.items.is_empty() {
+            return Err(unusable("no item that the artefact knows is available"));
+        }
+        let busiest = self.users.values().max_by_key(|range| range.len());
+        let history = busiest.map_or(&[][..], |range| &self.interactions[range.clone()]);
+        let (list, _) = self.list(history, &ListQuery { limit: 10, explain: true });
+        if list.items.iter().any(|item| !item.score.is_finite()) {
+            return Err(unusable("a score is not a finite number"));
+        }
+        Ok(())
+    }
+
+    /// The list for a user: exactly [`Ranker::recommend`] of the user's history, hidden and seen items left out.
+    pub(crate) fn recommend(&self, user: &UserId, query: &ListQuery) -> (RankedList, Option<Reason>) {
+        let Some(history) = self.history(user) else {
+            let (list, _) = self.list(&[], query);
+            return (list, Some(Reason::UnknownUser));
+        };
+        self.list(history, query)
+    }
+
+    fn list(&self, history: &[HistoryItem], query: &ListQuery) -> (RankedList, Option<Reason>) {
+        let list = self.ranker.recommend(history, &self.request(query));
+        let reason = list.fallback.map(|reason| match reason {
+            FallbackReason::NoHistory | FallbackReason::NoKnownItem => Reason::EmptyHistory,
+            FallbackReason::TooFewCandidates => Reason::TooFewCandidates,
+            FallbackReason::RecommenderIsPopularity => Reason::RecommenderIsPopularity,
+            FallbackReason::Unscorable => Reason::UnscorableHistory,
+        });
+        (list, reason)
+    }
+
+    /// The items most like `item`: exactly [`Ranker::similar`], hidden items left out.
+    ///
+    /// Errors: `NoSuchItem` when neither artefact nor feed knows it.
+    pub(crate) fn similar(
+        &self,
+        item: &ItemId,
+        query: &ListQuery,
+    ) -> Result<(RankedList, Option<Reason>), ServingError> {
+        let ordinal = match self.ranker.ordinal(item) {
+            Some(ordinal) => ordinal,
+            None if self.outside.contains(item) => Ranker::UNKNOWN_ITEM,
+            None => return Err(ServingError::NoSuchItem { item: item.to_string() }),
+        };
+        let list = self.ranker.similar(ordinal, &self.request(query));
+        let reason = list.fallback.map(|reason| match reason {
+            FallbackReason::NoHistory | FallbackReason::NoKnownItem => Reason::ItemNotInArtefact,
+            FallbackReason::TooFewCandidates => Reason::TooFewCandidates,
+            FallbackReason::RecommenderIsPopularity => Reason::RecommenderIsPopularity,
+            FallbackReason::Unscorable => Reason::UnscorableHistory,
+        });
+        Ok((list, reason))
+    }
+
+    fn request(&self, query: &ListQuery) -> RankRequest<'_> {
+        RankRequest {
+            limit: query.limit,
+            exclude_seen: self.promotion.filter_seen,
+            hidden: Some(&self.hidden),
+            reasons: if query.explain { REASONS } else { 0 },
+        }
+    }
+
+    /// Multiply-adds that a list for `user` costs at most, roughly: decides where it is computed.
+    pub(crate) fn cost(&self, user: &UserId) -> usize {
+        let (artefact, items) = (self.ranker.artefact(), self.ranker.items().len());
+        let history = self.history(user).map_or(0, <[HistoryItem]>::len).min(artefact.header().weighting.max_history);
+        match artefact.model() {
+            Model::Popularity(_) => items,
+            Model::ItemKnn(_) | Model::Ease(_) => items * history.max(1),
+            // Folding in sums one f × f matrix per history item and solves it, then scores every item.
+            Model::Ials(_) => {
+                let factors = self.factors();
+                factors.saturating_mul(items + factors.saturating_mul(history + factors))
+            }
+        }
+    }
+
+    /// As [`Snapshot::cost`], for items like an item.
+    pub(crate) fn similar_cost(&self) -> usize {
+        let items = self.ranker.items().len();
+        match self.ranker.artefact().model() {
+            Model::Popularity(_) | Model::ItemKnn(_) | Model::Ease(_) => items,
+            Model::Ials(_) => self.factors().saturating_mul(items),
+        }
+    }
+
+    /// The parameter that every iALS artefact names; were it missing, the work would be taken for long.
+    fn factors(&self) -> usize {
+        let factors = self.ranker.artefact().header().parameters.get("factors").and_then(serde_json::Value::as_u64);
+        factors.and_then(|factors| usize::try_from(factors).ok()).unwrap_or(usize::MAX)
+    }
+
+    /// Which promotion.
+    pub fn promotion(&self) -> &Promotion {
+        &self.promotion
+    }
+
+    /// Which feed, and the catalog it was read from.
+    pub fn feed(&self) -> &FeedHeader {
+        &self.feed
+    }
+
+    /// What ranks.
+    pub fn ranker(&self) -> &Arc<Ranker> {
+        &self.ranker
+    }
+
+    /// Items that are never served.
+    pub fn hidden(&self) -> &ItemSet {
+        &self.hidden
+    }
+
+    /// What a user did, as the ranker takes it; `None` if the feed has no such user.
+    pub fn history(&self, user: &UserId) -> Option<&[HistoryItem]> {
+        self.users.get(user).map(|range| &self.interactions[range.clone()])
+    }
+
+    /// Number of users in the feed.
+    pub fn users(&self) -> usize {
+        self.users.len()
+    }
+
+    pub(crate) fn item_json(&self, ordinal: u32) -> &[u8] {
+        self.item_json.get(ordinal as usize).map_or(&[], |json| json)
+    }
+
+    pub(crate) fn origin_json(&self) -> &[u8] {
+        &self.origin_json
+    }
+}
+
+type Histories = (HashMap<UserId, Range<usize>>, Vec<HistoryItem>);
+
+/// Items that the artefact does not know stay in the history, so that an answer can say why it is not personal.
+fn load_histories(ranker: &Ranker, feed: &FeedHeader, directory: &Path) -> Result<Histories, ServingError> {
+    let mut users = HashMap::new();
+    let mut interactions = Vec::new();
+    read_lines(directory, &feed.histories, |history: FeedHistory| {
+        let start = interactions.len();
+        let events = history.interactions.iter().map(|event| (&event.0, event.1, event.2));
+        interactions.extend(ranker.history(events));
+        if users.contains_key(&history.user) {
+            return Err(format!("user `{}` stands there twice", history.user));
+        }
+        users.insert(history.user, start..interactions.len());
+        Ok(())
+    })?;
+    interactions.shrink_to_fit();
+    Ok((users, interactions))
+}
