@@ -1,0 +1,313 @@
+//! Arguments as typed: the commands, their options and their help. Every help ends in an example.
+//!
+//! In: `argv`.  Out: [`Cli`].
+//! Never here: what an argument means; `commands` turns it into a step's request.
+//! Start at [`Cli`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Turns a company's own data into recommendations that can be trusted, served and proven.
+#[derive(Debug, Parser)]
+#[command(
+    name = "montauk",
+    version,
+    propagate_version = false,
+    disable_help_subcommand = true,
+    arg_required_else_help = false,
+    max_term_width = 100,
+    long_about = "Turns a company's own data into recommendations that can be trusted, served and proven.\n\n\
+                  The line of data: extract → copy → build → train → evaluate → publish → serve.\n\
+                  Without a command: what the project holds, and what to do next.",
+    after_help = "Exit codes: 0 ok, 1 unexpected, 2 usage, 3 configuration or connection, 4 checks failed, 6 refused by a guard, \
+                  130 interrupted.\n\nExample:\n  montauk demo"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Globals {
+    /// Work in this project [default: the nearest directory with a montauk.toml]
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+    /// Print one JSON object instead of text; errors too
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more; twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// No colours (as do NO_COLOR and TERM=dumb)
+    #[arg(long, global = true)]
+    pub no_color: bool,
+    /// Go past a guard that would otherwise refuse
+    #[arg(short, long, global = true)]
+    pub yes: bool,
+}
+
+/// The commands, in the order of the line of data.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole line on the shipped example, real purchases of a gift shop, and serve the result
+    #[command(after_help = "Example:\n  montauk demo --once")]
+    Demo(Demo),
+    /// Make a project from a template, or from what a database holds
+    #[command(
+        after_help = "Example:\n  SHOP_DB_URL='mysql://reader:secret@db:3306/shop' montauk init my-shop --from '${SHOP_DB_URL}'"
+    )]
+    Init(Init),
+    /// Bring what the sources hold to the stage
+    #[command(after_help = "Example:\n  montauk extract retail.lines")]
+    Extract(Extract),
+    /// Load staged files into raw tables, each file once
+    #[command(after_help = "Example:\n  montauk copy raw.retail_lines")]
+    Copy(Copy),
+    /// Build the models, check them, and make them visible together
+    #[command(after_help = "Example:\n  montauk build -s +marts.interactions")]
+    Build(Build),
+    /// Run the checks over the tables that are visible now
+    #[command(after_help = "Example:\n  montauk check marts.interactions --rows 20")]
+    Check(Check),
+    /// Show the rows that COPY set aside, with place, reason and original
+    #[command(after_help = "Example:\n  montauk quarantine raw.retail_lines --limit 20")]
+    Quarantine(Quarantine),
+    /// Train recommenders from the interactions mart
+    #[command(after_help = "Example:\n  montauk train ease --seed 7")]
+    Train(Train),
+    /// Measure recommenders on a period they have not seen, and promote the best
+    #[command(after_help = "Example:\n  montauk evaluate ease popularity")]
+    Evaluate(Evaluate),
+    /// Recommend to one user and say why; without a user, fill the mart with everybody's list
+    #[command(after_help = "Example:\n  montauk recommend 17850 -n 5")]
+    Recommend(Recommend),
+    /// Send marts to databases by difference, and write the feed that serving loads
+    #[command(after_help = "Example:\n  montauk publish recommendations --plan")]
+    Publish(Publish),
+    /// Answer recommendation requests over HTTP
+    #[command(after_help = "Example:\n  montauk serve --listen 0.0.0.0:8080")]
+    Serve(Serve),
+    /// Ask the tables of one catalog number, read-only
+    #[command(after_help = "Example:\n  montauk query \"select count(*) from marts.interactions\"")]
+    Query(Query),
+    /// Show what the project holds and what to do next
+    #[command(after_help = "Example:\n  montauk status")]
+    Status,
+    /// Look for what is wrong with the project, its stores, its sources and this machine
+    #[command(after_help = "Example:\n  montauk doctor")]
+    Doctor,
+    /// Print the completion script of a shell
+    #[command(after_help = "Example:\n  montauk completions bash > ~/.local/share/bash-completion/completions/montauk")]
+    Completions(Completions),
+}
+
+/// `montauk demo`
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Stop after the results instead of serving
+    #[arg(long)]
+    pub once: bool,
+    /// Serve on this port; 0 takes a free one
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Throw away what an earlier demo made and begin again
+    #[arg(long)]
+    pub fresh: bool,
+}
+
+/// `montauk init`
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Where; made if it does not exist [default: here]
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Propose sources and staging models for the tables of this database; `${NAME}` takes an environment variable
+    #[arg(long, value_name = "URL", conflicts_with = "template")]
+    pub from: Option<String>,
+    /// Environment variable that will hold the address; the address itself is never written to a file
+    #[arg(long, value_name = "NAME", requires = "from", default_value = "SOURCE_DB_URL")]
+    pub env: String,
+    /// What to begin with
+    #[arg(long, value_enum, default_value_t = Template::Retail)]
+    pub template: Template,
+}
+
+/// What a new project begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Template {
+    /// The shipped example with its data
+    Retail,
+    /// Folders and a montauk.toml
+    Minimal,
+}
+
+/// `montauk extract`
+#[derive(Debug, Args)]
+pub struct Extract {
+    /// Sources or tables; all when none is named
+    #[arg(value_name = "SOURCE[.TABLE]")]
+    pub selection: Vec<String>,
+}
+
+/// `montauk copy`
+#[derive(Debug, Args)]
+pub struct Copy {
+    /// Targets, sources or tables of sources; everything staged when none is named
+    #[arg(value_name = "TABLE")]
+    pub selection: Vec<String>,
+    /// Load a file again that changed after it was loaded; its earlier rows are replaced
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `montauk build`
+#[derive(Debug, Args)]
+pub struct Build {
+    /// A model; `+model` with everything before it, `model+` with everything after it; may be repeated
+    #[arg(short, long = "select", value_name = "SELECT")]
+    pub selection: Vec<String>,
+    /// Build also what has not changed
+    #[arg(long)]
+    pub full_refresh: bool,
+}
+
+/// `montauk check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Tables; all when none is named
+    #[arg(value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// Failing rows to show per check
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub rows: usize,
+}
+
+/// `montauk quarantine`
+#[derive(Debug, Args)]
+pub struct Quarantine {
+    /// Show the rejected rows of this table; without it, how many each table has
+    #[arg(value_name = "TABLE")]
+    pub table: Option<String>,
+    /// Rows to show
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+}
+
+/// `montauk train`
+#[derive(Debug, Args)]
+pub struct Train {
+    /// Recommenders; all when none is named
+    #[arg(value_name = "REC")]
+    pub recommenders: Vec<String>,
+    /// Seed of everything random [default: the recommender's]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+/// `montauk evaluate`
+#[derive(Debug, Args)]
+pub struct Evaluate {
+    /// Recommenders; all when none is named
+    #[arg(value_name = "REC")]
+    pub recommenders: Vec<String>,
+    /// Seed of everything random [default: the recommender's]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Only measure: leave what is being served alone
+    #[arg(long)]
+    pub no_promote: bool,
+}
+
+/// `montauk recommend`
+#[derive(Debug, Args)]
+pub struct Recommend {
+    /// The user; without one, everybody's list goes into marts.recommendations
+    #[arg(value_name = "USER")]
+    pub user: Option<String>,
+    /// Recommender [default: the promoted one]
+    #[arg(long = "rec", value_name = "NAME")]
+    pub recommender: Option<String>,
+    /// Items in a list [default: the recommender's]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+/// `montauk publish`
+#[derive(Debug, Args)]
+pub struct Publish {
+    /// Names of publish/*.toml, or `feed`; everything when none is named
+    #[arg(value_name = "SYNC")]
+    pub syncs: Vec<String>,
+    /// Show the difference and send nothing
+    #[arg(long)]
+    pub plan: bool,
+}
+
+/// `montauk serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Address and port; port 0 takes a free one [default: that of montauk.toml]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Recommender that answers [default: the promoted one]
+    #[arg(long = "rec", value_name = "NAME")]
+    pub recommender: Option<String>,
+}
+
+/// `montauk query`
+#[derive(Debug, Args)]
+pub struct Query {
+    /// One statement that only reads
+    #[arg(value_name = "SQL", required_unless_present = "file")]
+    pub sql: Option<String>,
+    /// Read the statement from a file; `-` is standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with = "sql")]
+    pub file: Option<PathBuf>,
+    /// How to print the rows
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Most rows [default: that of montauk.toml for tables, no limit for csv and json]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Read the tables as they were at this catalog number [default: the newest]
+    #[arg(long, value_name = "N")]
+    pub catalog: Option<u64>,
+}
+
+/// How rows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns for people
+    Table,
+    /// Comma-separated values with a header
+    Csv,
+    /// One array of objects
+    Json,
+}
+
+/// `montauk completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// Which shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

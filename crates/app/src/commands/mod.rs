@@ -1,0 +1,194 @@
+//! The commands: arguments as meant → a step of `pipeline` → its report on the screen. One thin file each.
+//!
+//! In: [`Command`].  Out: an [`Outcome`].
+//! Never here: logic of a step, exit codes (`exit`).
+//! Start at [`run`].
+
+mod build;
+mod check;
+mod completions;
+mod copy;
+mod demo;
+mod doctor;
+mod evaluate;
+mod extract;
+mod init;
+mod publish;
+mod quarantine;
+mod query;
+mod recommend;
+mod serve;
+mod status;
+mod train;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use pipeline::PipelineError;
+use pipeline::project::Project;
+use pipeline::runs::{self, RunRecord};
+use pipeline::steps::Context;
+
+use crate::cli::{Command, Globals};
+use crate::error::AppError;
+use crate::output::{self, Output};
+use crate::progress::Bars;
+use crate::wiring;
+
+/// How long a step may take to hear Ctrl-C, before the process ends anyway.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How a command ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// Data did not pass: a check failed, or a file could not be loaded. The report says which.
+    ChecksFailed,
+    /// `doctor` found something that must be mended.
+    Unhealthy,
+    Interrupted,
+}
+
+/// Runs one command, until it ends or somebody presses Ctrl-C.
+pub async fn run(shell: &Shell, command: Option<Command>) -> Result<Outcome, AppError> {
+    // These two serve, and finish on Ctrl-C what they have begun.
+    if matches!(command, Some(Command::Demo(_) | Command::Serve(_))) {
+        return run_step(shell, command).await;
+    }
+    interruptible(shell, run_step(shell, command)).await
+}
+
+async fn run_step(shell: &Shell, command: Option<Command>) -> Result<Outcome, AppError> {
+    match command {
+        None => status::run(shell, true).await,
+        Some(Command::Status) => status::run(shell, false).await,
+        Some(Command::Demo(arguments)) => demo::run(shell, arguments).await,
+        Some(Command::Init(arguments)) => init::run(shell, arguments).await,
+        Some(Command::Extract(arguments)) => extract::run(shell, arguments).await,
+        Some(Command::Copy(arguments)) => copy::run(shell, arguments).await,
+        Some(Command::Build(arguments)) => build::run(shell, arguments).await,
+        Some(Command::Check(arguments)) => check::run(shell, arguments).await,
+        Some(Command::Quarantine(arguments)) => quarantine::run(shell, arguments).await,
+        Some(Command::Train(arguments)) => train::run(shell, arguments).await,
+        Some(Command::Evaluate(arguments)) => evaluate::run(shell, arguments).await,
+        Some(Command::Recommend(arguments)) => recommend::run(shell, arguments).await,
+        Some(Command::Publish(arguments)) => publish::run(shell, arguments).await,
+        Some(Command::Serve(arguments)) => serve::run(shell, arguments).await,
+        Some(Command::Query(arguments)) => query::run(shell, arguments).await,
+        Some(Command::Doctor) => doctor::run(shell).await,
+        Some(Command::Completions(arguments)) => completions::run(shell, &arguments),
+    }
+}
+
+/// Stops `work` on Ctrl-C. Nothing has to be undone: every step writes aside and makes it visible at its end.
+async fn interruptible(
+    shell: &Shell,
+    work: impl Future<Output = Result<Outcome, AppError>>,
+) -> Result<Outcome, AppError> {
+    let (sender, interrupted) = tokio::sync::oneshot::channel();
+    let output = shell.output;
+    let farewell = move || {
+        output.say(
+            "interrupted: what was finished stays, nothing half-done is visible; run the same command again to go on",
+        );
+    };
+    let watch = tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            let _ = sender.send(());
+            tokio::time::sleep(PATIENCE).await;
+            // The step computes on the thread that should have heard: a kill is as safe, only less polite.
+            farewell();
+            std::process::exit(i32::from(crate::exit::INTERRUPTED));
+        }
+    });
+    let result = tokio::select! {
+        result = work => result,
+        Ok(()) = interrupted => {
+            farewell();
+            Ok(Outcome::Interrupted)
+        }
+    };
+    watch.abort();
+    result
+}
+
+/// What every command has: the options, a way to speak, and the one reading of the clock.
+#[derive(Debug)]
+pub struct Shell {
+    pub globals: Globals,
+    pub output: Output,
+    pub now: DateTime<Utc>,
+    pub run_id: String,
+    since: Instant,
+}
+
+impl Shell {
+    /// Reads the clock, once.
+    pub fn new(globals: Globals, output: Output) -> Self {
+        let now = Utc::now();
+        // Sorts by time; the process id tells apart two runs of one millisecond.
+        let run_id = format!("{}-{:06x}", now.format("%Y%m%dT%H%M%S%3fZ"), std::process::id());
+        Self { globals, output, now, run_id, since: Instant::now() }
+    }
+
+    /// Reads the project: that of `-C`, or the nearest one.
+    pub fn project(&self) -> Result<Project, PipelineError> {
+        let start = self.globals.directory.clone().unwrap_or_else(|| PathBuf::from("."));
+        Project::open(&Project::discover(&start)?)
+    }
+
+    /// The time since the command began, as a person reads it.
+    pub fn took(&self) -> String {
+        output::seconds(self.since.elapsed())
+    }
+
+    /// Opens the stores of `project` for this run.
+    pub async fn context(&self, project: Project) -> Result<Context, PipelineError> {
+        wiring::context(project, Arc::new(Bars::new(self.output)), self.now, self.run_id.clone()).await
+    }
+
+    /// Runs a step that only reads.
+    pub async fn read<R>(&self, step: impl AsyncFnOnce(&Context) -> Result<R, PipelineError>) -> Result<R, AppError> {
+        let context = self.context(self.project()?).await?;
+        Ok(step(&context).await?)
+    }
+
+    /// Runs a step that changes something: alone in the project, and on record.
+    pub async fn write<R>(
+        &self,
+        verb: &str,
+        step: impl AsyncFnOnce(&Context) -> Result<R, PipelineError>,
+    ) -> Result<R, AppError> {
+        self.write_in(self.project()?, verb, step).await
+    }
+
+    /// As [`Self::write`], in a project that is open already.
+    pub async fn write_in<R>(
+        &self,
+        project: Project,
+        verb: &str,
+        step: impl AsyncFnOnce(&Context) -> Result<R, PipelineError>,
+    ) -> Result<R, AppError> {
+        let _lock = project.lock(verb)?;
+        let runs_dir = project.runs_dir();
+        let result = match self.context(project).await {
+            Ok(context) => step(&context).await,
+            Err(error) => Err(error),
+        };
+        let record = RunRecord {
+            run_id: self.run_id.clone(),
+            verb: verb.to_owned(),
+            started_at: self.now,
+            seconds: self.since.elapsed().as_secs_f64(),
+            outcome: if result.is_ok() { runs::Outcome::Succeeded } else { runs::Outcome::Failed },
+            error: result.as_ref().err().map(ToString::to_string),
+        };
+        if let Err(error) = runs::record(&runs_dir, &record) {
+            // The work is done or has its own error; a missing record is worth a line, not a failure.
+            self.output.warn(&format!("this run is not on record: {error}"));
+        }
+        Ok(result?)
+    }
+}

@@ -1,0 +1,58 @@
+//! `montauk serve`: the server of `montauk-edge`, inside this binary.
+//!
+//! In: an address.  Out: a running server until SIGTERM or Ctrl-C, then a drain.
+//! Never here: answers (`serving`), the accept loop (`http_server`).
+//! Start at [`serve`].
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use edge::EdgeConfig;
+use pipeline::project::Project;
+
+use super::{Outcome, Shell};
+use crate::cli;
+use crate::error::AppError;
+
+pub async fn run(shell: &Shell, arguments: cli::Serve) -> Result<Outcome, AppError> {
+    let project = shell.project()?;
+    let listen = arguments.listen.unwrap_or(project.settings.serve.listen);
+    serve(shell, &project, listen, arguments.recommender, None).await
+}
+
+/// Serves `project` until somebody stops it. `user` is somebody to try it with.
+pub async fn serve(
+    shell: &Shell,
+    project: &Project,
+    listen: SocketAddr,
+    recommender: Option<String>,
+    user: Option<&str>,
+) -> Result<Outcome, AppError> {
+    if let Some(name) = &recommender {
+        project.recommender(name)?;
+    }
+    let mut config = EdgeConfig::new(project.dir());
+    config.listen = listen.to_string();
+    config.service.recommender = recommender;
+    config.service.poll_interval = Duration::from_millis(project.settings.serve.poll_ms);
+    config.limits.drain_timeout = Duration::from_millis(project.settings.serve.drain_ms);
+    let user = user.unwrap_or("USER");
+    let report = edge::run(config, |edge| {
+        let address = edge.address();
+        // The address is what a script that starts the server waits for: data, on its own line.
+        let _ = if shell.output.json {
+            shell.output.json(&serde_json::json!({ "address": format!("http://{address}") }))
+        } else {
+            shell.output.data(&format!("listening on http://{address}\n"))
+        };
+        shell.output.say(&format!("try it:  curl -s 'http://{address}/v1/users/{user}/recommendations?limit=5'"));
+        shell.output.say("stop it: Ctrl-C");
+    })
+    .await
+    .map_err(|error| AppError::room(&error))?;
+    if report.cut > 0 {
+        shell.output.warn(&format!("{} open connections were cut", report.cut));
+    }
+    shell.output.done("Stopped", &format!("after {}", shell.took()));
+    Ok(Outcome::Done)
+}

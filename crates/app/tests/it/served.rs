@@ -1,0 +1,188 @@
+//! What is evaluated is what is served: the lists that the evaluation measured for 1,000 customers come back over HTTP,
+//! item by item, when its artefact serves with the histories that the evaluation knew.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use domain::{FeedHistory, FeedInteraction, FeedItem, NoProgress, PROMOTION_FORMAT_VERSION, Promotion, Provenance};
+use pipeline::feed;
+use recommend::{Evaluation, InteractionRow, Interactions, Parameters, RecommenderKind, RecommenderSpec};
+
+use crate::support::{csv, demo, montauk};
+
+const USERS: usize = 1_000;
+const LIMIT: usize = 20;
+
+#[test]
+fn the_served_list_is_the_evaluated_list() {
+    let evaluation = evaluate(&interactions());
+    let temp = tempfile::tempdir().unwrap();
+    promote(temp.path(), &evaluation);
+    write_feed(temp.path(), &evaluation.known);
+
+    let server = Server::start(temp.path());
+    let lists = &evaluation.fitted[1].lists;
+    assert!(lists.len() >= USERS, "only {} users were evaluated", lists.len());
+    let mut connection = server.connect();
+    for (user, expected) in lists.iter().take(USERS) {
+        let answer = get(&mut connection, &format!("/v1/users/{user}/recommendations?limit={LIMIT}"));
+        let served: Vec<&str> =
+            answer["items"].as_array().unwrap().iter().map(|item| item["item_id"].as_str().unwrap()).collect();
+        let expected: Vec<&str> = expected.iter().take(LIMIT).map(domain::ItemId::as_str).collect();
+        assert_eq!(served, expected, "user {user}");
+    }
+}
+
+/// The mart of the demo, through its own query command.
+fn interactions() -> Interactions {
+    let text = csv(
+        demo(),
+        "select user_id, item_id, cast(extract(epoch from occurred_at) as bigint), basket_id from marts.interactions",
+    );
+    let rows = text.lines().skip(1).map(|line| {
+        let cells: Vec<&str> = line.split(',').collect();
+        InteractionRow {
+            user: cells[0].to_owned(),
+            item: cells[1].to_owned(),
+            at: cells[2].parse().unwrap(),
+            weight: 1.0,
+            basket: Some(cells[3].to_owned()),
+        }
+    });
+    let (interactions, rejected) = Interactions::from_rows(rows);
+    assert!(rejected.is_empty());
+    interactions
+}
+
+fn evaluate(interactions: &Interactions) -> Evaluation {
+    let spec = |name: &str, kind: RecommenderKind| RecommenderSpec {
+        name: name.to_owned(),
+        parameters: Parameters::defaults(kind),
+        filter_seen: true,
+    };
+    let specs = [spec("popularity", RecommenderKind::Popularity), spec("ease", RecommenderKind::Ease)];
+    // Earlier cuts than by default, so that more customers than the test needs come back in the test window.
+    let protocol = recommend::Protocol { train_share: 0.5, validation_share: 0.6, ..recommend::Protocol::default() };
+    recommend::evaluate(interactions, &specs, "popularity", &protocol, &NoProgress).unwrap()
+}
+
+fn promote(project: &Path, evaluation: &Evaluation) {
+    let artefacts = project.join(".montauk/artefacts");
+    fs::create_dir_all(&artefacts).unwrap();
+    let names: Vec<String> = evaluation
+        .fitted
+        .iter()
+        .map(|fitted| fitted.artefact.write(&artefacts).unwrap().file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    let promotion = Promotion {
+        format_version: PROMOTION_FORMAT_VERSION,
+        number: 1,
+        recommender: "ease".to_owned(),
+        artefact: names[1].clone(),
+        fallback_artefact: Some(names[0].clone()),
+        filter_seen: true,
+        promoted_at: chrono::DateTime::UNIX_EPOCH,
+        reason: "test".to_owned(),
+        provenance: Provenance::default(),
+    };
+    let dir = project.join(".montauk/promoted/ease");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join(format!("{:020}.json", 1)), serde_json::to_vec(&promotion).unwrap()).unwrap();
+    fs::write(project.join("montauk.toml"), "[project]\nname = \"served\"\n").unwrap();
+}
+
+fn write_feed(project: &Path, known: &Interactions) {
+    let ids = known.item_ids();
+    let items: Vec<FeedItem> = ids
+        .iter()
+        .map(|id| FeedItem { id: id.clone(), title: None, available: true, attributes: BTreeMap::new() })
+        .collect();
+    let histories: Vec<FeedHistory> = (0u32..)
+        .zip(known.user_ids())
+        .map(|(ordinal, user)| FeedHistory {
+            user: user.clone(),
+            interactions: known
+                .history(ordinal)
+                .iter()
+                .map(|event| FeedInteraction(ids[event.item as usize].clone(), event.weight, event.at))
+                .collect(),
+        })
+        .collect();
+    let content = feed::Content {
+        items: &items,
+        histories: &histories,
+        catalog: 1,
+        created_at: chrono::DateTime::UNIX_EPOCH,
+        provenance: Provenance { run_id: "served".to_owned(), ..Provenance::default() },
+    };
+    feed::write(&project.join(".montauk/feed"), &content).unwrap();
+}
+
+/// `montauk serve` on a free port.
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(project: &Path) -> Self {
+        let mut process = montauk()
+            .arg("-C")
+            .arg(project)
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut talk = BufReader::new(process.stderr.take().unwrap());
+        let mut said = String::new();
+        let address = loop {
+            let mut line = String::new();
+            assert!(talk.read_line(&mut line).unwrap() > 0, "the server ended: {said}");
+            said += &line;
+            if let Some(rest) = line.split("http://").nth(1) {
+                break rest.split(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).next().unwrap().to_owned();
+            }
+        };
+        // Somebody has to read what it says from now on, or it would block on a full pipe.
+        std::thread::spawn(move || std::io::copy(&mut talk, &mut std::io::sink()));
+        Self { process, address }
+    }
+
+    fn connect(&self) -> BufReader<TcpStream> {
+        BufReader::new(TcpStream::connect(&self.address).unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// One GET on a connection that stays open.
+fn get(connection: &mut BufReader<TcpStream>, path: &str) -> serde_json::Value {
+    write!(connection.get_mut(), "GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    let mut length = 0;
+    let mut status = String::new();
+    connection.read_line(&mut status).unwrap();
+    assert!(status.contains(" 200 "), "{path}: {status}");
+    loop {
+        let mut header = String::new();
+        connection.read_line(&mut header).unwrap();
+        if header.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    connection.read_exact(&mut body).unwrap();
+    serde_json::from_slice(&body).unwrap()
+}

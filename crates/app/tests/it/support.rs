@@ -1,0 +1,75 @@
+//! What the tests share: the real binary, the example project, the Python of the test environment.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// The binary under test. No colour, no terminal, nothing of the developer's own environment that could change an answer.
+pub fn montauk() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_montauk"));
+    command.env_remove("MONTAUK_LOG").env("NO_COLOR", "1");
+    command
+}
+
+/// Runs to success; the JSON it printed, or null.
+pub fn run(command: &mut Command) -> serde_json::Value {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {:?}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap_or_default()
+}
+
+/// A project in which the demo has run, shared by the tests of this process: they only read it.
+pub fn demo() -> &'static Path {
+    static DEMO: OnceLock<TempDir> = OnceLock::new();
+    let dir = DEMO.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        run(montauk().arg("-C").arg(dir.path()).args(["demo", "--once"]));
+        dir
+    });
+    dir.path()
+}
+
+/// The answer to a query, as CSV.
+pub fn csv(project: &Path, sql: &str) -> String {
+    let output = montauk().arg("-C").arg(project).args(["query", sql, "--format", "csv"]).output().unwrap();
+    assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Copies the shipped example to `target`, without the folders in `except`.
+pub fn example(target: &Path, except: &[&str]) {
+    copy_folder(&repository().join("examples/retail"), target, except);
+}
+
+fn copy_folder(from: &Path, to: &Path, except: &[&str]) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if name == ".montauk" || except.contains(&name.as_str()) {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &to.join(name), &[]);
+        } else {
+            fs::copy(entry.path(), to.join(name)).unwrap();
+        }
+    }
+}
+
+/// The top of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Python with the packages that the tests read tables with; `make test` installs them.
+pub fn python() -> PathBuf {
+    // `.ci/run` keeps the environment in its cache, outside the clone.
+    let venv = std::env::var_os("MONTAUK_TEST_VENV").map_or_else(|| repository().join(".venv-test"), PathBuf::from);
+    let python = venv.join("bin/python");
+    assert!(python.exists(), "{} is missing: run `make test`, which installs it", python.display());
+    python
+}

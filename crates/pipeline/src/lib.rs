@@ -1,0 +1,21 @@
+//! The verbs of Montauk over one project: extract, copy, build, check, train, evaluate, recommend, publish, query.
+//!
+//! In: a project directory.  Out: one [`steps`] module per verb, each a plain `Request → Report`.
+//! Never here: DataFusion or Delta (`warehouse`), statistics and kernels (`recommend`), terminals (`app`).
+//! Start at [`steps::demo`], which walks the whole line.
+
+mod artefacts;
+mod error;
+pub mod feed;
+mod marts;
+mod nearest;
+pub mod project;
+mod proposal;
+mod publish;
+mod rows;
+pub mod runs;
+pub mod steps;
+mod template;
+
+pub use error::{FileProblem, PipelineError};
+pub use nearest::{list_names, nearest};

@@ -1,0 +1,254 @@
+//! `sources/<name>.toml`: one system that data comes from, its tables, and where they go.
+//!
+//! In: a project file.  Out: a [`SourceFile`].
+//! Never here: reaching the system (`connect`), how text is parsed (`warehouse`).
+//! Start at [`SourceFile::read`].
+
+use std::collections::BTreeMap;
+
+use connect::{InvalidDates, SecretText};
+use domain::TableName;
+use serde::de::IgnoredAny;
+use warehouse::CopyOptions;
+
+use super::document::Document;
+use super::secret;
+use crate::error::PipelineError;
+
+/// Schema of a target table when a source table does not say `into`.
+const RAW_SCHEMA: &str = "raw";
+
+/// One source and its tables.
+#[derive(Debug, Clone)]
+pub struct SourceFile {
+    /// Name of the file without `.toml`.
+    pub name: String,
+    /// `sources/<name>.toml`, for messages.
+    pub path: String,
+    pub kind: SourceKind,
+    pub tables: BTreeMap<String, SourceTable>,
+}
+
+/// What stands behind a source.
+#[derive(Debug, Clone)]
+pub enum SourceKind {
+    /// Files in the project directory.
+    File,
+    /// MySQL or MariaDB.
+    MySql {
+        url: SecretText,
+    },
+    Postgres {
+        url: SecretText,
+    },
+}
+
+/// One table of a source.
+#[derive(Debug, Clone)]
+pub struct SourceTable {
+    /// Name in the source file.
+    pub name: String,
+    /// Pattern of files, or the table's name in the database.
+    pub location: String,
+    /// Where COPY loads it.
+    pub target: TableName,
+    /// How COPY reads it.
+    pub copy: CopyOptions,
+    /// What happens to dates that do not exist; only databases have them.
+    pub invalid_dates: InvalidDates,
+    /// Hash of what shapes the staged bytes. The URL is left out: a new password or host is not new data.
+    pub config_hash: String,
+}
+
+/// Read first: the rest of the file depends on it.
+#[derive(serde::Deserialize)]
+struct Head {
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    File,
+    Mysql,
+    Mariadb,
+    Postgres,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Files {
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    tables: BTreeMap<String, FileTable>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileTable {
+    path: String,
+    into: Option<TableName>,
+    #[serde(default)]
+    copy: CopyOptions,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Database {
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    url: SecretText,
+    tables: BTreeMap<String, DatabaseTable>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DatabaseTable {
+    /// `database.table` (`schema.table` for PostgreSQL); the key of the table when absent.
+    table: Option<String>,
+    into: Option<TableName>,
+    #[serde(default)]
+    copy: CopyOptions,
+    #[serde(default)]
+    invalid_dates: InvalidDates,
+}
+
+/// A table of either kind, before its names are settled.
+struct Written {
+    location: String,
+    into: Option<TableName>,
+    copy: CopyOptions,
+    invalid_dates: InvalidDates,
+}
+
+impl SourceFile {
+    /// Reads one source file; `name` is the file's name without `.toml`.
+    pub(crate) fn read(name: &str, document: &Document) -> Result<Self, PipelineError> {
+        let head: Head = document.parse()?;
+        let (kind, tables) = match head.kind {
+            Kind::File => {
+                let file: Files = document.parse()?;
+                let tables = file.tables.into_iter().map(|(name, table)| (name, Written::from(table))).collect();
+                (SourceKind::File, tables)
+            }
+            Kind::Mysql | Kind::Mariadb => {
+                let (url, tables) = read_database(document)?;
+                (SourceKind::MySql { url }, tables)
+            }
+            Kind::Postgres => {
+                let (url, tables) = read_database(document)?;
+                (SourceKind::Postgres { url }, tables)
+            }
+        };
+        let tables: BTreeMap<String, Written> = tables;
+        if tables.is_empty() {
+            let problem = document.problem_at(&["tables"], "no_tables", "this source has no tables".to_owned());
+            return Err(problem.with_help("add one: `[tables.orders]`".to_owned()).into());
+        }
+        let mut settled = BTreeMap::new();
+        for (table, written) in tables {
+            let ready = settle(name, &table, written, &kind, document)?;
+            settled.insert(table, ready);
+        }
+        Ok(Self { name: name.to_owned(), path: document.path.clone(), kind, tables: settled })
+    }
+
+    /// The database address with its `${NAME}` parts filled in; `None` for files.
+    ///
+    /// Errors: [`PipelineError::UnsetVariable`], which names the variable and this file.
+    pub fn resolve_url(&self) -> Result<Option<String>, PipelineError> {
+        match &self.kind {
+            SourceKind::File => Ok(None),
+            SourceKind::MySql { url } | SourceKind::Postgres { url } => secret::resolve(url, &self.path).map(Some),
+        }
+    }
+}
+
+impl SourceKind {
+    /// The word for it in a source file.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::MySql { .. } => "mysql",
+            Self::Postgres { .. } => "postgres",
+        }
+    }
+}
+
+impl From<FileTable> for Written {
+    fn from(table: FileTable) -> Self {
+        Self { location: table.path, into: table.into, copy: table.copy, invalid_dates: InvalidDates::default() }
+    }
+}
+
+fn read_database(document: &Document) -> Result<(SecretText, BTreeMap<String, Written>), PipelineError> {
+    let file: Database = document.parse()?;
+    let tables = file.tables.into_iter().map(|(name, table)| {
+        let location = table.table.unwrap_or_else(|| name.clone());
+        let written = Written { location, into: table.into, copy: table.copy, invalid_dates: table.invalid_dates };
+        (name, written)
+    });
+    Ok((file.url, tables.collect()))
+}
+
+/// Gives a table its target and checks its name, which becomes a directory of the stage.
+fn settle(
+    source: &str,
+    table: &str,
+    written: Written,
+    kind: &SourceKind,
+    document: &Document,
+) -> Result<SourceTable, PipelineError> {
+    let is_directory = !table.is_empty() && !table.starts_with('.') && !table.contains(['/', '\\']);
+    if !is_directory || table.chars().any(char::is_control) {
+        let message = format!("`{table}` cannot name a table of a source");
+        let problem = document.problem_at(&["tables", table], "bad_value", message);
+        return Err(problem.with_help("use letters, digits, `_`, `-` and `.`".to_owned()).into());
+    }
+    let target = match written.into {
+        Some(target) => target,
+        None => default_target(source, table).map_err(|error| {
+            let problem = document.problem_at(&["tables", table], "bad_value", error.to_string());
+            problem.with_help("name the target: `into = \"raw.orders\"`".to_owned())
+        })?,
+    };
+    if written.location.trim().is_empty() {
+        let key = if matches!(kind, SourceKind::File) { "path" } else { "table" };
+        let message = format!("`{key}` is empty");
+        return Err(document.problem_at(&["tables", table, key], "bad_value", message).into());
+    }
+    let shape = (kind.as_str(), &written.location, &target, written.invalid_dates);
+    let config_hash = domain::hash_json(&shape).map_err(|error| PipelineError::json(&document.path, &error))?;
+    Ok(SourceTable {
+        name: table.to_owned(),
+        location: written.location,
+        target,
+        copy: written.copy,
+        invalid_dates: written.invalid_dates,
+        config_hash,
+    })
+}
+
+/// `raw.<source>_<table>` in lower case, with `_` for whatever a table name cannot hold.
+fn default_target(source: &str, table: &str) -> Result<TableName, domain::IdError> {
+    let name: String = format!("{source}_{table}")
+        .to_lowercase()
+        .chars()
+        .map(|character| if character.is_alphanumeric() { character } else { '_' })
+        .collect();
+    TableName::new(RAW_SCHEMA, &name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_has_a_name_even_when_nobody_gave_one() {
+        assert_eq!(
+            default_target("Shop-EU", "public.Order Lines").unwrap().to_string(),
+            "raw.shop_eu_public_order_lines"
+        );
+        assert!(default_target("1shop", "a").is_err());
+    }
+}

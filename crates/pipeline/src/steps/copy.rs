@@ -1,0 +1,51 @@
+//! `copy`: staged files → rows of raw tables, each file once.
+//!
+//! In: which tables.  Out: warehouse's report per table.
+//! Never here: parsing, the load ledger, quarantine (all `warehouse`).
+//! Start at [`run`].
+
+use domain::TableName;
+use warehouse::CopyReport;
+
+use super::Context;
+use crate::PipelineError;
+
+/// Which tables to load.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// `raw.table`, `source` or `source.table`; empty means every staged table.
+    pub selection: Vec<String>,
+    /// Load a file again that changed after it was loaded; its earlier rows are replaced.
+    pub force: bool,
+}
+
+/// What was loaded.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Report {
+    pub tables: Vec<TableReport>,
+}
+
+/// What was loaded into one table.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct TableReport {
+    pub table: TableName,
+    #[serde(flatten)]
+    pub copy: CopyReport,
+}
+
+/// Loads what is staged for the selected tables, one table after the other.
+pub async fn run(context: &Context, request: Request) -> Result<Report, PipelineError> {
+    let mut tables = Vec::new();
+    for (file, table) in context.project.select_tables(&request.selection)? {
+        let Some(manifest) = context.stage.latest(&file.name, &table.name).await? else {
+            return Err(PipelineError::NothingStaged { source_name: file.name.clone(), table: table.name.clone() });
+        };
+        let mut options = table.copy.clone();
+        options.force = request.force;
+        let stage = context.stage.store().object_store.clone();
+        let copy =
+            context.warehouse.copy(stage, &manifest, &options, &context.run(), context.progress.as_ref()).await?;
+        tables.push(TableReport { table: table.target.clone(), copy });
+    }
+    Ok(Report { tables })
+}

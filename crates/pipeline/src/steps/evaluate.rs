@@ -1,0 +1,225 @@
+//! `evaluate`: how good each recommender is on a period it has not seen, and which one is promoted.
+//!
+//! In: which recommenders.  Out: metrics with intervals beside the baseline; a promotion that the guard allowed, or its reason not to.
+//! Never here: metrics and splits (`recommend`).
+//! Start at [`run`].
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use domain::{PROMOTION_FORMAT_VERSION, Promotion, Provenance};
+use recommend::{RecommenderFile, RecommenderKind, RecommenderSpec, Repeats, Window};
+
+use super::Context;
+use super::train::{self, MartCache, off_the_async_threads, select};
+use crate::feed::write_durably;
+use crate::marts::InteractionsMart;
+use crate::{PipelineError, artefacts};
+
+/// Version of the kept report; raise it when an older one would be misread.
+const REPORT_FORMAT_VERSION: u32 = 1;
+/// The metric that chooses among recommenders (reference: the guard's metric, so that chooser and guard agree).
+const CHOSEN_BY: &str = "ndcg@100";
+
+/// What to evaluate.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Names of `recommenders/<name>.toml`; empty means all.
+    pub recommenders: Vec<String>,
+    /// Overrides the project's seed.
+    pub seed: Option<u64>,
+    /// Only measure: leave what is being served alone.
+    pub no_promote: bool,
+}
+
+/// What was measured and decided.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Report {
+    pub catalog: u64,
+    pub evaluation: recommend::EvaluationReport,
+    /// True when an earlier run had measured the same thing and its report was read back.
+    pub unchanged: bool,
+    pub promotion: Option<PromotionReport>,
+}
+
+/// What is served from now on, and why.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct PromotionReport {
+    pub recommender: String,
+    pub artefact: String,
+    pub number: u64,
+    pub reason: String,
+    /// False when this artefact was already the promoted one.
+    pub changed: bool,
+}
+
+/// Measures the selected recommenders side by side, and promotes the best one if the guard allows.
+pub async fn run(context: &Context, request: Request) -> Result<Report, PipelineError> {
+    let catalog = context.warehouse.catalog().await?;
+    let selected = with_baseline(context, select(&context.project, &request.recommenders)?)?;
+    let Some((first_name, first)) = selected.first() else { return Err(PipelineError::NoRecommenders) };
+    for (name, file) in &selected {
+        if (&file.interactions, &file.baseline, &file.evaluate, file.filter_seen)
+            != (&first.interactions, &first.baseline, &first.evaluate, first.filter_seen)
+        {
+            return Err(PipelineError::NotComparable { one: (*first_name).clone(), other: (*name).clone() });
+        }
+    }
+    let mart = MartCache::default().read(context, &catalog, &first.interactions).await?;
+    let seed = request.seed.unwrap_or(first.seed);
+    let (measured, unchanged) = measured(context, &selected, &mart, seed).await?;
+    let promotion =
+        if request.no_promote { None } else { Some(promote(context, &selected, &mart, &measured, request.seed)?) };
+    Ok(Report { catalog: catalog.number, evaluation: measured.evaluation, unchanged, promotion })
+}
+
+/// What is kept of an evaluation: `reports/<identity>.json`.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Measured {
+    evaluation: recommend::EvaluationReport,
+    /// The recommender with the best ndcg on the validation window, and whether it may go live.
+    best: String,
+    decision: recommend::PromotionDecision,
+    provenance: Provenance,
+}
+
+type Selected<'a> = Vec<(&'a String, &'a RecommenderFile)>;
+
+/// The baseline is always measured, asked for or not.
+fn with_baseline<'a>(context: &'a Context, mut selected: Selected<'a>) -> Result<Selected<'a>, PipelineError> {
+    let Some((_, first)) = selected.first() else { return Ok(selected) };
+    let baseline = first.baseline.clone();
+    if !selected.iter().any(|(name, _)| **name == baseline) {
+        context.project.recommender(&baseline)?;
+        selected.extend(context.project.recommenders.get_key_value(&baseline));
+    }
+    Ok(selected)
+}
+
+async fn measured(
+    context: &Context,
+    selected: &Selected<'_>,
+    mart: &Arc<InteractionsMart>,
+    seed: u64,
+) -> Result<(Measured, bool), PipelineError> {
+    let mut specs = Vec::new();
+    for (name, file) in selected {
+        let parameters = file.parameters()?;
+        specs.push(RecommenderSpec { name: (*name).clone(), parameters, filter_seen: file.filter_seen });
+    }
+    let (_, first) = selected[0];
+    let described: Vec<_> = specs.iter().map(|spec| (&spec.name, spec.parameters.to_map(), spec.filter_seen)).collect();
+    let provenance = Provenance {
+        inputs: BTreeMap::from([(first.interactions.to_string(), mart.content.clone())]),
+        config_hash: domain::hash_json(&(described, &first.evaluate, &first.baseline))
+            .map_err(|error| PipelineError::json("recommenders", &error))?,
+        seed: Some(seed),
+        engine: concat!("recommend-", env!("CARGO_PKG_VERSION")).to_owned(),
+        format_version: REPORT_FORMAT_VERSION,
+        run_id: context.run_id.clone(),
+        ..Provenance::default()
+    };
+    let path = context.project.reports_dir().join(format!("evaluation-{}.json", &provenance.identity()[..16]));
+    if let Ok(text) = fs::read(&path)
+        && let Ok(measured) = serde_json::from_slice::<Measured>(&text)
+        && measured.provenance.identity() == provenance.identity()
+    {
+        return Ok((measured, true));
+    }
+    let protocol = first.evaluate.protocol(seed);
+    let (mart, baseline, progress) = (mart.clone(), first.baseline.clone(), context.progress.clone());
+    let filter_seen = first.filter_seen;
+    let measured = off_the_async_threads(move || {
+        let evaluation = recommend::evaluate(&mart.interactions, &specs, &baseline, &protocol, progress.as_ref())?;
+        let best = best(&evaluation.report, filter_seen).unwrap_or(baseline);
+        let guards: Vec<&str> = specs
+            .iter()
+            .filter(|spec| matches!(spec.parameters.kind(), RecommenderKind::Popularity | RecommenderKind::ItemKnn))
+            .map(|spec| spec.name.as_str())
+            .collect();
+        let decision = evaluation.promotion(&best, &guards)?;
+        Ok(Measured { evaluation: evaluation.report, best, decision, provenance })
+    })
+    .await?;
+    keep(&path, &measured)?;
+    Ok((measured, false))
+}
+
+/// The recommender with the highest ndcg@100 on the validation window. The test window is for reporting, never for choosing.
+fn best(report: &recommend::EvaluationReport, filter_seen: bool) -> Option<String> {
+    let repeats = if filter_seen { Repeats::Excluded } else { Repeats::Included };
+    let window =
+        report.windows.iter().find(|window| window.window == Window::Validation && window.repeats == repeats)?;
+    let ndcg = |result: &recommend::RecommenderResult| result.metrics.get(CHOSEN_BY).map_or(0.0, |metric| metric.value);
+    let best = window.recommenders.iter().max_by(|one, other| ndcg(one).total_cmp(&ndcg(other)))?;
+    Some(best.name.clone())
+}
+
+fn keep(path: &Path, measured: &Measured) -> Result<(), PipelineError> {
+    let text = serde_json::to_vec_pretty(measured).map_err(|error| PipelineError::json("evaluation", &error))?;
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(|error| PipelineError::io(parent, &error))?;
+    }
+    let aside = path.with_extension("tmp");
+    write_durably(&aside, &text)?;
+    fs::rename(&aside, path).map_err(|error| PipelineError::io(path, &error))
+}
+
+/// Points serving at the artefact of the winner, trained on everything; the baseline when the guard says no and nothing serves yet.
+fn promote(
+    context: &Context,
+    selected: &Selected<'_>,
+    mart: &InteractionsMart,
+    measured: &Measured,
+    seed: Option<u64>,
+) -> Result<PromotionReport, PipelineError> {
+    let root = context.project.promoted_dir();
+    let serving = artefacts::promoted_last(&root)?;
+    let baseline = &measured.evaluation.baseline;
+    let winner = match (&serving, measured.decision.promote) {
+        (_, true) => &measured.best,
+        (None, false) => baseline,
+        (Some(serving), false) => {
+            return Ok(PromotionReport {
+                recommender: serving.recommender.clone(),
+                artefact: serving.artefact.clone(),
+                number: serving.number,
+                reason: measured.decision.reason.clone(),
+                changed: false,
+            });
+        }
+    };
+    let artefact = |name: &str| -> Result<(String, Provenance, bool), PipelineError> {
+        let file = context.project.recommender(name)?;
+        let wanted = train::provenance(context, file, &mart.content, seed.unwrap_or(file.seed))?;
+        match artefacts::find(&context.project.artefacts_dir(), &wanted)? {
+            Some((directory, _)) => Ok((directory, wanted, file.filter_seen)),
+            None => Err(PipelineError::NotTrained { recommender: name.to_owned() }),
+        }
+    };
+    debug_assert!(selected.iter().any(|(name, _)| *name == winner));
+    let (directory, provenance, filter_seen) = artefact(winner)?;
+    let fallback_artefact = if winner == baseline { None } else { Some(artefact(baseline)?.0) };
+    let wanted = Promotion {
+        format_version: PROMOTION_FORMAT_VERSION,
+        number: 0,
+        recommender: winner.clone(),
+        artefact: directory,
+        fallback_artefact,
+        filter_seen,
+        promoted_at: context.now,
+        reason: measured.decision.reason.clone(),
+        provenance,
+    };
+    let (promotion, changed) = artefacts::promote(&root, wanted)?;
+    Ok(PromotionReport {
+        recommender: promotion.recommender,
+        artefact: promotion.artefact,
+        number: promotion.number,
+        reason: promotion.reason,
+        changed,
+    })
+}
