@@ -1,0 +1,31 @@
+# Thin names over cargo; nothing hidden. CARGO_TARGET_DIR and every other cargo setting are respected.
+# Always the whole workspace: with -p the features of shared dependencies change, and the data engine is compiled again.
+
+.PHONY: help test test-needs test-long lint bench deny
+
+help:
+	@echo 'make test       everything: Rust, SQL, the real binary, real MariaDB, PostgreSQL and S3 (installs what it needs, see scripts/test-needs.sh)'
+	@echo 'make test-long  the switch with 200 kills instead of a dozen'
+	@echo 'make lint       formatting and clippy, warnings are errors'
+	@echo 'make bench      release build, then our figures (bench/README.md)'
+	@echo 'make deny       licences and sources of dependencies (needs cargo-deny)'
+
+test: test-needs
+	cargo test --workspace --locked --no-fail-fast
+
+test-needs:
+	@scripts/test-needs.sh
+
+test-long: test-needs
+	MONTAUK_SWITCH_KILLS=200 cargo test --workspace --locked --test it -- switch --nocapture
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+bench:
+	cargo build --release --workspace --locked
+	python3 bench/run.py $(BENCH)
+
+deny:
+	cargo deny --locked check
