@@ -23,7 +23,7 @@ const PARTS_IN_FLIGHT: usize = 4;
 /// Tries to find a free manifest number; each failed one means that another run has published just then.
 const PUBLISH_ATTEMPTS: u32 = 20;
 /// What no manifest names is kept this long: a run that is still going has not written its manifest yet.
-const SWEEP_AGE: TimeDelta = TimeDelta::hours(1);
+const SWEEP_AGE: TimeDelta = TimeDelta::hours(24);
 /// Longest readable part of a path in bytes: leaves room under the 255 of file systems for hash and suffixes.
 const MAX_SLUG_BYTES: usize = 100;
 
@@ -132,7 +132,7 @@ impl Stage {
         }
     }
 
-    /// Removes files that no manifest names and that are older than an hour: what killed runs left.
+    /// Removes files that no manifest names and that are older than a day: what killed runs left.
     ///
     /// The caller holds the project's lock, so that no run is between its files and its manifest.
     pub async fn sweep(&self, now: DateTime<Utc>) -> Result<SweepReport, ConnectError> {

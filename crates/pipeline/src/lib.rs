@@ -12,6 +12,7 @@ mod nearest;
 pub mod project;
 mod proposal;
 mod publish;
+pub mod retain;
 mod rows;
 pub mod runs;
 pub mod steps;

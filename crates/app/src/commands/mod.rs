@@ -26,14 +26,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use pipeline::PipelineError;
 use pipeline::project::Project;
 use pipeline::runs::{self, RunRecord};
 use pipeline::steps::Context;
+use pipeline::{PipelineError, retain};
 
 use crate::cli::{Command, Globals};
 use crate::error::AppError;
-use crate::output::{self, Output};
+use crate::output::{self, Output, bytes, count};
 use crate::progress::Bars;
 use crate::wiring;
 
@@ -174,7 +174,13 @@ impl Shell {
         let _lock = project.lock(verb)?;
         let runs_dir = project.runs_dir();
         let result = match self.context(project).await {
-            Ok(context) => step(&context).await,
+            Ok(context) => {
+                let result = step(&context).await;
+                if result.is_ok() {
+                    self.sweep(&context).await;
+                }
+                result
+            }
             Err(error) => Err(error),
         };
         let record = RunRecord {
@@ -190,5 +196,17 @@ impl Shell {
             self.output.warn(&format!("this run is not on record: {error}"));
         }
         Ok(result?)
+    }
+
+    /// Takes away what killed runs left, once a day. The work is done: what cannot be taken away now is worth a line.
+    async fn sweep(&self, context: &Context) {
+        match retain::sweep_when_due(context).await {
+            Ok(Some(swept)) if swept.files > 0 => {
+                let what = format!("{} of killed runs ({})", count(swept.files, "file"), bytes(swept.bytes));
+                self.output.done("Removed", &what);
+            }
+            Ok(_) => {}
+            Err(error) => self.output.warn(&format!("what killed runs left was not removed: {error}")),
+        }
     }
 }

@@ -88,9 +88,9 @@ async fn sweep_removes_old_files_that_no_manifest_names() {
     stage.store().object_store.put(&orphan, "xyz".into()).await.unwrap();
     let aside = root.path().join("stage/shop/lines/files/extract#1");
     std::fs::write(&aside, "half").unwrap();
-    let soon = chrono::Utc::now() + chrono::TimeDelta::minutes(30);
+    let soon = chrono::Utc::now() + chrono::TimeDelta::hours(23);
     assert_eq!(stage.sweep(soon).await.unwrap(), SweepReport::default());
-    let later = chrono::Utc::now() + chrono::TimeDelta::minutes(90);
+    let later = chrono::Utc::now() + chrono::TimeDelta::hours(25);
     assert_eq!(stage.sweep(later).await.unwrap(), SweepReport { files: 2, bytes: 7 });
     assert!(!aside.exists());
     assert!(stage.has(&manifest.files[0].path.as_str().into(), 4).await.unwrap());
@@ -121,7 +121,7 @@ async fn kills_never_leave_a_half_file_visible() {
         stage.latest_number("shop", "lines").await.unwrap().unwrap_or(0)
     })
     .await;
-    let later = chrono::Utc::now() + chrono::TimeDelta::hours(2);
+    let later = chrono::Utc::now() + chrono::TimeDelta::hours(25);
     stage.sweep(later).await.unwrap();
     let left = all_files(&root.path().join("stage"));
     assert!(!left.iter().any(|path| path.to_string_lossy().contains('#')), "{left:?}");
