@@ -68,6 +68,11 @@ fn place(at: &str) -> String {
     if at.is_empty() { String::new() } else { format!(" at {at}") }
 }
 
+/// The libraries in between turn the system's error into text; this much of it stays (errno 28 and 122).
+fn is_full(message: &str) -> bool {
+    message.contains("o space left") || message.contains("quota exceeded")
+}
+
 impl Problem for WarehouseError {
     fn kind(&self) -> ErrorKind {
         match self {
@@ -101,6 +106,7 @@ impl Problem for WarehouseError {
             Self::ValueOutOfRange { .. } => "value_out_of_range",
             Self::ForeignFeature { .. } => "foreign_feature",
             Self::Conflict { .. } => "conflict",
+            Self::Store { message, .. } if is_full(message) => "store_full",
             Self::Store { .. } => "store_unavailable",
             Self::Damaged { .. } => "damaged",
             Self::Exhausted { .. } => "exhausted",
@@ -126,6 +132,9 @@ impl Problem for WarehouseError {
             Self::ForeignFeature { .. } => Some("rewrite the table without that feature".to_owned()),
             Self::Conflict { .. } => Some("run the command again".to_owned()),
             Self::Store { missing: true, .. } => None,
+            Self::Store { message, .. } if is_full(message) => {
+                Some("free space there, then run again: nothing half-written is visible".to_owned())
+            }
             Self::Store { .. } => {
                 Some("check the path or bucket, its rights and its free space, then run the command again".to_owned())
             }
