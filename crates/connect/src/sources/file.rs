@@ -90,7 +90,7 @@ impl Source for FileSource {
             copied += usize::from(is_copied);
             files.push(file);
         }
-        let summary = format!("{} files, {bytes} bytes, {copied} new", files.len());
+        let summary = format!("{} files, {:.1} MB, {copied} new", files.len(), bytes as f64 / 1e6);
         let manifest = request.manifest(StageMode::Append, files);
         let mut outcome = request.publish(stage, latest, manifest).await?;
         // A file that had vanished from the stage was copied again although the manifest stays.
