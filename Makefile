@@ -5,7 +5,7 @@
 
 help:
 	@echo 'make test       everything: Rust, SQL, the real binary, real MariaDB, PostgreSQL and S3 (installs what it needs, see scripts/test-needs.sh)'
-	@echo 'make test-long  the switch with 200 kills instead of a dozen'
+	@echo 'make test-long  the switch with 200 kills instead of a dozen, in a directory and in a bucket'
 	@echo 'make lint       formatting and clippy, warnings are errors'
 	@echo 'make bench      release build, then our figures (bench/README.md)'
 	@echo 'make deny       licences and sources of dependencies (needs cargo-deny)'

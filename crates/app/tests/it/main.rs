@@ -4,7 +4,10 @@
 mod bad_input;
 mod cli;
 mod database;
+mod full_disk;
+mod publish;
 mod readers;
+mod retain;
 mod served;
 mod support;
 mod switch;

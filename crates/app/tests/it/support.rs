@@ -14,6 +14,22 @@ pub fn montauk() -> Command {
     command
 }
 
+/// Park–Miller "minimal standard" generator (CACM 31(10), 1988): enough to pick moments, and repeatable by its seed.
+pub struct Dice(u64);
+
+impl Dice {
+    /// `seed` from 1.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number from 0 to `bound` - 1.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0 * 48_271 % 2_147_483_647;
+        self.0 % bound
+    }
+}
+
 /// Runs to success; the JSON it printed, or null.
 pub fn run(command: &mut Command) -> serde_json::Value {
     let output = command.output().unwrap();
