@@ -26,6 +26,8 @@ const PUBLISH_ATTEMPTS: u32 = 20;
 const SWEEP_AGE: TimeDelta = TimeDelta::hours(24);
 /// Longest readable part of a path in bytes: leaves room under the 255 of file systems for hash and suffixes.
 const MAX_SLUG_BYTES: usize = 100;
+/// Directories between the root and a table's manifests: source, table.
+const TABLE_DEPTH: usize = 2;
 
 /// The stage of a project. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -132,8 +134,9 @@ impl Stage {
         }
     }
 
-    /// Removes files that no manifest names and that are older than a day: what killed runs left.
+    /// Removes staged files that no manifest names and that are older than a day: what killed runs left.
     ///
+    /// Only files that [`Self::file_path`] may have named are looked at: whatever else lies in the same place belongs to somebody.
     /// The caller holds the project's lock, so that no run is between its files and its manifest.
     pub async fn sweep(&self, now: DateTime<Utc>) -> Result<SweepReport, ConnectError> {
         let mut objects = Vec::new();
@@ -145,7 +148,7 @@ impl Stage {
                     let manifest = read_manifest(&object.location, &bytes)?;
                     named.extend(manifest.files.into_iter().map(|file| file.path));
                 }
-            } else {
+            } else if is_staged_file(&object.location) {
                 objects.push(object);
             }
         }
@@ -159,7 +162,7 @@ impl Stage {
             }
         }
         if let Some(root) = self.store.local_root() {
-            let aside = tokio::task::spawn_blocking(move || sweep_aside(&root, now)).await;
+            let aside = tokio::task::spawn_blocking(move || sweep_aside(&root, 0, now)).await;
             let aside = aside.map_err(|error| ConnectError::internal("sweep the stage", error))?;
             report.files += aside.files;
             report.bytes += aside.bytes;
@@ -171,19 +174,21 @@ impl Stage {
 /// Removes what killed local writers left: files whose name ends in `#<digits>`, which listings hide.
 ///
 /// A file that vanishes or resists meanwhile is left to the next sweep: it harms nobody.
-fn sweep_aside(directory: &std::path::Path, now: DateTime<Utc>) -> SweepReport {
+fn sweep_aside(directory: &std::path::Path, depth: usize, now: DateTime<Utc>) -> SweepReport {
     let mut report = SweepReport::default();
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let Ok(metadata) = entry.metadata() else { continue };
         if metadata.is_dir() {
-            let below = sweep_aside(&entry.path(), now);
+            let below = sweep_aside(&entry.path(), depth + 1, now);
             report.files += below.files;
             report.bytes += below.bytes;
             continue;
         }
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_aside =
+        let has_number =
             name.rsplit_once('#').is_some_and(|(_, tail)| !tail.is_empty() && tail.bytes().all(|b| b.is_ascii_digit()));
+        let is_of_a_table = depth == TABLE_DEPTH || depth == TABLE_DEPTH + 1 && directory.ends_with("files");
+        let is_aside = has_number && is_of_a_table;
         let is_old = metadata.modified().is_ok_and(|time| now - DateTime::<Utc>::from(time) > SWEEP_AGE);
         if is_aside && is_old && std::fs::remove_file(entry.path()).is_ok() {
             report.files += 1;
@@ -286,6 +291,14 @@ fn manifest_number(path: &Path) -> Option<u64> {
     }
     let digits = path.filename()?.strip_suffix(".json")?;
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+/// Whether a path is one of [`Stage::file_path`]: `<source>/<table>/files/<16 hex digits>-<name>`.
+fn is_staged_file(path: &Path) -> bool {
+    let parts: Vec<_> = path.parts().collect();
+    let [_, _, folder, name] = parts.as_slice() else { return false };
+    let hash = name.as_ref().split_once('-').map_or("", |(hash, _)| hash);
+    folder.as_ref() == "files" && hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn read_manifest(path: &Path, bytes: &[u8]) -> Result<StageManifest, ConnectError> {

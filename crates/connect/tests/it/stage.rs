@@ -93,6 +93,16 @@ async fn sweep_removes_old_files_that_no_manifest_names() {
     let later = chrono::Utc::now() + chrono::TimeDelta::hours(25);
     assert_eq!(stage.sweep(later).await.unwrap(), SweepReport { files: 2, bytes: 7 });
     assert!(!aside.exists());
+    // A stage that lies where other files are leaves those alone, however old they are.
+    for name in
+        ["mine.csv", "shop/lines/mine.csv", "shop/lines/files/mine#1x", "a/b/files/deep/0123456789abcdef-x", "notes#1"]
+    {
+        let path = root.path().join("stage").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "mine").unwrap();
+        assert_eq!(stage.sweep(later).await.unwrap(), SweepReport::default(), "{name}");
+        assert!(path.exists(), "{name}");
+    }
     assert!(stage.has(&manifest.files[0].path.as_str().into(), 4).await.unwrap());
 }
 
