@@ -106,6 +106,7 @@ impl Problem for WarehouseError {
             Self::ValueOutOfRange { .. } => "value_out_of_range",
             Self::ForeignFeature { .. } => "foreign_feature",
             Self::Conflict { .. } => "conflict",
+            Self::Store { missing: true, .. } => "not_found",
             Self::Store { message, .. } if is_full(message) => "store_full",
             Self::Store { .. } => "store_unavailable",
             Self::Damaged { .. } => "damaged",
@@ -131,7 +132,7 @@ impl Problem for WarehouseError {
             Self::ValueOutOfRange { .. } => Some("cast the column to a wider type, or filter the value".to_owned()),
             Self::ForeignFeature { .. } => Some("rewrite the table without that feature".to_owned()),
             Self::Conflict { .. } => Some("run the command again".to_owned()),
-            Self::Store { missing: true, .. } => None,
+            Self::Store { missing: true, .. } => Some("`montauk status` names what there is".to_owned()),
             Self::Store { message, .. } if is_full(message) => {
                 Some("free space there, then run again: nothing half-written is visible".to_owned())
             }

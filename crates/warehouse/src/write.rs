@@ -93,6 +93,11 @@ impl Aside {
         }
     }
 
+    /// Whether the note is still there: a sweep that takes it away has taken the files as well.
+    pub(crate) async fn is_there(&self) -> Result<bool> {
+        Ok(self.store.get(&self.note.path()).await?.is_some())
+    }
+
     /// The id that the names of all files begin with.
     pub(crate) fn id(&self) -> &str {
         &self.note.id

@@ -33,11 +33,18 @@ pub struct TableReport {
     pub copy: CopyReport,
 }
 
-/// Loads what is staged for the selected tables, one table after the other.
+/// Loads what is staged for the selected tables, one table after the other. Without a selection that is everything staged.
+///
+/// Errors: nothing is staged for a selected table, or for none at all.
 pub async fn run(context: &Context, request: Request) -> Result<Report, PipelineError> {
     let mut tables = Vec::new();
+    let mut missing = None;
     for (file, table) in context.project.select_tables(&request.selection)? {
         let Some(manifest) = context.stage.latest(&file.name, &table.name).await? else {
+            missing = missing.or(Some((file.name.clone(), table.name.clone())));
+            if request.selection.is_empty() {
+                continue;
+            }
             return Err(PipelineError::NothingStaged { source_name: file.name.clone(), table: table.name.clone() });
         };
         let mut options = table.copy.clone();
@@ -47,5 +54,8 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
             context.warehouse.copy(stage, &manifest, &options, &context.run(), context.progress.as_ref()).await?;
         tables.push(TableReport { table: table.target.clone(), copy });
     }
-    Ok(Report { tables })
+    match missing {
+        Some((source_name, table)) if tables.is_empty() => Err(PipelineError::NothingStaged { source_name, table }),
+        _ => Ok(Report { tables }),
+    }
 }

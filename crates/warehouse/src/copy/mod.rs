@@ -156,6 +156,9 @@ impl Warehouse {
             provenance: provenance(job, &records, &files)?,
             files,
         };
+        if !aside.is_there().await? {
+            return Err(WarehouseError::Conflict { what: format!("the files of this load of `{target}`") });
+        }
         ledger::claim(self.store(), &record).await?;
         let number = i64::try_from(number).map_err(|error| WarehouseError::internal(error.to_string()))?;
         let commit = Commit {

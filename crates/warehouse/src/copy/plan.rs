@@ -130,10 +130,12 @@ fn loaded_before(file: &str) -> FileReport {
     FileReport::skipped(file, "loaded before".to_owned())
 }
 
-/// The content that the table holds of each staged name.
+/// The content that the table holds of each staged name. A load of the whole table has replaced all that was before it.
 fn newest_by_name(records: &[LoadRecord]) -> HashMap<&str, &LoadedFile> {
     let mut held = HashMap::new();
-    for file in records.iter().flat_map(|record| &record.files).filter(|file| file.report.is_loaded()) {
+    let whole = records.iter().position(|record| record.mode == StageMode::Full);
+    let newest = records.iter().take(whole.map_or(records.len(), |place| place + 1));
+    for file in newest.flat_map(|record| &record.files).filter(|file| file.report.is_loaded()) {
         held.entry(file.report.file.as_str()).or_insert(file);
     }
     held

@@ -363,3 +363,16 @@ async fn any_bytes_are_rows_loaded_or_rejected_and_never_a_panic() {
         assert_eq!(set_aside, report.rows_rejected, "case {case}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_from_before_a_load_of_the_whole_table_is_loaded_again() {
+    let warehouse = World::in_memory().open();
+    let appended = Files::new().csv("a.csv", GOOD).await;
+    appended.copy(&warehouse, "").await.unwrap();
+    let whole = Files::new().csv("all.csv", "id,name,price\n9,Zoe,1\n").await.full();
+    whole.copy(&warehouse, "").await.unwrap();
+    // Its rows went with the whole load; what the ledger says of the time before does not count any more.
+    let again = appended.copy(&warehouse, "").await.unwrap();
+    assert_eq!(again.rows_loaded, 2);
+    assert!(newest(&warehouse, "select count(*) as n from raw.lines").await.contains('3'));
+}
