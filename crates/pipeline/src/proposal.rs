@@ -38,7 +38,8 @@ pub(crate) fn of_database(dir: &Path, scheme: &str, env: &str, tables: &[Discove
     let mut files = minimal(dir);
     files.push((".env.example".to_owned(), format!("{env}={kind}://user:password@host/database\n")));
     let mut text = format!("kind = \"{kind}\"\nurl = \"${{{env}}}\"    # a user that may only read\n");
-    for table in tables {
+    // What `publish` keeps in a database for itself is no data of its owner.
+    for table in tables.iter().filter(|table| !table.name.ends_with(".montauk_receipts")) {
         let name = identifier(&table.name);
         let rows = table.approximate_rows.map_or(String::new(), |rows| format!("    # about {rows} rows"));
         text += &format!("\n[tables.{name}]{rows}\ntable = {}\n", toml_text(&table.name));

@@ -19,7 +19,8 @@ pub async fn run(shell: &Shell, arguments: cli::Publish) -> Result<Outcome, AppE
     let request = Request { syncs: arguments.syncs, plan: arguments.plan, yes: shell.globals.yes };
     let report = shell.write("publish", async |context| publish::run(context, request).await).await?;
     shell.output.report(&report, |output| draw(shell, output, &report))?;
-    Ok(Outcome::Done)
+    let is_whole = report.syncs.iter().all(|sync| sync.rejected.is_empty());
+    Ok(if is_whole { Outcome::Done } else { Outcome::ChecksFailed })
 }
 
 fn draw(shell: &Shell, output: &Output, report: &Report) -> Result<(), AppError> {
@@ -27,6 +28,9 @@ fn draw(shell: &Shell, output: &Output, report: &Report) -> Result<(), AppError>
         output.data(&syncs(&report.syncs).render())?;
     }
     for sync in &report.syncs {
+        for warning in &sync.warnings {
+            output.warn(&format!("{}: {warning}", sync.sync));
+        }
         for reject in sync.rejected.iter().take(REJECTS_SHOWN) {
             output.warn(&format!("{}: row {} was rejected: {}", sync.sync, reject.key, reject.reason));
         }

@@ -36,6 +36,46 @@ fn a_killed_publish_to_postgresql_loses_and_repeats_nothing() {
     });
 }
 
+#[test]
+fn a_target_that_was_dropped_is_filled_again_and_refused_rows_are_no_success() {
+    let server = MariaDb::shared();
+    server.create_database("dropped");
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    set_up(dir, "mariadb", "dropped.prices");
+    let url = server.url("dropped");
+    let verb = |verb: &str| {
+        let mut command = montauk();
+        command.env("SHOP_DB_URL", &url).arg("-C").arg(dir).arg("--json").arg(verb);
+        command
+    };
+    fs::write(dir.join("data/0.csv"), "round,id,name,price\n0,1,lamp,9.25\n0,2,a rug,5.00\n").unwrap();
+    for step in ["extract", "copy", "build", "publish"] {
+        run(&mut verb(step));
+    }
+    server.sql("dropped", "drop table prices");
+    let again = run(&mut verb("publish"));
+    assert_eq!((&again["syncs"][0]["inserted"], &again["syncs"][0]["unchanged"]), (&2.into(), &0.into()), "{again}");
+    assert!(again["syncs"][0]["warnings"].to_string().contains("made anew"), "{again}");
+    assert_eq!(server.sql("dropped", "select count(*) from prices").trim(), "2");
+
+    // Another table is another target, with nothing in it yet.
+    let sync = fs::read_to_string(dir.join("publish/prices.toml")).unwrap();
+    fs::write(dir.join("publish/prices.toml"), sync.replace("dropped.prices", "dropped.other")).unwrap();
+    server.sql("dropped", "create table other (id bigint primary key, name varchar(4), price decimal(12,2))");
+    let refused = verb("publish").output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!(refused.status.code(), Some(4), "{report}");
+    assert_eq!(report["syncs"][0]["rejected"][0]["key"], "2", "{report}");
+    assert_eq!(server.sql("dropped", "select id, name from other").trim(), "1\tlamp");
+
+    // The record of what was accepted is gone: everything is sent again, and it says what that leaves behind.
+    fs::remove_dir_all(dir.join(".montauk/publish")).unwrap();
+    let blind = verb("publish").output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&blind.stdout).unwrap();
+    assert!(report["syncs"][0]["warnings"].to_string().contains("stay there"), "{report}");
+}
+
 /// `target` reads what the server holds, as lines `id,name,price`.
 fn play(kind: &str, url: &str, table: &str, target: impl Fn() -> String) {
     let temp = tempfile::tempdir().unwrap();

@@ -131,6 +131,13 @@ impl Accepted {
         }
     }
 
+    /// Notes that the destination holds nothing; receipts go on counting from where they were.
+    pub(crate) fn forget_all(&mut self) {
+        self.entries.clear();
+        self.before = None;
+        self.is_known = true;
+    }
+
     /// Key values of some rows of the loaded state, for deletes.
     pub(crate) fn keys_before(&self, rows: &[usize]) -> Result<Option<RecordBatch>, PipelineError> {
         let Some(before) = &self.before else { return Ok(None) };

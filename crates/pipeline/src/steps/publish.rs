@@ -11,7 +11,7 @@ use arrow::compute::{concat_batches, take_record_batch};
 use arrow::util::display::array_value_to_string;
 use connect::destinations::mysql::MySqlDestination;
 use connect::destinations::postgres::PostgresDestination;
-use connect::{Changes, Destination, RowReject};
+use connect::{Changes, Destination, Prepared, RowReject};
 use domain::{FEED_FORMAT_VERSION, Provenance};
 use warehouse::Catalog;
 
@@ -63,6 +63,9 @@ pub struct SyncReport {
     pub deleted: u64,
     pub unchanged: u64,
     pub rejected: Vec<Reject>,
+    /// What somebody should know although it worked, one sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A row that the destination did not take.
@@ -74,6 +77,8 @@ pub struct Reject {
 
 /// Name under which the feed is asked for.
 pub(super) const FEED: &str = "feed";
+/// Characters of a sync's name in a receipt: what an indexed column of MySQL takes in four-byte characters.
+const MAX_RECEIPT_NAME: usize = 191;
 /// Rows per transaction: large enough to hide the round trip, small enough that a halving search for a bad row is quick.
 const ROWS_PER_TRANSACTION: usize = 50_000;
 
@@ -148,12 +153,21 @@ async fn run_sync(
         rows,
     };
     let destination = open_destination(sync)?;
-    if !request.plan {
-        destination.prepare(&result.schema, &sync.key).await?;
-    }
-    let receipt = destination.last_receipt(&sync.name).await?;
+    let prepared =
+        if request.plan { Prepared::default() } else { destination.prepare(&result.schema, &sync.key).await? };
+    // A target of its own for each table: rows that one has taken say nothing of another.
+    let name = receipt_name(sync);
+    let receipt = destination.last_receipt(&name).await?;
     let dir = context.project.publish_dir().join(&sync.name);
-    let accepted = Accepted::load(&sync.name, &dir, receipt.as_ref(), &wanted.key)?;
+    let mut accepted = Accepted::load(&name, &dir, receipt.as_ref(), &wanted.key)?;
+    let mut warnings = prepared.warnings;
+    if prepared.created && receipt.is_some() {
+        // Somebody has dropped the table since: it holds nothing of what its receipt says.
+        accepted.forget_all();
+        warnings.push(format!("`{}` was gone and has been made anew: everything is sent again", sync.table));
+    } else if !accepted.is_known {
+        warnings.push(not_known(sync));
+    }
     let nulls = null_keys(&wanted.key, wanted.rows.num_rows());
     let mut difference = compare(&wanted.prints, &nulls, accepted.entries());
     if sync.mode == SyncMode::Upsert || !accepted.is_known {
@@ -170,6 +184,7 @@ async fn run_sync(
         deleted: difference.deletes.len() as u64,
         unchanged: difference.unchanged as u64,
         rejected: Vec::new(),
+        warnings,
     };
     for (row, reason) in &difference.unusable {
         report.rejected.push(Reject { key: describe_key(&wanted.key, *row), reason: (*reason).to_owned() });
@@ -180,6 +195,21 @@ async fn run_sync(
         context.progress.finish(&format!("{} rows sent", difference.changes()));
     }
     Ok(report)
+}
+
+/// Under which name the destination keeps its receipt; the column there holds [`MAX_RECEIPT_NAME`] characters.
+fn receipt_name(sync: &SyncFile) -> String {
+    let name = format!("{} to {}", sync.name, sync.table);
+    if name.chars().count() <= MAX_RECEIPT_NAME { name } else { domain::hash_bytes(name.as_bytes()) }
+}
+
+/// Why everything is sent, and what stays behind.
+fn not_known(sync: &SyncFile) -> String {
+    let what = "the record of what the destination has accepted is not here, so everything is sent again";
+    match sync.mode {
+        SyncMode::Mirror => format!("{what}; rows of the target that `{}` no longer has stay there", sync.from),
+        SyncMode::Upsert => what.to_owned(),
+    }
 }
 
 /// Refuses a change that is too large to be meant: a person confirms it with `--yes`. An empty mart never deletes everything.
