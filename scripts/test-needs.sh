@@ -30,7 +30,7 @@ install_packages() {
   fi
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq </dev/null
-  apt-get install -y -qq --no-install-recommends "$@" </dev/null
+  apt-get install -y -qq -o DPkg::Lock::Timeout=120 --no-install-recommends "$@" </dev/null
 }
 
 mapfile -t missing < <(missing_packages)
@@ -48,7 +48,8 @@ if ((${#missing[@]})); then
   fi
 fi
 
-if ! cmp -s "$requirements" "$venv/installed.txt"; then
+# A Python that is gone (an upgrade of the system) leaves an environment that looks whole.
+if ! cmp -s "$requirements" "$venv/installed.txt" || ! "$venv/bin/python" -V >/dev/null 2>&1; then
   echo "making $venv from $requirements" >&2
   python3 -m venv --clear "$venv"
   if ! "$venv/bin/pip" install --quiet --no-input --disable-pip-version-check --requirement "$requirements" </dev/null; then

@@ -237,8 +237,8 @@ pub struct Recommend {
     #[arg(long = "rec", value_name = "NAME")]
     pub recommender: Option<String>,
     /// Items in a list [default: the recommender's]
-    #[arg(short = 'n', long, value_name = "N")]
-    pub limit: Option<usize>,
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub limit: Option<u8>,
 }
 
 /// `montauk publish`

@@ -16,6 +16,9 @@ pub enum AppError {
     /// Standard output or a file named on the command line.
     #[error("cannot {action}: {reason}")]
     Io { action: String, reason: String },
+    /// `demo` was pointed at a project that is not its own.
+    #[error("`{dir}` holds the project `{name}`, which is not the demo's")]
+    NotTheDemo { dir: String, name: String },
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
     #[error("{message}")]
@@ -41,6 +44,7 @@ impl Problem for AppError {
         match self {
             Self::Usage { .. } => ErrorKind::Invalid,
             Self::Io { .. } => ErrorKind::Unavailable,
+            Self::NotTheDemo { .. } => ErrorKind::Refused,
             Self::Pipeline(error) => error.kind(),
             Self::Room { kind, .. } => *kind,
             Self::Internal { .. } => ErrorKind::Internal,
@@ -51,6 +55,7 @@ impl Problem for AppError {
         match self {
             Self::Usage { .. } => "usage",
             Self::Io { .. } => "io_failed",
+            Self::NotTheDemo { .. } => "not_the_demo",
             Self::Pipeline(error) => error.code(),
             Self::Room { code, .. } => code,
             Self::Internal { .. } => "internal",
@@ -62,6 +67,10 @@ impl Problem for AppError {
             Self::Usage { help, .. } => Some(help.clone()),
             Self::Pipeline(error) => error.help(),
             Self::Room { help, .. } => help.clone(),
+            Self::NotTheDemo { .. } => Some(
+                "name another directory with `-C`, or run the steps one by one: `montauk extract`, `copy`, `build` …"
+                    .to_owned(),
+            ),
             Self::Io { .. } | Self::Internal { .. } => None,
         }
     }

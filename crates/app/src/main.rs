@@ -73,7 +73,10 @@ fn refuse(refusal: &clap::Error) -> ExitCode {
         return ExitCode::from(if refusal.use_stderr() { exit::USAGE } else { exit::OK });
     }
     let text = refusal.render().to_string();
-    let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    // What is missing stands indented below the sentence that says that something is.
+    let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let named = text.lines().skip(1).take_while(|line| line.starts_with("  ")).map(str::trim);
+    let message = std::iter::once(sentence).chain(named).collect::<Vec<_>>().join(" ");
     let help =
         text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).unwrap_or("see `montauk --help`").to_owned();
     Output::for_json().error(&AppError::Usage { message, help });

@@ -11,7 +11,7 @@ use std::time::Duration;
 use edge::EdgeConfig;
 
 pub(crate) const HELP: &str = "\
-Serves recommendations from what `montauk train` promoted and `montauk publish` wrote.
+Serves recommendations from what `montauk evaluate` promoted and `montauk publish` wrote.
 
 Usage: montauk-edge [OPTIONS]
 

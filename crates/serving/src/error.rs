@@ -108,7 +108,9 @@ impl Problem for ServingError {
             Self::BadId(_) => "check the id in the path, and that it is percent-encoded".to_owned(),
             Self::NoSuchItem { .. } => "check the id; items come from the items table of the feed".to_owned(),
             Self::NotReady => "try again shortly; `/readyz` says what is missing".to_owned(),
-            Self::NothingPromoted { .. } => "train and promote one: `montauk train`".to_owned(),
+            Self::NothingPromoted { .. } => {
+                "train one and let it be evaluated: `montauk train`, then `montauk evaluate`".to_owned()
+            }
             Self::SeveralRecommenders { names } => {
                 let first = names.first().map_or("ease", String::as_str);
                 format!("choose one: `--recommender {first}`")

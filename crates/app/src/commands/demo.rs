@@ -21,6 +21,8 @@ use crate::table::Table;
 
 /// Where the demo lives when nobody says where.
 const DEMO_DIR: &str = "montauk-demo";
+/// Name of the shipped example, as in its `montauk.toml`.
+const DEMO_PROJECT: &str = "retail";
 
 pub async fn run(shell: &Shell, arguments: cli::Demo) -> Result<Outcome, AppError> {
     let dir = shell.globals.directory.clone().unwrap_or_else(|| PathBuf::from(DEMO_DIR));
@@ -32,7 +34,7 @@ pub async fn run(shell: &Shell, arguments: cli::Demo) -> Result<Outcome, AppErro
         Ok(Outcome::Done)
     };
     let outcome = interruptible(shell, line).await?;
-    if arguments.once {
+    if arguments.once && outcome == Outcome::Done {
         shell.output.say(&format!("\nserve it: montauk -C {} serve", dir.display()));
     }
     if arguments.once || outcome != Outcome::Done {
@@ -48,6 +50,7 @@ pub async fn run(shell: &Shell, arguments: cli::Demo) -> Result<Outcome, AppErro
 
 /// Writes the example, unless it is there, and walks the line.
 async fn walk(shell: &Shell, dir: &Path, is_fresh: bool) -> Result<Report, AppError> {
+    refuse_others(dir)?;
     let made = init::run(init::Request { dir: dir.to_owned(), from: init::From::Retail }).await?;
     if !made.files.is_empty() {
         shell.output.done("Created", &format!("{} in {}", count(made.files.len() as u64, "file"), dir.display()));
@@ -56,6 +59,18 @@ async fn walk(shell: &Shell, dir: &Path, is_fresh: bool) -> Result<Report, AppEr
         forget(&Project::open(dir)?)?;
     }
     shell.write_in(Project::open(dir)?, "demo", async |context| demo::run(context, Request {}).await).await
+}
+
+/// The demo writes into its own project and may forget what is in it; somebody else's is left alone.
+fn refuse_others(dir: &Path) -> Result<(), AppError> {
+    if !dir.join("montauk.toml").exists() {
+        return Ok(());
+    }
+    let name = Project::open(dir)?.settings.project.name;
+    if name == DEMO_PROJECT {
+        return Ok(());
+    }
+    Err(AppError::NotTheDemo { dir: dir.display().to_string(), name })
 }
 
 /// Removes what earlier demos made: everything under `.montauk/` but the lock that is held meanwhile.

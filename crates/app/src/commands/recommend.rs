@@ -17,7 +17,7 @@ const HISTORY_SHOWN: usize = 5;
 pub async fn run(shell: &Shell, arguments: cli::Recommend) -> Result<Outcome, AppError> {
     let is_for_all = arguments.user.is_none();
     let users = arguments.user.map_or(Users::All, Users::One);
-    let request = Request { users, recommender: arguments.recommender, limit: arguments.limit };
+    let request = Request { users, recommender: arguments.recommender, limit: arguments.limit.map(usize::from) };
     let step = async |context: &pipeline::steps::Context| recommend::run(context, request).await;
     let report = if is_for_all { shell.write("recommend", step).await? } else { shell.read(step).await? };
     shell.output.report(&report, |output| match &report {

@@ -203,6 +203,15 @@ fn without_a_terminal_there_is_no_escape_byte() {
 }
 
 #[test]
+fn the_demo_leaves_the_projects_of_others_alone() {
+    let mine = project(&[("montauk.toml", "[project]\nname = \"mine\"\n")]);
+    let output = montauk().arg("-C").arg(mine.path()).args(["demo", "--once", "--fresh"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    assert!(text(&output.stderr).contains("not_the_demo"), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read_dir(mine.path()).unwrap().count(), 1, "nothing was written");
+}
+
+#[test]
 fn a_project_in_use_refuses_a_second_run() {
     let dir = project(&[("sources/shop.toml", "kind = \"file\"\n[tables.lines]\npath = \"data/*.csv\"\n")]);
     fs::create_dir_all(dir.path().join(".montauk")).unwrap();

@@ -199,7 +199,7 @@ fn play(scene: &Scene, kills_by_default: u64) {
     let output = reader.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let seen: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    println!("{kills} kills over {files} files in {}: {seen}", scene.warehouse);
+    eprintln!("{kills} kills over {files} files in {}: {seen}", scene.warehouse);
     assert_eq!(seen["violations"], serde_json::json!([]), "{seen}");
     assert!(seen["catalogs"].as_u64().unwrap() >= 2, "{seen}");
 }
