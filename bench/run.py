@@ -157,7 +157,10 @@ def main():
         serve([edge, "-C", project, "--listen", "127.0.0.1:0"], project, users, arguments.seconds, "montauk-edge")
         print_quality(report["evaluation"]["evaluation"])
     if arguments.splits:
-        print(measured(["cargo", "run", "--release", "--quiet", "--workspace", "--example", "splits", "--", arguments.splits], cwd=ROOT)[0])
+        subprocess.run(["cargo", "build", "--release", "--quiet", "--workspace", "--locked", "--example", "splits"], cwd=ROOT, check=True)
+        for split in ("or", "ml1m", "ml100k4"):
+            if (pathlib.Path(arguments.splits) / f"{split}_strong_train.csv.gz").exists():
+                print(measured([release / "examples" / "splits", arguments.splits, split])[0])
 
 
 if __name__ == "__main__":

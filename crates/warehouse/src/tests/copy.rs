@@ -369,7 +369,7 @@ async fn a_file_from_before_a_load_of_the_whole_table_is_loaded_again() {
     let warehouse = World::in_memory().open();
     let appended = Files::new().csv("a.csv", GOOD).await;
     appended.copy(&warehouse, "").await.unwrap();
-    let whole = Files::new().csv("all.csv", "id,name,price\n9,Zoe,1\n").await.full();
+    let whole = Files::new().csv("all.csv", "id,name,price\n9,Zoe,1.50\n").await.full();
     whole.copy(&warehouse, "").await.unwrap();
     // Its rows went with the whole load; what the ledger says of the time before does not count any more.
     let again = appended.copy(&warehouse, "").await.unwrap();
