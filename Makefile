@@ -1,13 +1,14 @@
 # Thin names over cargo; nothing hidden. CARGO_TARGET_DIR and every other cargo setting are respected.
 # Always the whole workspace: with -p the features of shared dependencies change, and the data engine is compiled again.
 
-.PHONY: help test test-needs test-long lint bench deny
+.PHONY: help test test-needs test-long lint bench bench-ingest deny
 
 help:
 	@echo 'make test       everything: Rust, SQL, the real binary, real MariaDB, PostgreSQL and S3 (installs what it needs, see scripts/test-needs.sh)'
 	@echo 'make test-long  the switch with 200 kills instead of a dozen, in a directory and in a bucket'
 	@echo 'make lint       formatting and clippy, warnings are errors'
 	@echo 'make bench      release build, then our figures (bench/README.md)'
+	@echo 'make bench-ingest  our reading of a database beside connectorx (installs it into .venv-bench)'
 	@echo 'make deny       licences and sources of dependencies (needs cargo-deny)'
 
 test: test-needs
@@ -26,6 +27,12 @@ lint:
 bench:
 	cargo build --release --workspace --locked
 	python3 bench/run.py $(BENCH)
+
+bench-ingest:
+	cargo build --release --workspace --locked
+	test -x .venv-bench/bin/python || python3 -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet -r bench/requirements.txt
+	.venv-bench/bin/python bench/ingest.py $(BENCH)
 
 deny:
 	cargo deny --locked check

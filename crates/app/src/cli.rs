@@ -156,6 +156,20 @@ pub struct Extract {
     /// Sources or tables; all when none is named
     #[arg(value_name = "SOURCE[.TABLE]")]
     pub selection: Vec<String>,
+    /// Connections that read one table of a database at a time, instead of `workers` in the source file
+    #[arg(long, value_name = "N", value_parser = workers)]
+    pub workers: Option<usize>,
+    /// Stage nothing: compare every loaded table with what its database holds now
+    #[arg(long, conflicts_with = "no_proof")]
+    pub verify: bool,
+    /// Do not let the database add up its columns; the load is then not compared with it
+    #[arg(long)]
+    pub no_proof: bool,
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=pipeline::MAX_WORKERS).contains(number));
+    number.ok_or_else(|| format!("write a number from 1 to {}", pipeline::MAX_WORKERS))
 }
 
 /// `montauk copy`

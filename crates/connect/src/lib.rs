@@ -10,6 +10,8 @@ mod dial;
 mod durable_local;
 mod error;
 mod glob;
+mod key_range;
+mod parts;
 mod rejects;
 mod secret;
 mod source;
@@ -24,6 +26,9 @@ pub use destination::{
 };
 pub use error::ConnectError;
 pub use secret::SecretText;
-pub use source::{DiscoveredColumn, DiscoveredTable, ExtractOutcome, ExtractRequest, InvalidDates, Source};
+pub use source::{
+    DEFAULT_WORKERS, DiscoveredColumn, DiscoveredTable, ExtractOutcome, ExtractRequest, Finding, InvalidDates,
+    MAX_WORKERS, Source,
+};
 pub use stage::{Stage, StagedWriter, SweepReport};
 pub use store::{Store, open_store};

@@ -6,7 +6,9 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{Progress, Provenance, STAGE_FORMAT_VERSION, StageManifest, StageMode, StagedFile, TableName};
+use domain::{
+    Progress, Provenance, STAGE_FORMAT_VERSION, SourceProof, StageManifest, StageMode, StagedFile, TableName,
+};
 
 use crate::{ConnectError, Stage};
 
@@ -26,7 +28,30 @@ pub trait Source: Send + Sync {
         stage: &Stage,
         progress: &dyn Progress,
     ) -> Result<ExtractOutcome, ConnectError>;
+
+    /// What the source says about the rows of a table now; `None` when it cannot say (files).
+    async fn prove(
+        &self,
+        _request: &ExtractRequest,
+        _stage: &Stage,
+        _progress: &dyn Progress,
+    ) -> Result<Option<SourceProof>, ConnectError> {
+        Ok(None)
+    }
+
+    /// What somebody should know before `locations` are read: rights, engines, limits. Reads no rows.
+    async fn examine(&self, _locations: &[&str]) -> Result<Vec<Finding>, ConnectError> {
+        Ok(Vec::new())
+    }
+
+    /// Ends the snapshot that the tables of a run share, if there is one.
+    async fn close(&self) {}
 }
+
+/// Connections that read one table at a time, unless the source file says otherwise.
+pub const DEFAULT_WORKERS: usize = 4;
+/// More connections than that strain a server more than they save.
+pub const MAX_WORKERS: usize = 64;
 
 /// One table to extract.
 #[derive(Debug, Clone)]
@@ -43,6 +68,11 @@ pub struct ExtractRequest {
     pub run_id: String,
     /// Hash of the settings that shape the result; another hash means a new manifest.
     pub config_hash: String,
+    pub invalid_dates: InvalidDates,
+    /// Connections that read the table at the same time, 1 to [`MAX_WORKERS`].
+    pub workers: usize,
+    /// Whether the source computes a checksum of each column, for COPY to compare.
+    pub with_proof: bool,
 }
 
 /// What an extraction did.
@@ -52,6 +82,8 @@ pub struct ExtractOutcome {
     pub manifest: StageManifest,
     /// Identical content was staged already: nothing was written.
     pub unchanged: bool,
+    /// Time that the source's connections spent on the proof, all together.
+    pub proof_milliseconds: u64,
 }
 
 /// A table of a source.
@@ -75,6 +107,26 @@ pub struct DiscoveredColumn {
     /// The Arrow type it is staged as, such as `Decimal128(12, 2)`.
     pub staged_type: String,
     pub is_nullable: bool,
+}
+
+/// What [`Source::examine`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at, such as `snapshot`.
+    pub what: &'static str,
+    pub detail: String,
+    /// What to do about it; `None` when it is in order.
+    pub next: Option<String>,
+}
+
+impl Finding {
+    pub(crate) fn fine(what: &'static str, detail: String) -> Self {
+        Self { what, detail, next: None }
+    }
+
+    pub(crate) fn mend(what: &'static str, detail: String, next: String) -> Self {
+        Self { what, detail, next: Some(next) }
+    }
 }
 
 /// What to do with a date that does not exist (`0000-00-00`, `2024-02-31`, PostgreSQL's `infinity`).
@@ -102,6 +154,9 @@ impl ExtractRequest {
             mode,
             extracted_at: self.now,
             files,
+            position: None,
+            proof: None,
+            cut: None,
             provenance: Provenance {
                 inputs,
                 code_hash: String::new(),
@@ -125,12 +180,13 @@ impl ExtractRequest {
             let is_same = latest.provenance.identity() == manifest.provenance.identity()
                 && latest.target == manifest.target
                 && latest.mode == manifest.mode
-                && latest.files == manifest.files;
+                && latest.files == manifest.files
+                && (manifest.proof.is_none() || latest.proof == manifest.proof);
             if is_same {
-                return Ok(ExtractOutcome { manifest: latest, unchanged: true });
+                return Ok(ExtractOutcome { manifest: latest, unchanged: true, proof_milliseconds: 0 });
             }
         }
         stage.publish(&manifest).await?;
-        Ok(ExtractOutcome { manifest, unchanged: false })
+        Ok(ExtractOutcome { manifest, unchanged: false, proof_milliseconds: 0 })
     }
 }

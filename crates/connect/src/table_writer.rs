@@ -1,30 +1,31 @@
-//! Writes the rows of one table into the stage as one Parquet file, while the next rows are being fetched.
+//! Writes rows of a table into the stage as one Parquet file, while the next rows are being fetched.
 //!
 //! In: Arrow batches in the table's order.  Out: a spooled file with its hash and row count; equal batches give equal bytes.
-//! Memory: one batch being filled, [`IN_FLIGHT_BYTES`] waiting, and a row group of at most [`ROW_GROUP_BYTES`]; a larger row is alone.
+//! Memory: one batch being filled, [`IN_FLIGHT_BYTES`] waiting, and a row group of about [`ROW_GROUP_BYTES`], encoded.
 //! Never here: where rows come from.
 //! Start at [`TableWriter::begin`].
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use domain::{Compression, ExtractReject, FileFormat, StageMode, StagedFile};
+use domain::{Compression, ExtractReject, FileFormat, StagedFile};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression as ParquetCompression, ZstdLevel};
+use parquet::basic::{Compression as ParquetCompression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::spool::{Spool, Spooled, spool_problem};
-use crate::{ConnectError, ExtractOutcome, ExtractRequest, Stage};
+use crate::{ConnectError, ExtractRequest, Stage};
 
 /// Bytes after which a batch is handed to the writer: large enough to pay for the hand-over, small beside a row group.
-pub(crate) const BATCH_BYTES: usize = 2 * 1024 * 1024;
+pub(crate) const BATCH_BYTES: usize = 1024 * 1024;
 /// Bytes of batches handed over and not yet written: two common ones, or one of any size.
-const IN_FLIGHT_BYTES: u32 = 4 * 1024 * 1024;
-/// Bytes of rows in one row group, before encoding: what a reader holds per column chunk stays small.
-const ROW_GROUP_BYTES: usize = 16 * 1024 * 1024;
+const IN_FLIGHT_BYTES: u32 = 2 * 1024 * 1024;
+/// Encoded bytes of a row group, which the writer holds until it is whole: small beside a connection's share of 150 MiB for four.
+const ROW_GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// Rows in one row group, whatever their size.
 const ROW_GROUP_ROWS: usize = 1024 * 1024;
 /// Named in each file; without a version, so that an upgrade of a library does not make unchanged data look new.
@@ -39,8 +40,8 @@ pub(crate) struct TableWriter {
     task: JoinHandle<Result<Written, ConnectError>>,
 }
 
-/// A batch, its bytes, and the room it takes until it is written.
-type HandedOver = (RecordBatch, usize, OwnedSemaphorePermit);
+/// A batch, and the room it takes until it is written.
+type HandedOver = (RecordBatch, OwnedSemaphorePermit);
 
 /// A finished file, not yet visible.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ impl TableWriter {
         let size = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, IN_FLIGHT_BYTES);
         let closed = |error| ConnectError::internal("write Parquet", error);
         let permit = Arc::clone(&self.room).acquire_many_owned(size).await.map_err(closed)?;
-        if self.sender.send((batch, bytes, permit)).await.is_ok() {
+        if self.sender.send((batch, permit)).await.is_ok() {
             if size == IN_FLIGHT_BYTES {
                 // A row larger than all room: it is written before the next is fetched, so that memory never holds two.
                 drop(self.room.acquire_many(IN_FLIGHT_BYTES).await.map_err(closed)?);
@@ -92,15 +93,19 @@ impl TableWriter {
 }
 
 impl Written {
-    /// Gives the file its place and publishes its manifest, or drops it when the same is staged already.
-    pub(crate) async fn publish(
+    /// Rows in the file.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Gives the file its place in the stage under `name`; nothing names it there before the manifest.
+    pub(crate) async fn keep(
         self,
         request: &ExtractRequest,
         stage: &Stage,
+        name: String,
         rejects: Vec<ExtractReject>,
-    ) -> Result<ExtractOutcome, ConnectError> {
-        let name = format!("{}.parquet", request.table);
-        let latest = stage.latest(&request.source, &request.table).await?;
+    ) -> Result<StagedFile, ConnectError> {
         let path = stage.file_path(&request.source, &request.table, &self.spooled.sha256, &name);
         let file = StagedFile {
             name,
@@ -113,7 +118,7 @@ impl Written {
             rejects,
         };
         self.spool.keep(stage, &path, &self.spooled).await?;
-        request.publish(stage, latest, request.manifest(StageMode::Full, vec![file])).await
+        Ok(file)
     }
 }
 
@@ -123,28 +128,39 @@ fn write_all(
     schema: SchemaRef,
     mut receiver: mpsc::Receiver<HandedOver>,
 ) -> Result<Written, ConnectError> {
-    let properties = WriterProperties::builder()
-        .set_created_by(CREATED_BY.to_owned())
-        .set_compression(ParquetCompression::ZSTD(ZstdLevel::default()))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .build();
+    let properties = properties(&schema);
     let output = spool.writer().map_err(|error| spool_problem(stage, &error))?;
     let fail = |error: parquet::errors::ParquetError| parquet_problem(stage, error);
     let mut writer = ArrowWriter::try_new(output, schema, Some(properties)).map_err(fail)?;
-    let (mut rows, mut group_bytes) = (0, 0);
-    while let Some((batch, bytes, permit)) = receiver.blocking_recv() {
+    let mut rows = 0;
+    while let Some((batch, permit)) = receiver.blocking_recv() {
         rows += batch.num_rows() as u64;
         writer.write(&batch).map_err(fail)?;
         drop(batch);
-        group_bytes += bytes;
-        if group_bytes >= ROW_GROUP_BYTES {
+        if writer.memory_size() >= ROW_GROUP_BYTES {
             writer.flush().map_err(fail)?;
-            group_bytes = 0;
         }
         drop(permit);
     }
     let output = writer.into_inner().map_err(fail)?;
     Ok(Written { spool, spooled: output.finish(), rows })
+}
+
+/// Keys and moments are nearly all different: a dictionary of them is given up half way, and differences take a third of the bytes.
+fn properties(schema: &SchemaRef) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_created_by(CREATED_BY.to_owned())
+        .set_compression(ParquetCompression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
+    for field in schema.fields() {
+        if matches!(field.data_type(), DataType::Int64 | DataType::UInt64 | DataType::Timestamp(..)) {
+            let column = ColumnPath::new(vec![field.name().clone()]);
+            properties = properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+        }
+    }
+    properties.build()
 }
 
 /// A full disk arrives as an error of the Parquet library; everything else from there is ours.

@@ -9,8 +9,10 @@ mod feed;
 mod hash;
 mod id;
 mod manifest;
+mod position;
 mod progress;
 mod promotion;
+mod proof;
 mod provenance;
 mod quote;
 
@@ -19,9 +21,11 @@ pub use feed::{FEED_FORMAT_VERSION, FeedFile, FeedHeader, FeedHistory, FeedInter
 pub use hash::{Hasher, hash_bytes, hash_json};
 pub use id::{IdError, ItemId, TableName, UserId};
 pub use manifest::{
-    Compression, ExtractReject, FileFormat, STAGE_FORMAT_VERSION, StageManifest, StageMode, StagedFile,
+    Compression, ExtractReject, FileFormat, KeyCut, STAGE_FORMAT_VERSION, StageManifest, StageMode, StagedFile,
 };
+pub use position::LogPosition;
 pub use progress::{NoProgress, Progress};
 pub use promotion::{PROMOTION_FORMAT_VERSION, Promotion};
+pub use proof::{CellForm, Checksum, ColumnProof, ProofHash, SourceProof, date_text, mantissa_and_exponent, time_text};
 pub use provenance::Provenance;
 pub use quote::{Dialect, quote_identifier};

@@ -4,7 +4,7 @@
 //! Never here: reading or writing the stage (`connect`), parsing rows (`warehouse`).
 //! Start at [`StageManifest`].
 
-use crate::{Provenance, TableName};
+use crate::{LogPosition, Provenance, SourceProof, TableName};
 
 /// Version of [`StageManifest`]; raise it when a reader of the old version would misread.
 pub const STAGE_FORMAT_VERSION: u32 = 1;
@@ -24,7 +24,26 @@ pub struct StageManifest {
     pub extracted_at: chrono::DateTime<chrono::Utc>,
     /// In the order in which they are loaded.
     pub files: Vec<StagedFile>,
+    /// The snapshot that the rows are from, for sources that have a log of changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<LogPosition>,
+    /// What the source says its rows are; COPY compares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<SourceProof>,
+    /// Where the table was cut into files. The next extraction cuts at the same places, so that unchanged rows give unchanged files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<KeyCut>,
     pub provenance: Provenance,
+}
+
+/// Borders between the files of a table, in its primary key.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyCut {
+    /// The key's columns with their types and order; borders of another key mean nothing.
+    pub key: Vec<String>,
+    /// In the key's order, each as SQL literals of its columns.
+    pub borders: Vec<Vec<String>>,
 }
 
 /// What the files are to the table.

@@ -18,5 +18,6 @@ pub mod runs;
 pub mod steps;
 mod template;
 
+pub use connect::MAX_WORKERS;
 pub use error::{FileProblem, PipelineError};
 pub use nearest::{list_names, nearest};

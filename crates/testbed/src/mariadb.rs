@@ -47,6 +47,8 @@ impl MariaDb {
             Command::new(install)
                 .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
                 .arg(format!("--datadir={}", data.display()))
+                // A server that starts removes what it takes for its own leftovers, wherever its temporary directory is.
+                .env("TMPDIR", &directory)
                 .args(user),
             "",
         );
@@ -63,6 +65,7 @@ impl MariaDb {
                 format!("--datadir={}", data.display()),
                 format!("--socket={}", socket.display()),
                 format!("--port={port}"),
+                format!("--tmpdir={}", directory.display()),
                 format!("--init-file={}", init.display()),
                 format!("--pid-file={}", directory.join("pid").display()),
                 "--bind-address=127.0.0.1".to_owned(),

@@ -8,7 +8,7 @@
 //! Start at [`chain`].
 
 use chrono::{DateTime, Utc};
-use domain::{Provenance, StageMode, TableName};
+use domain::{LogPosition, Provenance, SourceProof, StageMode, TableName};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,12 @@ pub struct LoadRecord {
     /// File with this load's rejects, when there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
+    /// The snapshot of the source that the rows are from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<LogPosition>,
+    /// What the source said about its rows; the load was compared with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<SourceProof>,
     pub provenance: Provenance,
 }
 

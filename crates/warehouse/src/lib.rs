@@ -44,7 +44,7 @@ pub use check::{
 };
 pub use copy::{
     AsciiChar, ColumnType, CopyError, CopyOptions, CopyReport, CsvOptions, Encoding, FileReport, FileStatus,
-    FirstError, InferredColumn, MissingColumns, NewColumns, OnError, TimeFormat,
+    FirstError, InferredColumn, MissingColumns, NewColumns, OnError, ProofReport, TimeFormat,
 };
 pub use engine::EngineLimits;
 pub use error::{Result, WarehouseError};

@@ -7,6 +7,7 @@
 use pipeline::steps::copy::{self, Report, Request, TableReport};
 use warehouse::{FileReport, FileStatus};
 
+use super::extract::proven;
 use super::{Outcome, Shell};
 use crate::cli;
 use crate::error::AppError;
@@ -26,6 +27,9 @@ fn draw(shell: &Shell, output: &Output, report: &Report) -> Result<(), AppError>
         output.data(&tables(&report.tables).render())?;
     }
     for entry in &report.tables {
+        if let Some(proof) = &entry.copy.proof {
+            output.done("Proven", &format!("{}: {}", entry.table, proven(proof)));
+        }
         for file in &entry.copy.files {
             draw_file(output, entry, file);
         }

@@ -12,10 +12,20 @@ use crate::error::AppError;
 use crate::output::{bytes, count};
 
 pub async fn run(shell: &Shell, arguments: cli::Extract) -> Result<Outcome, AppError> {
-    let request = Request { selection: arguments.selection };
+    let request = Request {
+        selection: arguments.selection,
+        workers: arguments.workers,
+        verify: arguments.verify,
+        without_proof: arguments.no_proof,
+    };
+    let is_verified = request.verify;
     let report = shell.write("extract", async |context| extract::run(context, request).await).await?;
     shell.output.report(&report, |_| {
-        draw(shell, &report);
+        if is_verified {
+            draw_verified(shell, &report)
+        } else {
+            draw(shell, &report)
+        }
         Ok(())
     })?;
     Ok(Outcome::Done)
@@ -35,6 +45,10 @@ fn draw(shell: &Shell, report: &Report) {
             table.source, table.table
         ));
     }
+    let proof: u64 = staged.iter().map(|table| table.proof_milliseconds).sum();
+    if proof > 0 {
+        shell.output.say(&format!("adding up columns took the source {:.1} s of work", proof as f64 / 1e3));
+    }
     let size: u64 = staged.iter().map(|table| table.bytes).sum();
     let what = format!(
         "{} staged ({}), {} unchanged",
@@ -43,4 +57,27 @@ fn draw(shell: &Shell, report: &Report) {
         report.tables.len() - staged.len()
     );
     shell.output.done("Extracted", &format!("{what}, in {}", shell.took()));
+}
+
+fn draw_verified(shell: &Shell, report: &Report) {
+    for table in &report.tables {
+        match &table.verified {
+            Some(proof) => shell.output.done("Verified", &format!("{}: {}", table.target, proven(proof))),
+            None => shell.output.say(&format!("{}: the source is files; there is nothing to compare", table.target)),
+        }
+    }
+    shell.output.done("Compared", &format!("{}, in {}", count(report.tables.len() as u64, "table"), shell.took()));
+}
+
+/// What a proof says, for a line.
+pub(super) fn proven(proof: &warehouse::ProofReport) -> String {
+    let equal = format!(
+        "{} and the checksums of {} are the source's",
+        count(proof.rows, "row"),
+        count(proof.columns as u64, "column")
+    );
+    if proof.not_compared.is_empty() {
+        return equal;
+    }
+    format!("{equal}; not compared: {}", proof.not_compared.join(", "))
 }

@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod database;
 mod full_disk;
+mod proof;
 mod publish;
 mod readers;
 mod retain;

@@ -33,7 +33,8 @@ impl Dice {
 /// Runs to success; the JSON it printed, or null.
 pub fn run(command: &mut Command) -> serde_json::Value {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {:?}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    let said = [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said).into_owned());
+    assert!(output.status.success(), "{command:?}: {:?}\n{}", output.status, said.join("\n"));
     serde_json::from_slice(&output.stdout).unwrap_or_default()
 }
 

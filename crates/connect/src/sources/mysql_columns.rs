@@ -32,7 +32,7 @@ pub(crate) const SOURCE_TYPE: &str = "source_type";
 pub(crate) const MAX_DIGITS_128: u8 = 38;
 
 const COLUMNS: &str = "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE, CHARACTER_SET_NAME, NUMERIC_PRECISION, \
-     NUMERIC_SCALE, DATETIME_PRECISION, EXTRA FROM information_schema.COLUMNS \
+     NUMERIC_SCALE, DATETIME_PRECISION, EXTRA, COLLATION_NAME FROM information_schema.COLUMNS \
      WHERE TABLE_SCHEMA = ? AND (? = '' OR TABLE_NAME = ?) ORDER BY TABLE_NAME, ORDINAL_POSITION";
 const KEYS: &str = "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.STATISTICS \
      WHERE TABLE_SCHEMA = ? AND (? = '' OR TABLE_NAME = ?) AND INDEX_NAME = 'PRIMARY' ORDER BY TABLE_NAME, SEQ_IN_INDEX";
@@ -93,6 +93,8 @@ pub(crate) struct MySqlColumn {
     pub(crate) is_nullable: bool,
     /// Computed by the server; never written back.
     pub(crate) is_generated: bool,
+    /// How its text is ordered and compared.
+    pub(crate) collation: Option<String>,
 }
 
 /// A table as `information_schema` shows it.
@@ -163,6 +165,7 @@ struct Described {
     scale: u64,
     digits: u64,
     is_generated: bool,
+    collation: Option<String>,
 }
 
 impl Described {
@@ -174,6 +177,7 @@ impl Described {
         let mut number = || text().flatten().and_then(|text| text.parse().ok()).unwrap_or(0);
         let (precision, scale, digits) = (number(), number(), number());
         let extra = text()?.unwrap_or_default().to_uppercase();
+        let collation = text()?;
         Some(Self {
             table,
             name,
@@ -185,6 +189,7 @@ impl Described {
             scale,
             digits,
             is_generated: extra.contains("GENERATED") && !extra.contains("DEFAULT_GENERATED"),
+            collation,
         })
     }
 
@@ -197,6 +202,7 @@ impl Described {
             kind,
             is_nullable: self.is_nullable,
             is_generated: self.is_generated,
+            collation: self.collation,
         }
     }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
     DurationMicrosecondBuilder, Float32Builder, Float64Builder, Int8Builder, Int16Builder, Int32Builder, Int64Builder,
     StringBuilder, TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
 };
@@ -45,17 +45,13 @@ pub(crate) struct RowBatcher {
 impl RowBatcher {
     pub(crate) fn new(table: &str, columns: Vec<MySqlColumn>, dates: InvalidDates) -> Self {
         let schema = schema_of(&columns);
-        let cells = columns.iter().map(|column| Cells::new(column.kind)).collect();
+        let cells = columns.iter().map(|column| Cells::sized(column.kind, 0, 0)).collect();
         let rejects = RejectList::new(table, dates);
         Self { columns, cells, schema, rejects, rows: 0, batch_rows: 0, batch_bytes: 0 }
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
-    }
-
-    pub(crate) fn rows(&self) -> u64 {
-        self.rows
     }
 
     /// Adds a row; returns a batch and its bytes when enough has come together.
@@ -85,6 +81,9 @@ impl RowBatcher {
         let types = self.schema.fields().iter().map(|field| field.data_type());
         let arrays: Vec<ArrayRef> =
             self.cells.iter_mut().zip(types).map(|(cells, data_type)| cells.finish(data_type)).collect();
+        for ((cells, column), array) in self.cells.iter_mut().zip(&self.columns).zip(&arrays) {
+            *cells = Cells::sized(column.kind, array.len() + array.len() / 8, text_bytes(array) * 9 / 8);
+        }
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays);
         let bytes = self.batch_bytes;
         (self.batch_rows, self.batch_bytes) = (0, 0);
@@ -148,34 +147,37 @@ macro_rules! each_builder {
 }
 
 impl Cells {
-    fn new(kind: MySqlKind) -> Self {
+    /// With room for so many rows, and for so many bytes of text: a batch is about as large as the one before, and growing copies.
+    fn sized(kind: MySqlKind, rows: usize, bytes: usize) -> Self {
         match kind {
-            MySqlKind::Int8 => Self::Int8(Int8Builder::new()),
-            MySqlKind::Int16 => Self::Int16(Int16Builder::new()),
-            MySqlKind::Int32 => Self::Int32(Int32Builder::new()),
-            MySqlKind::Int64 => Self::Int64(Int64Builder::new()),
-            MySqlKind::UInt8 | MySqlKind::Bits(0..=8) => Self::UInt8(UInt8Builder::new()),
-            MySqlKind::UInt16 | MySqlKind::Bits(9..=16) => Self::UInt16(UInt16Builder::new()),
-            MySqlKind::UInt32 | MySqlKind::Bits(17..=32) => Self::UInt32(UInt32Builder::new()),
-            MySqlKind::UInt64 | MySqlKind::Bits(_) => Self::UInt64(UInt64Builder::new()),
-            MySqlKind::Bool => Self::Bool(BooleanBuilder::new()),
+            MySqlKind::Int8 => Self::Int8(Int8Builder::with_capacity(rows)),
+            MySqlKind::Int16 => Self::Int16(Int16Builder::with_capacity(rows)),
+            MySqlKind::Int32 => Self::Int32(Int32Builder::with_capacity(rows)),
+            MySqlKind::Int64 => Self::Int64(Int64Builder::with_capacity(rows)),
+            MySqlKind::UInt8 | MySqlKind::Bits(0..=8) => Self::UInt8(UInt8Builder::with_capacity(rows)),
+            MySqlKind::UInt16 | MySqlKind::Bits(9..=16) => Self::UInt16(UInt16Builder::with_capacity(rows)),
+            MySqlKind::UInt32 | MySqlKind::Bits(17..=32) => Self::UInt32(UInt32Builder::with_capacity(rows)),
+            MySqlKind::UInt64 | MySqlKind::Bits(_) => Self::UInt64(UInt64Builder::with_capacity(rows)),
+            MySqlKind::Bool => Self::Bool(BooleanBuilder::with_capacity(rows)),
             MySqlKind::Decimal { digits, .. } if digits <= MAX_DIGITS_128 => {
-                Self::Decimal128(Decimal128Builder::new().with_data_type(kind.data_type()))
+                Self::Decimal128(Decimal128Builder::with_capacity(rows).with_data_type(kind.data_type()))
             }
-            MySqlKind::Decimal { .. } => Self::Decimal256(Decimal256Builder::new().with_data_type(kind.data_type())),
-            MySqlKind::Float => Self::Float(Float32Builder::new()),
-            MySqlKind::Double => Self::Double(Float64Builder::new()),
-            MySqlKind::Date => Self::Date(Date32Builder::new()),
+            MySqlKind::Decimal { .. } => {
+                Self::Decimal256(Decimal256Builder::with_capacity(rows).with_data_type(kind.data_type()))
+            }
+            MySqlKind::Float => Self::Float(Float32Builder::with_capacity(rows)),
+            MySqlKind::Double => Self::Double(Float64Builder::with_capacity(rows)),
+            MySqlKind::Date => Self::Date(Date32Builder::with_capacity(rows)),
             MySqlKind::DateTime { digits } | MySqlKind::Timestamp { digits } => {
-                Self::Moment(TimestampMicrosecondBuilder::new().with_data_type(kind.data_type()), digits)
+                Self::Moment(TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(kind.data_type()), digits)
             }
             MySqlKind::DateText { digits, has_time } => {
-                Self::DateText(StringBuilder::new(), has_time.then_some(digits))
+                Self::DateText(StringBuilder::with_capacity(rows, bytes), has_time.then_some(digits))
             }
-            MySqlKind::Time => Self::Time(DurationMicrosecondBuilder::new()),
-            MySqlKind::Text => Self::Text(StringBuilder::new()),
-            MySqlKind::Binary => Self::Binary(BinaryBuilder::new()),
-            MySqlKind::Geometry => Self::Geometry(BinaryBuilder::new()),
+            MySqlKind::Time => Self::Time(DurationMicrosecondBuilder::with_capacity(rows)),
+            MySqlKind::Text => Self::Text(StringBuilder::with_capacity(rows, bytes)),
+            MySqlKind::Binary => Self::Binary(BinaryBuilder::with_capacity(rows, bytes)),
+            MySqlKind::Geometry => Self::Geometry(BinaryBuilder::with_capacity(rows, bytes)),
         }
     }
 
@@ -228,6 +230,13 @@ impl Cells {
         }
         Ok(8)
     }
+}
+
+/// Bytes that the texts of a column take together; 0 for columns of other types.
+fn text_bytes(array: &ArrayRef) -> usize {
+    let texts = array.as_string_opt::<i32>().map(|texts| texts.value_data().len());
+    let bytes = || array.as_binary_opt::<i32>().map(|bytes| bytes.value_data().len());
+    texts.or_else(bytes).unwrap_or(0)
 }
 
 fn append_text(builder: &mut StringBuilder, value: Value) -> Result<usize, Unfit> {
@@ -307,7 +316,7 @@ fn duration(value: &Value) -> Result<i64, Unfit> {
 }
 
 /// A date as the server's client shows it; `digits` of a second, `None` without time of day.
-fn date_text(value: &Value, digits: Option<u8>) -> Option<String> {
+pub(super) fn date_text(value: &Value, digits: Option<u8>) -> Option<String> {
     let Value::Date(year, month, day, hour, minute, second, micros) = value else { return None };
     let date = format!("{year:04}-{month:02}-{day:02}");
     let Some(digits) = digits else { return Some(date) };

@@ -33,7 +33,10 @@ const MAX_DIGITS: (u16, u16) = (38, 76);
 
 /// `$1` schema (empty: all but the system's), `$2` table (empty: all). Domains are read as what they are made of.
 const COLUMNS: &str = "
-    SELECT n.nspname::text AS schema_name, c.relname::text AS table_name, c.reltuples::float8 AS approximate_rows,
+    SELECT n.nspname::text AS schema_name, c.relname::text AS table_name, 
+           (CASE WHEN c.reltuples < 0 AND c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / 100.0 ELSE c.reltuples END)::float8
+             AS approximate_rows,
+           c.relkind IN ('r', 'p') AS can_be_locked,
            a.attname::text AS column_name, format_type(a.atttypid, a.atttypmod) AS source_type, a.attnotnull AS is_not_null,
            (CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END)::int8 AS type_id,
            CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS type_modifier,
@@ -75,6 +78,8 @@ pub(crate) enum PostgresKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Plain,
+    /// char(n): as plain, but a cast to text would cut its padding.
+    Padded,
     AsText,
     AsNumericText,
     AsJson,
@@ -98,6 +103,8 @@ pub(crate) struct PostgresTable {
     pub(crate) columns: Vec<PostgresColumn>,
     pub(crate) primary_key: Vec<String>,
     pub(crate) approximate_rows: Option<u64>,
+    /// A table, also of partitions; not a view, whose lock would ask for rights on what is behind it.
+    pub(crate) can_be_locked: bool,
 }
 
 /// Reads the tables of `schema` (empty: all), or one of them, sorted by schema and name.
@@ -118,9 +125,13 @@ pub(crate) async fn read_tables(
         let key_position: i32 = row.try_get("key_position").map_err(problem)?;
         if tables.last().is_none_or(|(last, _)| last.schema != schema || last.name != name) {
             let rows: f64 = row.try_get("approximate_rows").map_err(problem)?;
-            // -1 means that the table was never analysed.
+            // -1: a parent of partitions, or a view, of which nothing is known. For a table never analysed, 100 bytes a row.
             let approximate_rows = (rows >= 0.0).then_some(rows as u64);
-            tables.push((PostgresTable { schema, name, approximate_rows, ..PostgresTable::default() }, Vec::new()));
+            let can_be_locked: bool = row.try_get("can_be_locked").map_err(problem)?;
+            let primary_key = Vec::new();
+            let columns = Vec::new();
+            let table = PostgresTable { schema, name, columns, primary_key, approximate_rows, can_be_locked };
+            tables.push((table, Vec::new()));
         }
         if let Some((table, key)) = tables.last_mut() {
             if key_position >= 0 {
@@ -168,8 +179,10 @@ fn kind_of(type_id: i64, modifier: i32, category: &str, dates: InvalidDates) -> 
             None => return (PostgresKind::Text, Form::AsText),
         },
         790 => return (PostgresKind::Text, Form::AsNumericText),
-        // text, varchar, char(n), name, json
-        25 | 1043 | 1042 | 19 | 114 => PostgresKind::Text,
+        // char(n)
+        1042 => return (PostgresKind::Text, Form::Padded),
+        // text, varchar, name, json
+        25 | 1043 | 19 | 114 => PostgresKind::Text,
         3802 => PostgresKind::Jsonb,
         17 => PostgresKind::Bytes,
         2950 => PostgresKind::Uuid,
@@ -200,11 +213,24 @@ impl PostgresColumn {
     pub(crate) fn expression(&self) -> String {
         let name = quote_identifier(Dialect::Standard, &self.name);
         match self.form {
-            Form::Plain => name,
+            Form::Plain | Form::Padded => name,
             Form::AsText => format!("{name}::text"),
             Form::AsNumericText => format!("{name}::numeric::text"),
             Form::AsJson => format!("to_json({name})::text"),
         }
+    }
+
+    /// The same as an expression of type text.
+    pub(crate) fn text_expression(&self) -> String {
+        match self.form {
+            Form::Plain | Form::Padded => format!("{}::text", self.expression()),
+            Form::AsText | Form::AsNumericText | Form::AsJson => self.expression(),
+        }
+    }
+
+    /// Whether it is sent with spaces behind it that a cast to text would cut.
+    pub(crate) fn is_padded(&self) -> bool {
+        self.form == Form::Padded
     }
 }
 

@@ -60,10 +60,6 @@ impl RowBatcher {
         Arc::clone(&self.schema)
     }
 
-    pub(crate) fn rows(&self) -> u64 {
-        self.rows
-    }
-
     /// Adds a row; returns a batch and its bytes when enough has come together.
     pub(crate) fn push(&mut self, row: &CopyRow<'_>) -> Result<Option<(RecordBatch, usize)>, ConnectError> {
         if row.len() != self.cells.len() {

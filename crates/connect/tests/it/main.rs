@@ -7,8 +7,10 @@
 mod files;
 mod mysql_destination;
 mod mysql_source;
+mod parallel;
 mod postgres_destination;
 mod postgres_source;
 mod s3;
 mod stage;
 mod support;
+mod traps;

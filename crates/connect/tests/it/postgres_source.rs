@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use connect::sources::postgres::PostgresSource;
-use connect::{ConnectError, ExtractOutcome, InvalidDates, Source};
+use connect::{ConnectError, ExtractOutcome, ExtractRequest, InvalidDates, Source};
 use domain::NoProgress;
 use testbed::Postgres;
 
@@ -41,7 +41,20 @@ fn database(name: &str, script: &str) -> PostgresSource {
 }
 
 async fn extract(source: &PostgresSource, root: &Path, table: &str) -> Result<ExtractOutcome, ConnectError> {
-    source.extract(&request("t", table), &stage_in(root), &NoProgress).await
+    extract_as(source, root, table, InvalidDates::default()).await
+}
+
+/// One run: the snapshot ends with it.
+async fn extract_as(
+    source: &PostgresSource,
+    root: &Path,
+    table: &str,
+    invalid_dates: InvalidDates,
+) -> Result<ExtractOutcome, ConnectError> {
+    let request = ExtractRequest { invalid_dates, ..request("t", table) };
+    let outcome = source.extract(&request, &stage_in(root), &NoProgress).await;
+    source.close().await;
+    outcome
 }
 
 #[tokio::test]
@@ -125,12 +138,12 @@ async fn unchanged_rows_give_the_same_bytes_and_write_nothing() {
 async fn infinite_dates_can_be_text_or_an_error() {
     let source = database("dates", TYPES);
     let root = tempfile::tempdir().unwrap();
-    let as_text = source.clone().with_invalid_dates(InvalidDates::Text);
-    let file = extract(&as_text, root.path(), "kinds").await.unwrap().manifest.files.remove(0);
+    let outcome = extract_as(&source, root.path(), "kinds", InvalidDates::Text).await;
+    let file = outcome.unwrap().manifest.files.remove(0);
     let text = columns_as_text(&read_parquet(&stage_in(root.path()), &file).await);
     assert_eq!(text[14], "d: Utf8 <date> = 0001-01-01 | infinity | 4713-01-01 BC");
-    let strict = source.with_invalid_dates(InvalidDates::Fail);
-    assert_eq!(code_of(extract(&strict, root.path(), "kinds").await, ""), "bad_value");
+    let strict = extract_as(&source, root.path(), "kinds", InvalidDates::Fail).await;
+    assert_eq!(code_of(strict, ""), "bad_value");
 }
 
 #[tokio::test]
@@ -142,10 +155,14 @@ async fn a_large_table_arrives_whole() {
          INSERT INTO t SELECT n, md5(n::text), decode(repeat('7a', 300), 'hex') FROM generate_series(1, 99999) n;",
     );
     let root = tempfile::tempdir().unwrap();
-    let file = extract(&source, root.path(), "t").await.unwrap().manifest.files.remove(0);
-    let batches = read_parquet(&stage_in(root.path()), &file).await;
+    let files = extract(&source, root.path(), "t").await.unwrap().manifest.files;
+    let mut batches = Vec::new();
+    for file in &files {
+        batches.extend(read_parquet(&stage_in(root.path()), file).await);
+    }
     let rows: usize = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
-    assert_eq!((rows, file.rows), (100_000, Some(100_000)));
+    let staged: Option<u64> = files.iter().map(|file| file.rows).sum();
+    assert_eq!((rows, staged), (100_000, Some(100_000)));
     let first = batches[0].column(1).as_any().downcast_ref::<arrow::array::StringArray>().unwrap();
     assert_eq!(first.value(0).len(), 40_000_000);
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Once};
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use connect::{ConnectError, ExtractRequest, Stage, open_store};
+use connect::{ConnectError, ExtractRequest, InvalidDates, Stage, open_store};
 use domain::{Problem, StagedFile};
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -23,6 +23,9 @@ pub fn request(table: &str, location: &str) -> ExtractRequest {
         now: "2026-11-23T12:00:00Z".parse().unwrap(),
         run_id: "run-1".to_owned(),
         config_hash: "c".to_owned(),
+        invalid_dates: InvalidDates::default(),
+        workers: 4,
+        with_proof: true,
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use connect::{InvalidDates, SecretText};
+use connect::{DEFAULT_WORKERS, InvalidDates, MAX_WORKERS, SecretText};
 use domain::TableName;
 use serde::de::IgnoredAny;
 use warehouse::CopyOptions;
@@ -26,6 +26,10 @@ pub struct SourceFile {
     /// `sources/<name>.toml`, for messages.
     pub path: String,
     pub kind: SourceKind,
+    /// Connections that read one table at a time; only databases have them.
+    pub workers: usize,
+    /// Whether the source adds up its columns, so that each load can be compared with it.
+    pub proof: bool,
     pub tables: BTreeMap<String, SourceTable>,
 }
 
@@ -98,6 +102,8 @@ struct Database {
     #[serde(rename = "kind")]
     _kind: IgnoredAny,
     url: SecretText,
+    workers: Option<usize>,
+    proof: Option<bool>,
     tables: BTreeMap<String, DatabaseTable>,
 }
 
@@ -125,22 +131,21 @@ impl SourceFile {
     /// Reads one source file; `name` is the file's name without `.toml`.
     pub(crate) fn read(name: &str, document: &Document) -> Result<Self, PipelineError> {
         let head: Head = document.parse()?;
-        let (kind, tables) = match head.kind {
+        let (kind, (workers, proof), tables) = match head.kind {
             Kind::File => {
                 let file: Files = document.parse()?;
                 let tables = file.tables.into_iter().map(|(name, table)| (name, Written::from(table))).collect();
-                (SourceKind::File, tables)
+                (SourceKind::File, (1, false), tables)
             }
             Kind::Mysql | Kind::Mariadb => {
-                let (url, tables) = read_database(document)?;
-                (SourceKind::MySql { url }, tables)
+                let (url, settings, tables) = read_database(document)?;
+                (SourceKind::MySql { url }, settings, tables)
             }
             Kind::Postgres => {
-                let (url, tables) = read_database(document)?;
-                (SourceKind::Postgres { url }, tables)
+                let (url, settings, tables) = read_database(document)?;
+                (SourceKind::Postgres { url }, settings, tables)
             }
         };
-        let tables: BTreeMap<String, Written> = tables;
         if tables.is_empty() {
             let problem = document.problem_at(&["tables"], "no_tables", "this source has no tables".to_owned());
             return Err(problem.with_help("add one: `[tables.orders]`".to_owned()).into());
@@ -150,7 +155,7 @@ impl SourceFile {
             let ready = settle(name, &table, written, &kind, document)?;
             settled.insert(table, ready);
         }
-        Ok(Self { name: name.to_owned(), path: document.path.clone(), kind, tables: settled })
+        Ok(Self { name: name.to_owned(), path: document.path.clone(), kind, workers, proof, tables: settled })
     }
 
     /// The database address with its `${NAME}` parts filled in; `None` for files.
@@ -181,14 +186,22 @@ impl From<FileTable> for Written {
     }
 }
 
-fn read_database(document: &Document) -> Result<(SecretText, BTreeMap<String, Written>), PipelineError> {
+/// Address, connections and whether to prove, tables.
+type DatabaseParts = (SecretText, (usize, bool), BTreeMap<String, Written>);
+
+fn read_database(document: &Document) -> Result<DatabaseParts, PipelineError> {
     let file: Database = document.parse()?;
+    let workers = file.workers.unwrap_or(DEFAULT_WORKERS);
+    if !(1..=MAX_WORKERS).contains(&workers) {
+        let message = format!("`workers` is {workers}, and must be 1 to {MAX_WORKERS}");
+        return Err(document.problem_at(&["workers"], "bad_value", message).into());
+    }
     let tables = file.tables.into_iter().map(|(name, table)| {
         let location = table.table.unwrap_or_else(|| name.clone());
         let written = Written { location, into: table.into, copy: table.copy, invalid_dates: table.invalid_dates };
         (name, written)
     });
-    Ok((file.url, tables.collect()))
+    Ok((file.url, (workers, file.proof.unwrap_or(true)), tables.collect()))
 }
 
 /// Gives a table its target and checks its name, which becomes a directory of the stage.

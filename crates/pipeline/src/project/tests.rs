@@ -90,7 +90,7 @@ fn a_wrong_key_is_named_with_the_nearest_right_one() {
     check(
         "sources/shop.toml",
         "kind = \"postgres\"\nurl = \"${DB}\"\npassword = \"x\"\n[tables.a]\n",
-        "unknown_key sources/shop.toml:3:1: unknown key `password`\n= expected one of `kind`, `url`, `tables`",
+        "unknown_key sources/shop.toml:3:1: unknown key `password`\n= expected one of `kind`, `url`, `workers`, `proof`, `tables`",
     );
     check(
         "publish/out.toml",

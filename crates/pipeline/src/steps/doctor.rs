@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use connect::{DiscoveredTable, Store, open_store};
+use connect::{DiscoveredTable, Source, Store, open_store};
 use domain::Problem;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 
@@ -214,9 +214,7 @@ fn look_at_clock(report: &mut Report, what: &str, now: DateTime<Utc>, modified: 
 
 async fn look_at_source(report: &mut Report, project: &Project, source: &SourceFile) {
     let what = format!("source {}", source.name);
-    // Every table of a source has the same way in; a source without tables does not exist.
-    let Some(table) = source.tables.values().next() else { return };
-    let opened = match open_source(source, table, project.dir()) {
+    let opened = match open_source(source, project.dir()) {
         Ok(opened) => opened,
         Err(error) => return report.problem(&what, &error),
     };
@@ -227,7 +225,27 @@ async fn look_at_source(report: &mut Report, project: &Project, source: &SourceF
             Some("check host, port and firewall".to_owned()),
         ),
         Ok(Err(error)) => report.problem(&what, &error),
-        Ok(Ok(tables)) => look_at_tables(report, &what, source, &tables),
+        Ok(Ok(tables)) => {
+            look_at_tables(report, &what, source, &tables);
+            examine(report, &what, source, opened.as_ref()).await;
+        }
+    }
+}
+
+/// What the source itself has to say: rights, engines, limits.
+async fn examine(report: &mut Report, what: &str, source: &SourceFile, opened: &dyn Source) {
+    let locations: Vec<&str> = source.tables.values().map(|table| table.location.as_str()).collect();
+    match opened.examine(&locations).await {
+        Err(error) => report.problem(what, &error),
+        Ok(findings) => {
+            for finding in findings {
+                let name = format!("{what}, {}", finding.what);
+                match finding.next {
+                    Some(next) => report.warn(&name, finding.detail, &next),
+                    None => report.ok(&name, finding.detail),
+                }
+            }
+        }
     }
 }
 

@@ -1,26 +1,34 @@
-//! `extract`: what the sources hold → staged files with a manifest.
+//! `extract`: what the sources hold → staged files with a manifest; or, to verify, what they hold against what is loaded.
 //!
-//! In: which sources or tables.  Out: per table what was staged, or that nothing changed.
-//! Never here: parsing text (that is `copy`'s), the protocols of the sources (`connect`).
+//! In: which sources or tables.  Out: per table what was staged, that nothing changed, or that the loaded table is the source's.
+//! Never here: parsing text (that is `copy`'s), the protocols of the sources (`connect`), comparing (`warehouse`).
 //! Start at [`run`].
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use connect::sources::file::FileSource;
 use connect::sources::mysql::MySqlSource;
 use connect::sources::postgres::PostgresSource;
 use connect::{ExtractRequest, Source};
-use domain::TableName;
+use domain::{LogPosition, TableName};
+use warehouse::ProofReport;
 
 use super::Context;
 use crate::PipelineError;
-use crate::project::{SourceFile, SourceKind, SourceTable};
+use crate::project::{SourceFile, SourceKind};
 
-/// Which tables to extract.
+/// Which tables to extract, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     /// `source` or `source.table`; empty means every table of every source.
     pub selection: Vec<String>,
+    /// Connections per table instead of what the source file says.
+    pub workers: Option<usize>,
+    /// Stage nothing: compare what is loaded with what the source holds now.
+    pub verify: bool,
+    /// Leave out the checksums of the source's columns, whatever the source file says.
+    pub without_proof: bool,
 }
 
 /// What was staged.
@@ -42,6 +50,14 @@ pub struct TableReport {
     pub bytes: u64,
     /// Cells that could not be carried over; they are null in the stage and go to quarantine in `copy`.
     pub rejected_cells: usize,
+    /// The snapshot of the source that the rows are from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<LogPosition>,
+    /// Time that the source's connections spent on adding up their columns, all together.
+    pub proof_milliseconds: u64,
+    /// What was compared, when that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<ProofReport>,
 }
 
 /// Whether extraction did anything.
@@ -50,13 +66,21 @@ pub struct TableReport {
 pub enum Status {
     Staged,
     Unchanged,
+    /// What is loaded is what the source holds.
+    Verified,
+    /// The source is files, which hold nothing but what was staged.
+    NotVerifiable,
 }
 
-/// Stages the selected tables, one after the other.
+/// Stages or verifies the selected tables, one after the other; the tables of a database come from one snapshot.
 pub async fn run(context: &Context, request: Request) -> Result<Report, PipelineError> {
+    let mut sources: BTreeMap<&str, Box<dyn Source>> = BTreeMap::new();
     let mut tables = Vec::new();
     for (file, table) in context.project.select_tables(&request.selection)? {
-        let source = open_source(file, table, context.project.dir())?;
+        let source = match sources.remove(file.name.as_str()) {
+            Some(source) => source,
+            None => open_source(file, context.project.dir())?,
+        };
         let wanted = ExtractRequest {
             source: file.name.clone(),
             table: table.name.clone(),
@@ -65,33 +89,80 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
             now: context.now,
             run_id: context.run_id.clone(),
             config_hash: table.config_hash.clone(),
+            invalid_dates: table.invalid_dates,
+            workers: request.workers.unwrap_or(file.workers),
+            with_proof: file.proof && !request.without_proof,
         };
-        let outcome = source.extract(&wanted, &context.stage, context.progress.as_ref()).await?;
-        let files = &outcome.manifest.files;
-        tables.push(TableReport {
-            source: file.name.clone(),
-            table: table.name.clone(),
-            target: table.target.clone(),
-            status: if outcome.unchanged { Status::Unchanged } else { Status::Staged },
-            files: files.len(),
-            rows: files.iter().map(|file| file.rows).sum(),
-            bytes: files.iter().map(|file| file.bytes).sum(),
-            rejected_cells: files.iter().map(|file| file.rejects.len()).sum(),
-        });
+        let report = if request.verify {
+            verify(context, source.as_ref(), &wanted).await?
+        } else {
+            stage(context, source.as_ref(), &wanted).await?
+        };
+        tables.push(report);
+        sources.insert(file.name.as_str(), source);
+    }
+    for source in sources.into_values() {
+        source.close().await;
     }
     Ok(Report { tables })
 }
 
+async fn stage(context: &Context, source: &dyn Source, wanted: &ExtractRequest) -> Result<TableReport, PipelineError> {
+    let outcome = source.extract(wanted, &context.stage, context.progress.as_ref()).await?;
+    let files = &outcome.manifest.files;
+    Ok(TableReport {
+        status: if outcome.unchanged { Status::Unchanged } else { Status::Staged },
+        files: files.len(),
+        rows: files.iter().map(|file| file.rows).sum(),
+        bytes: files.iter().map(|file| file.bytes).sum(),
+        rejected_cells: files.iter().map(|file| file.rejects.len()).sum(),
+        position: outcome.manifest.position.clone(),
+        proof_milliseconds: outcome.proof_milliseconds,
+        ..TableReport::begun(wanted)
+    })
+}
+
+/// Errors: `not_proven` when they differ, and when nothing was staged or loaded yet.
+async fn verify(context: &Context, source: &dyn Source, wanted: &ExtractRequest) -> Result<TableReport, PipelineError> {
+    let Some(manifest) = context.stage.latest(&wanted.source, &wanted.table).await? else {
+        return Err(PipelineError::NothingStaged { source_name: wanted.source.clone(), table: wanted.table.clone() });
+    };
+    let Some(proof) = source.prove(wanted, &context.stage, context.progress.as_ref()).await? else {
+        return Ok(TableReport::begun(wanted));
+    };
+    let verified = context.warehouse.verify(&proof, &manifest).await?;
+    Ok(TableReport {
+        status: Status::Verified,
+        rows: Some(verified.rows),
+        verified: Some(verified),
+        ..TableReport::begun(wanted)
+    })
+}
+
+impl TableReport {
+    fn begun(wanted: &ExtractRequest) -> Self {
+        Self {
+            source: wanted.source.clone(),
+            table: wanted.table.clone(),
+            target: wanted.target.clone(),
+            status: Status::NotVerifiable,
+            files: 0,
+            rows: None,
+            bytes: 0,
+            rejected_cells: 0,
+            position: None,
+            proof_milliseconds: 0,
+            verified: None,
+        }
+    }
+}
+
 /// The system behind a source; its URL is resolved here, when it is needed.
-pub(crate) fn open_source(
-    file: &SourceFile,
-    table: &SourceTable,
-    project_dir: &Path,
-) -> Result<Box<dyn Source>, PipelineError> {
+pub(crate) fn open_source(file: &SourceFile, project_dir: &Path) -> Result<Box<dyn Source>, PipelineError> {
     let url = file.resolve_url()?.unwrap_or_default();
     Ok(match &file.kind {
         SourceKind::File => Box::new(FileSource { project_dir: project_dir.to_owned() }),
-        SourceKind::MySql { .. } => Box::new(MySqlSource::new(&url)?.with_invalid_dates(table.invalid_dates)),
-        SourceKind::Postgres { .. } => Box::new(PostgresSource::new(&url)?.with_invalid_dates(table.invalid_dates)),
+        SourceKind::MySql { .. } => Box::new(MySqlSource::new(&url)?),
+        SourceKind::Postgres { .. } => Box::new(PostgresSource::new(&url)?),
     })
 }

@@ -41,6 +41,8 @@ pub enum CopyError {
     NoDeclaredColumn { table: String, column: String, available: Vec<String> },
     #[error("column `{column}` of table `{table}` is {found}, and text cannot be converted to it")]
     NotConvertible { table: String, column: String, found: String },
+    #[error("table `{table}` is not what its source holds: {difference}")]
+    NotProven { table: String, difference: String },
     #[error("table `{table}` keeps changing: other runs load it at the same time")]
     Busy { table: String },
 }
@@ -86,6 +88,7 @@ impl Problem for CopyError {
             | Self::NoCommonColumn { .. }
             | Self::ColumnsChanged { .. }
             | Self::Rewritten { .. }
+            | Self::NotProven { .. }
             | Self::TypeChanged { .. } => ErrorKind::Refused,
             Self::Unreadable { .. }
             | Self::NotUtf8 { .. }
@@ -117,6 +120,7 @@ impl Problem for CopyError {
             Self::TypeChanged { .. } => "type_changed",
             Self::NoDeclaredColumn { .. } => "no_declared_column",
             Self::NotConvertible { .. } => "not_convertible",
+            Self::NotProven { .. } => "not_proven",
             Self::Busy { .. } => "conflict",
         }
     }
@@ -167,6 +171,11 @@ impl Problem for CopyError {
                 }
             }
             Self::NotConvertible { .. } => "load this table from a database or from Parquet files".to_owned(),
+            Self::NotProven { .. } => {
+                "run `montauk extract` and `montauk copy` again; if it stays, keep the staged files and report it: \
+                 this must not happen unless the source has changed since"
+                    .to_owned()
+            }
             Self::Busy { .. } => "run again when they have ended".to_owned(),
         })
     }

@@ -15,6 +15,7 @@ mod load;
 pub(crate) mod options;
 mod parquet;
 mod plan;
+pub(crate) mod proof;
 pub(crate) mod report;
 mod stream;
 mod text;
@@ -28,6 +29,7 @@ pub use error::CopyError;
 pub use options::{
     AsciiChar, ColumnType, CopyOptions, CsvOptions, Encoding, MissingColumns, NewColumns, OnError, TimeFormat,
 };
+pub use proof::ProofReport;
 pub use report::{CopyReport, FileReport, FileStatus, FirstError, InferredColumn};
 
 use crate::builds::CatalogChange;
@@ -154,8 +156,23 @@ impl Warehouse {
             mode: job.manifest.mode,
             quarantine: rejects.finish(self.store(), target).await?,
             provenance: provenance(job, &records, &files)?,
+            position: job.manifest.position.clone(),
+            proof: job.manifest.proof.clone(),
             files,
         };
+        match self.prove(job, &record, &schema).await? {
+            None => {}
+            Some(Ok(proof)) => report.proof = Some(proof),
+            Some(Err(difference)) => {
+                let written = record.files.iter().flat_map(|file| file.data_files.clone()).collect();
+                self.discard(target, written).await;
+                aside.settle().await;
+                let mut files: Vec<FileReport> = record.files.into_iter().map(|file| file.report).collect();
+                files.iter_mut().for_each(|file| file.fail("the load is not what the source holds".to_owned()));
+                let error = CopyError::NotProven { table: target.to_string(), difference };
+                return Err(self.abort(job, error, files, record.quarantine).await?.into());
+            }
+        }
         if !aside.is_there().await? {
             return Err(WarehouseError::Conflict { what: format!("the files of this load of `{target}`") });
         }
@@ -175,6 +192,31 @@ impl Warehouse {
         report.catalog = self.publish(vec![change], job.run).await?;
         report.load = Some(record.load);
         Ok(report)
+    }
+
+    /// Compares the files of a load with what the source says; `None` when it says nothing.
+    async fn prove(
+        &self,
+        job: &Job<'_>,
+        record: &LoadRecord,
+        schema: &arrow::datatypes::SchemaRef,
+    ) -> Result<Option<Result<ProofReport, String>>> {
+        let Some(proof) = &job.manifest.proof else { return Ok(None) };
+        let files: Vec<DataFile> = record.files.iter().flat_map(|file| file.data_files.clone()).collect();
+        let loaded = (&job.manifest.target, files.as_slice(), schema);
+        proof::compare(&self.engine, loaded, proof, job.manifest).await.map(Some)
+    }
+
+    /// Compares a table as it is with what its source says now.
+    ///
+    /// `manifest` is what the table was loaded from: its rejects stand for cells that the table cannot hold. Errors: `NotProven`.
+    pub async fn verify(&self, proof: &domain::SourceProof, manifest: &StageManifest) -> Result<ProofReport> {
+        let target = &manifest.target;
+        let missing = || WarehouseError::NoSuchTable { table: target.to_string(), nearest: None, at: String::new() };
+        let table = self.table(target).await?.ok_or_else(missing)?;
+        let loaded = (target, table.files(), &table.schema());
+        let compared = proof::compare(&self.engine, loaded, proof, manifest).await?;
+        compared.map_err(|difference| CopyError::NotProven { table: target.to_string(), difference }.into())
     }
 
     /// Files that no commit will name go at once; one that cannot be removed is only lost space.

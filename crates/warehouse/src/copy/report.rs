@@ -4,6 +4,7 @@
 //! Never here: drawing it.
 //! Start at [`CopyReport`].
 
+use super::proof::ProofReport;
 use crate::infer::Evidence;
 
 /// What one COPY did to one table.
@@ -23,6 +24,9 @@ pub struct CopyReport {
     pub files: Vec<FileReport>,
     /// Columns whose type was inferred, on a first load.
     pub inferred: Vec<InferredColumn>,
+    /// What was compared with the source before the load became visible; none when the source does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofReport>,
 }
 
 /// What became of one staged file.

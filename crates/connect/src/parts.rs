@@ -1,0 +1,317 @@
+//! Reads the parts of one table on several connections that share one snapshot.
+//!
+//! In: readers that stand in the snapshot, key ranges.  Out: one finished file per range, in the order of the ranges.
+//! A part is the unit of retry: a reader whose connection is lost is dropped with its snapshot, and the part it was reading goes
+//! to another one. Nothing of a lost part is kept, so no row is there twice.
+//! Never here: SQL (`sources`), what the files are called (`publish` at the end names them).
+//! Start at [`read_parts`].
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use domain::{
+    ColumnProof, ExtractReject, KeyCut, LogPosition, Progress, ProofHash, SourceProof, StageManifest, StageMode,
+};
+use tokio::task::JoinSet;
+
+use crate::key_range::{Border, KeyRange};
+use crate::table_writer::Written;
+use crate::{ConnectError, ExtractOutcome, ExtractRequest, Stage};
+
+/// A connection that has sent no row for so long counts as lost. Longer than any pause of a healthy server that streams along a
+/// key, shorter than a person's patience.
+const STALL: Duration = Duration::from_secs(300);
+/// How often a stall is looked for, and progress is shown.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// One connection in the snapshot, ready to read any part of the table.
+#[async_trait]
+pub(crate) trait PartReader: Send + 'static {
+    /// Reads the rows of `range` into a file, and counts each in `rows` on the way.
+    async fn read(&mut self, range: &KeyRange, rows: &AtomicU64) -> Result<Part, ConnectError>;
+
+    /// What the source says about the rows of `range`: count, and checksum per column.
+    async fn prove(&mut self, range: &KeyRange) -> Result<PartProof, ConnectError>;
+
+    /// Rows of the whole table, counted without ranges: what shows that the ranges hold each row once.
+    async fn count(&mut self) -> Result<u64, ConnectError>;
+}
+
+/// A part that has been read.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) written: Written,
+    pub(crate) rejects: Vec<ExtractReject>,
+}
+
+/// What the source says about the rows of a part.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct PartProof {
+    pub(crate) rows: u64,
+    pub(crate) columns: Vec<ColumnProof>,
+}
+
+impl PartProof {
+    /// Takes in the proof of another part of the same table.
+    fn merge(&mut self, other: Self) {
+        self.rows += other.rows;
+        if self.columns.is_empty() {
+            self.columns = other.columns;
+            return;
+        }
+        for (column, found) in self.columns.iter_mut().zip(other.columns) {
+            column.checksum.merge(found.checksum);
+        }
+    }
+}
+
+/// What is to be done with each range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Read(usize),
+    Prove(usize),
+    Count,
+}
+
+/// What has come of the tasks.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    /// One per range, unless only proofs were asked for.
+    pub(crate) parts: Vec<Part>,
+    pub(crate) proof: Option<PartProof>,
+    /// Time that connections spent on proofs, all together.
+    pub(crate) proof_time: Duration,
+}
+
+/// Which work there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) rows: bool,
+    pub(crate) proof: bool,
+}
+
+/// What the workers share.
+struct Shared {
+    ranges: Vec<KeyRange>,
+    queue: Mutex<VecDeque<Task>>,
+    rows: AtomicU64,
+    read: Mutex<Vec<Option<Part>>>,
+    proof: Mutex<(PartProof, Duration)>,
+    counted: Mutex<Option<u64>>,
+}
+
+/// Reads and proves `ranges` on at most `workers` of the readers at a time; the others stand by for lost ones.
+///
+/// Answers the readers that are left. Errors: the first that is not a lost connection; a lost one when no reader is left.
+pub(crate) async fn read_parts<R: PartReader>(
+    mut readers: Vec<R>,
+    workers: usize,
+    ranges: Vec<KeyRange>,
+    wanted: Wanted,
+    progress: &dyn Progress,
+) -> (Vec<R>, Result<Parts, ConnectError>) {
+    let count = ranges.len();
+    let reads = (0..count).filter(|_| wanted.rows).map(Task::Read);
+    let proofs = (0..count).filter(|_| wanted.proof).map(Task::Prove);
+    let count_all = (wanted.proof && count > 1).then_some(Task::Count);
+    let shared = Arc::new(Shared {
+        ranges,
+        queue: Mutex::new(reads.chain(count_all).chain(proofs).collect()),
+        rows: AtomicU64::new(0),
+        read: Mutex::new((0..count).map(|_| None).collect()),
+        proof: Mutex::new((PartProof::default(), Duration::ZERO)),
+        counted: Mutex::new(None),
+    });
+    let mut lost = None;
+    // Each round ends when the queue is empty or all its readers are lost; a lost reader puts its part back for the next round.
+    while !locked(&shared.queue).is_empty() {
+        if readers.is_empty() {
+            let error = lost.unwrap_or_else(|| ConnectError::internal("read a table", "there is no connection"));
+            return (readers, Err(error));
+        }
+        let at_work = workers.max(1).min(readers.len());
+        let mut round: JoinSet<(Option<R>, Option<ConnectError>)> = JoinSet::new();
+        for reader in readers.drain(..at_work) {
+            round.spawn(work(reader, Arc::clone(&shared)));
+        }
+        let mut failed = None;
+        let mut shown = shared.rows.load(Ordering::Relaxed);
+        loop {
+            let ended = tokio::time::timeout(LOOK, round.join_next()).await;
+            let rows = shared.rows.load(Ordering::Relaxed);
+            progress.advance(rows - shown);
+            shown = rows;
+            match ended {
+                Err(_) => {}
+                Ok(None) => break,
+                Ok(Some(Ok((reader, error)))) => {
+                    readers.extend(reader);
+                    match error {
+                        Some(error @ ConnectError::ConnectionLost { .. }) => {
+                            tracing::warn!(%error, "another connection takes over the part");
+                            lost = Some(error);
+                        }
+                        Some(error) => failed = failed.or(Some(error)),
+                        None => {}
+                    }
+                }
+                Ok(Some(Err(error))) => failed = failed.or_else(|| Some(ConnectError::internal("read a part", error))),
+            }
+        }
+        if let Some(error) = failed {
+            return (readers, Err(error));
+        }
+    }
+    let parts = locked(&shared.read).drain(..).flatten().collect();
+    let (proof, proof_time) = std::mem::take(&mut *locked(&shared.proof));
+    if let Some(counted) = locked(&shared.counted).filter(|counted| *counted != proof.rows) {
+        let reason = format!("its parts hold {} rows, and the table {counted}", proof.rows);
+        return (readers, Err(ConnectError::internal("cut a table by its key", reason)));
+    }
+    (readers, Ok(Parts { parts, proof: wanted.proof.then_some(proof), proof_time }))
+}
+
+/// Takes tasks until there are none, or until one fails. Answers the reader unless its connection is lost.
+async fn work<R: PartReader>(mut reader: R, shared: Arc<Shared>) -> (Option<R>, Option<ConnectError>) {
+    loop {
+        let Some(task) = locked(&shared.queue).pop_front() else { return (Some(reader), None) };
+        let Err(error) = do_one(&mut reader, task, &shared).await else { continue };
+        let is_lost = matches!(error, ConnectError::ConnectionLost { .. });
+        let mut queue = locked(&shared.queue);
+        if is_lost {
+            queue.push_front(task);
+            return (None, Some(error));
+        }
+        // The others finish what they are at, and find nothing more to do.
+        queue.clear();
+        return (Some(reader), Some(error));
+    }
+}
+
+async fn do_one<R: PartReader>(reader: &mut R, task: Task, shared: &Shared) -> Result<(), ConnectError> {
+    match task {
+        Task::Read(at) => {
+            let part = with_stall(reader.read(&shared.ranges[at], &shared.rows), &shared.rows).await?;
+            locked(&shared.read)[at] = Some(part);
+        }
+        Task::Count => {
+            let since = Instant::now();
+            let counted = reader.count().await?;
+            *locked(&shared.counted) = Some(counted);
+            locked(&shared.proof).1 += since.elapsed();
+        }
+        Task::Prove(at) => {
+            let since = Instant::now();
+            let found = reader.prove(&shared.ranges[at]).await?;
+            let mut proof = locked(&shared.proof);
+            proof.0.merge(found);
+            proof.1 += since.elapsed();
+        }
+    }
+    Ok(())
+}
+
+/// Gives up on a read during which no row of any part has come for [`STALL`].
+async fn with_stall(
+    read: impl Future<Output = Result<Part, ConnectError>>,
+    rows: &AtomicU64,
+) -> Result<Part, ConnectError> {
+    tokio::pin!(read);
+    let mut seen = rows.load(Ordering::Relaxed);
+    loop {
+        match tokio::time::timeout(STALL, &mut read).await {
+            Ok(result) => return result,
+            Err(_) if rows.load(Ordering::Relaxed) == seen => {
+                let reason = format!("it sent no row for {} s", STALL.as_secs());
+                return Err(ConnectError::ConnectionLost { server: "the server".to_owned(), reason });
+            }
+            Err(_) => seen = rows.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The value behind a lock; a thread that died while holding it left nothing half done, since all changes are single steps.
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Rows of a part: a second or so of reading, so that little is lost with a connection, and a file of a few dozen megabytes.
+const PART_ROWS: u64 = 250_000;
+/// Parts of a table at most: each is a file, and a manifest names them all.
+const MAX_PARTS: u64 = 1_000;
+
+/// Into how many parts to cut a table of about that many rows. A multiple of the workers, so that they end together.
+pub(crate) fn wanted_parts(approximate_rows: Option<u64>, workers: usize) -> usize {
+    let rows = approximate_rows.unwrap_or(0);
+    if rows < PART_ROWS {
+        return 1;
+    }
+    let workers = workers.max(1) as u64;
+    let parts = (rows / PART_ROWS).clamp(1, MAX_PARTS).next_multiple_of(workers);
+    usize::try_from(parts).unwrap_or(1)
+}
+
+/// The borders of the last extraction when they still cut well: the same key, parts neither too large nor too small for the
+/// table as it is now, and none over three times the median.
+pub(crate) fn borders_to_keep(
+    latest: Option<&StageManifest>,
+    key: &[String],
+    approximate_rows: Option<u64>,
+) -> Option<Vec<Border>> {
+    let latest = latest?;
+    let cut = latest.cut.as_ref().filter(|cut| cut.key == key)?;
+    let mut rows: Vec<u64> = latest.files.iter().map(|file| file.rows.unwrap_or(0)).collect();
+    rows.sort_unstable();
+    let per_part = approximate_rows? / (cut.borders.len() as u64 + 1);
+    let is_even = rows.last()? <= &(3 * rows.get(rows.len() / 2)?);
+    let is_fit = (PART_ROWS / 4..PART_ROWS * 3).contains(&per_part);
+    (is_even && is_fit && rows.len() == cut.borders.len() + 1).then(|| cut.borders.clone())
+}
+
+/// What a manifest says about its parts besides their files.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) position: Option<LogPosition>,
+    pub(crate) cut: Option<KeyCut>,
+    pub(crate) hash: Option<ProofHash>,
+}
+
+impl Parts {
+    /// The table's proof as a manifest carries it.
+    pub(crate) fn source_proof(&self, hash: ProofHash) -> Option<SourceProof> {
+        let proof = self.proof.as_ref()?;
+        Some(SourceProof { hash, rows: proof.rows, columns: proof.columns.clone() })
+    }
+
+    /// Gives the files their places and publishes their manifest, or drops them when the same is staged already.
+    pub(crate) async fn publish(
+        self,
+        request: &ExtractRequest,
+        stage: &Stage,
+        latest: Option<StageManifest>,
+        told: Told,
+    ) -> Result<ExtractOutcome, ConnectError> {
+        let proof = told.hash.and_then(|hash| self.source_proof(hash));
+        let proof_milliseconds = u64::try_from(self.proof_time.as_millis()).unwrap_or(u64::MAX);
+        let count = self.parts.len();
+        let mut files = Vec::with_capacity(count);
+        for (at, part) in self.parts.into_iter().enumerate() {
+            let name = if count == 1 {
+                format!("{}.parquet", request.table)
+            } else {
+                format!("{}-{:05}.parquet", request.table, at + 1)
+            };
+            files.push(part.written.keep(request, stage, name, part.rejects).await?);
+        }
+        let mut manifest = request.manifest(StageMode::Full, files);
+        manifest.position = told.position;
+        manifest.proof = proof;
+        manifest.cut = told.cut;
+        let mut outcome = request.publish(stage, latest, manifest).await?;
+        outcome.proof_milliseconds = proof_milliseconds;
+        Ok(outcome)
+    }
+}

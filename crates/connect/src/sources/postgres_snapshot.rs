@@ -1,0 +1,86 @@
+//! One consistent view of a PostgreSQL database on several connections, with its place in the write-ahead log.
+//!
+//! In: an address, how many connections.  Out: connections whose transactions all see the same moment.
+//! The first transaction exports its snapshot and the others enter it (PostgreSQL documentation, "Snapshot Synchronization
+//! Functions"). A standby that cannot export one gets a single connection.
+//! Never here: reading tables.
+//! Start at [`Snapshot::open`].
+
+use domain::LogPosition;
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Executor, Row};
+
+use crate::ConnectError;
+use crate::dial::postgres::{PostgresAddress, statement};
+
+/// The session of every read: what is sent as text reads the same whatever the server's defaults, and no limit cuts a long read.
+pub(crate) const SESSION: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; SET bytea_output = 'hex'; \
+     SET extra_float_digits = 3; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+/// All rows of one moment, whatever others write meanwhile.
+const START: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Where the log stands: what the snapshot sees was written before.
+const POSITION: &str =
+    "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text";
+/// Marks the point to which a transaction returns after each table: that gives back its locks and keeps the snapshot.
+pub(crate) const MARK: &str = "SAVEPOINT montauk";
+pub(crate) const RELEASE: &str = "ROLLBACK TO SAVEPOINT montauk";
+
+/// Connections that see one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) connections: Vec<PgConnection>,
+    pub(crate) position: Option<LogPosition>,
+}
+
+impl Snapshot {
+    /// Opens `count` connections in one snapshot; one when the server cannot export it.
+    pub(crate) async fn open(address: &PostgresAddress, count: usize) -> Result<Self, ConnectError> {
+        let problem = |error| address.problem(error, "starting a snapshot", "");
+        let mut first = address.connect(SESSION).await?;
+        first.execute(START).await.map_err(problem)?;
+        // Before the snapshot is taken, by the first statement that reads data: a stream that starts here may repeat a change that the
+        // snapshot has, and never misses one.
+        let position = first.fetch_one(POSITION).await.map_err(problem)?.try_get::<Option<String>, _>(0);
+        let position = position.map_err(problem)?.map(|lsn| LogPosition::Wal { lsn });
+        let mut connections = Vec::with_capacity(count.max(1));
+        if count > 1 {
+            match first.fetch_one("SELECT pg_export_snapshot()").await {
+                Ok(row) => {
+                    let name: String = row.try_get(0).map_err(problem)?;
+                    for _ in 1..count {
+                        let mut other = address.connect(SESSION).await?;
+                        other.execute(START).await.map_err(problem)?;
+                        // A name that the server made: hexadecimal digits and dashes.
+                        let enter = format!("SET TRANSACTION SNAPSHOT '{}'", name.replace('\'', "''"));
+                        other.execute(statement(enter)).await.map_err(problem)?;
+                        connections.push(other);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, server = address.server, "no snapshot for several connections, one reads alone");
+                    first.execute("ROLLBACK").await.map_err(problem)?;
+                    first.execute(START).await.map_err(problem)?;
+                }
+            }
+        }
+        connections.insert(0, first);
+        for connection in &mut connections {
+            connection.execute(MARK).await.map_err(problem)?;
+        }
+        Ok(Self { connections, position })
+    }
+
+    /// Ends the transactions.
+    pub(crate) async fn close(self, server: &str) {
+        for connection in self.connections {
+            close(connection, server).await;
+        }
+    }
+}
+
+/// Says goodbye; a server that does not hear it notices anyway.
+pub(crate) async fn close(connection: PgConnection, server: &str) {
+    if let Err(error) = connection.close().await {
+        tracing::debug!(server, %error, "the connection did not close cleanly");
+    }
+}
