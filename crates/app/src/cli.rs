@@ -78,8 +78,8 @@ pub enum Command {
     /// Run the checks over the tables that are visible now
     #[command(after_help = "Example:\n  montauk check marts.interactions --rows 20")]
     Check(Check),
-    /// Show the rows that COPY set aside, with place, reason and original
-    #[command(after_help = "Example:\n  montauk quarantine raw.retail_lines --limit 20")]
+    /// See the rows that COPY set aside, mend them, load them after all, or dismiss them
+    #[command(after_help = "Example:\n  montauk quarantine list raw.retail_lines --limit 20")]
     Quarantine(Quarantine),
     /// Train recommenders from the interactions mart
     #[command(after_help = "Example:\n  montauk train ease --seed 7")]
@@ -181,6 +181,9 @@ pub struct Copy {
     /// Load a file again that changed after it was loaded; its earlier rows are replaced
     #[arg(long)]
     pub force: bool,
+    /// What a row that does not fit means, instead of `on_error` in the source file: `abort`, `skip_file`, `skip_file_10`, `skip_file_2%`, `continue`
+    #[arg(long, value_name = "WHAT")]
+    pub on_error: Option<warehouse::OnError>,
 }
 
 /// `montauk build`
@@ -208,12 +211,86 @@ pub struct Check {
 /// `montauk quarantine`
 #[derive(Debug, Args)]
 pub struct Quarantine {
-    /// Show the rejected rows of this table; without it, how many each table has
-    #[arg(value_name = "TABLE")]
-    pub table: Option<String>,
-    /// Rows to show
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub limit: usize,
+    #[command(subcommand)]
+    pub action: Option<QuarantineAction>,
+}
+
+/// What to do with rejects.
+#[derive(Debug, Subcommand)]
+pub enum QuarantineAction {
+    /// Count the rejects of every table, and list those of the one that is named
+    #[command(after_help = "Example:\n  montauk quarantine list raw.retail_lines --column UnitPrice")]
+    List {
+        /// Target, source or table of a source; every table is counted when none is named
+        #[arg(value_name = "TABLE")]
+        table: Option<String>,
+        #[command(flatten)]
+        rejects: Rejects,
+        /// Also those that were replayed or dismissed
+        #[arg(long)]
+        all: bool,
+        /// Rejects to show
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
+    /// Show one reject whole
+    #[command(after_help = "Example:\n  montauk quarantine show raw.retail_lines 3.17")]
+    Show {
+        #[arg(value_name = "TABLE")]
+        table: String,
+        /// As `list` shows it
+        #[arg(value_name = "ID")]
+        id: warehouse::RejectId,
+    },
+    /// Mend rows with a `select` over `rejects`, which has their fields as text, and `_id`; nothing is loaded yet
+    #[command(
+        after_help = "Example:\n  montauk quarantine fix raw.retail_lines --column UnitPrice \\\n    --sql \"select _id, replace(UnitPrice, ',', '.') as UnitPrice from rejects\""
+    )]
+    Fix {
+        #[arg(value_name = "TABLE")]
+        table: String,
+        /// Returns `_id` and the columns to change, or `_original`, the whole row anew
+        #[arg(long, value_name = "SELECT")]
+        sql: String,
+        #[command(flatten)]
+        rejects: Rejects,
+    },
+    /// Load mended rows, and those that fit since the table's options have changed
+    #[command(after_help = "Example:\n  montauk quarantine replay raw.retail_lines")]
+    Replay {
+        #[arg(value_name = "TABLE")]
+        table: String,
+        #[command(flatten)]
+        rejects: Rejects,
+    },
+    /// Say that rejects are not wanted, and why
+    #[command(after_help = "Example:\n  montauk quarantine dismiss raw.retail_lines 3.17 --reason 'a test order'")]
+    Dismiss {
+        #[arg(value_name = "TABLE")]
+        table: String,
+        /// Kept with them
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        rejects: Rejects,
+    },
+}
+
+/// Which rejects are meant; all open ones when nothing is said.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Rejects {
+    /// Only these, as `list` shows them
+    #[arg(value_name = "ID")]
+    pub ids: Vec<warehouse::RejectId>,
+    /// Only those of this staged file
+    #[arg(long, value_name = "NAME")]
+    pub file: Option<String>,
+    /// Only those of this column
+    #[arg(long, value_name = "NAME")]
+    pub column: Option<String>,
+    /// Only those with this code, as `--json` shows it
+    #[arg(long, value_name = "CODE")]
+    pub code: Option<String>,
 }
 
 /// `montauk train`

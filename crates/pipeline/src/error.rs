@@ -47,6 +47,10 @@ pub enum PipelineError {
     NothingStaged { source_name: String, table: String },
     #[error("the database has no tables that this user may read")]
     EmptyDatabase,
+    #[error("`{id}` is no reject of table `{table}`")]
+    NoSuchReject { table: String, id: String },
+    #[error("`{word}` means more than one table")]
+    ManyTables { word: String, tables: Vec<String> },
 
     #[error("{failed} {} failed: {}", plural(*failed, "check"), list_names(tables.iter().map(String::as_str)))]
     ChecksFailed { failed: usize, tables: Vec<String> },
@@ -196,7 +200,8 @@ impl Problem for PipelineError {
             Self::NoRecommenders | Self::NotTrained { .. } | Self::NothingStaged { .. } | Self::EmptyDatabase => {
                 ErrorKind::NotFound
             }
-            Self::NotComparable { .. } => ErrorKind::Invalid,
+            Self::NoSuchReject { .. } => ErrorKind::NotFound,
+            Self::NotComparable { .. } | Self::ManyTables { .. } => ErrorKind::Invalid,
             Self::RunActive { .. }
             | Self::ChecksFailed { .. }
             | Self::TooLargeChange { .. }
@@ -226,6 +231,8 @@ impl Problem for PipelineError {
             Self::NotComparable { .. } => "not_comparable",
             Self::NothingStaged { .. } => "nothing_staged",
             Self::EmptyDatabase => "empty_database",
+            Self::NoSuchReject { .. } => "no_such_reject",
+            Self::ManyTables { .. } => "many_tables",
             Self::ChecksFailed { .. } => "checks_failed",
             Self::TooLargeChange { .. } => "change_too_large",
             Self::Unpublishable { .. } => "unpublishable",
@@ -276,6 +283,8 @@ impl Problem for PipelineError {
                 Some("make the four the same, or evaluate them one at a time: `montauk evaluate NAME`".to_owned())
             }
             Self::NothingStaged { source_name, table } => Some(format!("run `montauk extract {source_name}.{table}`")),
+            Self::NoSuchReject { table, .. } => Some(format!("see what there is: `montauk quarantine list {table}`")),
+            Self::ManyTables { tables, .. } => Some(format!("name one: {}", tables.join(", "))),
             Self::EmptyDatabase => {
                 Some("name the database in the URL, and grant this user `select` on its tables".to_owned())
             }

@@ -43,6 +43,9 @@ pub enum WarehouseError {
     /// A table uses a Delta feature that our readers do not have.
     #[error("table `{table}` uses {feature}, which montauk does not read")]
     ForeignFeature { table: String, feature: String },
+    /// The quarantine holds nothing of what was asked for.
+    #[error("no open reject of table `{table}` is meant")]
+    NoReject { table: String },
     /// Somebody else changed it meanwhile.
     #[error("another run changed {what} meanwhile")]
     Conflict { what: String },
@@ -85,6 +88,7 @@ impl Problem for WarehouseError {
             | Self::UnsupportedType { .. }
             | Self::ValueOutOfRange { .. } => ErrorKind::Invalid,
             Self::ForeignFeature { .. } | Self::ChecksFailed { .. } => ErrorKind::Refused,
+            Self::NoReject { .. } => ErrorKind::NotFound,
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Store { missing: true, .. } => ErrorKind::NotFound,
             Self::Store { .. } | Self::Exhausted { .. } => ErrorKind::Unavailable,
@@ -105,6 +109,7 @@ impl Problem for WarehouseError {
             Self::UnsupportedType { .. } => "unsupported_type",
             Self::ValueOutOfRange { .. } => "value_out_of_range",
             Self::ForeignFeature { .. } => "foreign_feature",
+            Self::NoReject { .. } => "no_reject",
             Self::Conflict { .. } => "conflict",
             Self::Store { missing: true, .. } => "not_found",
             Self::Store { message, .. } if is_full(message) => "store_full",
@@ -131,6 +136,7 @@ impl Problem for WarehouseError {
             Self::UnsupportedType { .. } => Some("cast the column to another type in the SQL".to_owned()),
             Self::ValueOutOfRange { .. } => Some("cast the column to a wider type, or filter the value".to_owned()),
             Self::ForeignFeature { .. } => Some("rewrite the table without that feature".to_owned()),
+            Self::NoReject { table } => Some(format!("see what there is: `montauk quarantine list {table}`")),
             Self::Conflict { .. } => Some("run the command again".to_owned()),
             Self::Store { missing: true, .. } => Some("`montauk status` names what there is".to_owned()),
             Self::Store { message, .. } if is_full(message) => {

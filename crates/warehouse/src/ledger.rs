@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::copy::report::FileReport;
 use crate::error::{Result, WarehouseError};
+use crate::quarantine::RejectId;
 use crate::store::{Store, numbered};
 use crate::table::DataFile;
 
@@ -34,6 +35,9 @@ pub struct LoadRecord {
     pub at: DateTime<Utc>,
     pub mode: StageMode,
     pub files: Vec<LoadedFile>,
+    /// Rows that earlier loads had rejected and this one brought, per staged file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replays: Vec<ReplayedFile>,
     /// File with this load's rejects, when there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
@@ -53,7 +57,23 @@ pub struct LoadedFile {
     pub sha256: String,
     pub bytes: u64,
     pub report: FileReport,
+    /// Columns of a text file in its own order, when it has rejected rows: what they are read by when they are replayed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) header: Vec<String>,
     /// The files of the table that hold its rows and nothing else.
+    pub(crate) data_files: Vec<DataFile>,
+}
+
+/// Rows of one staged file that were rejected when it was loaded, and are in the table since.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayedFile {
+    pub file: String,
+    /// Of the content that the rows came from.
+    pub sha256: String,
+    /// In the order of the rows of `data_files`.
+    pub rejects: Vec<RejectId>,
+    /// The files of the table that hold their rows and nothing else.
     pub(crate) data_files: Vec<DataFile>,
 }
 

@@ -44,14 +44,16 @@ pub use check::{
 };
 pub use copy::{
     AsciiChar, ColumnType, CopyError, CopyOptions, CopyReport, CsvOptions, Encoding, FileReport, FileStatus,
-    FirstError, InferredColumn, MissingColumns, NewColumns, OnError, ProofReport, TimeFormat,
+    FirstError, InferredColumn, MissingColumns, NewColumns, OnError, ProofReport, ReplayReport, TimeFormat,
 };
 pub use engine::EngineLimits;
 pub use error::{Result, WarehouseError};
 pub use infer::Evidence;
-pub use ledger::{AbortedLoad, LoadRecord, LoadedFile};
+pub use ledger::{AbortedLoad, LoadRecord, LoadedFile, ReplayedFile};
 pub use model::{Interval, Materialization, Model};
-pub use quarantine::{Reject, RejectKind};
+pub use quarantine::{
+    FixReport, QuarantineCounts, Quarantined, Reject, RejectFilter, RejectId, RejectKind, RejectState,
+};
 pub use query::{QueryResult, QueryStream};
 pub use widen::{SOURCE_NAME, SOURCE_TYPE, column_names, table_schema, widen_batch};
 

@@ -15,7 +15,7 @@ use crate::output::{Output, count, grouped};
 use crate::table::Table;
 
 pub async fn run(shell: &Shell, arguments: cli::Copy) -> Result<Outcome, AppError> {
-    let request = Request { selection: arguments.selection, force: arguments.force };
+    let request = Request { selection: arguments.selection, force: arguments.force, on_error: arguments.on_error };
     let report = shell.write("copy", async |context| copy::run(context, request).await).await?;
     shell.output.report(&report, |output| draw(shell, output, &report))?;
     let is_whole = report.tables.iter().all(|table| table.copy.failed_files().next().is_none());

@@ -52,8 +52,8 @@ impl Shop {
 
 fn verb(dir: &Path, arguments: &[&str]) -> (i32, Value) {
     let output = montauk().arg("-C").arg(dir).arg("--json").args(arguments).output().unwrap();
-    // Reports go to stdout, errors to stderr; `--json` makes both JSON.
-    let text = if output.stdout.is_empty() { &output.stderr } else { &output.stdout };
+    // With `--json` reports and errors alike go to stdout.
+    let text = &output.stdout;
     let value = serde_json::from_slice(text).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(text)));
     (output.status.code().unwrap(), value)
 }
@@ -108,11 +108,45 @@ fn bad_rows_go_to_quarantine_with_place_reason_and_original() {
         (&copied["rows_parsed"], &copied["rows_loaded"], &copied["rows_rejected"]),
         (&5.into(), &1.into(), &4.into())
     );
-    let (_, quarantine) = shop.verb(&["quarantine", "raw.shop_lines"]);
+    let (_, quarantine) = shop.verb(&["quarantine", "list", "raw.shop_lines"]);
     let text = quarantine.to_string();
     for expected in ["2026-01.csv", "x,rug,cheap", "not_a_number", "too_few_columns", "not_utf8", "too_many_digits"] {
         assert!(text.contains(expected), "{expected} is missing in {text}");
     }
+}
+
+#[test]
+fn rejected_rows_are_mended_replayed_and_dismissed_as_the_guide_says() {
+    let shop =
+        Shop::new("on_error = \"continue\"\ncolumns = { id = \"bigint\", name = \"text\", price = \"decimal(12,2)\" }");
+    shop.write("data/2026-01.csv", "id,name,price\n1,lamp,9.50\n2,rug,\"1,25\"\n3,sofa,cheap\n4,bed,\"7,00\"\n");
+    assert_eq!(shop.load().0, 0);
+    let table = "raw.shop_lines";
+    let (_, listed) = shop.verb(&["quarantine", "list", table, "--column", "price"]);
+    assert_eq!(listed["tables"][0]["counts"]["open"], 3, "{listed}");
+    let (_, one) = shop.verb(&["quarantine", "show", table, "1.1"]);
+    assert_eq!((&one["reject"]["line"], &one["reject"]["byte_offset"]), (&3.into(), &26.into()), "{one}");
+    let sql = "select _id, replace(price, ',', '.') as price from rejects where price like '%,%'";
+    let (_, fixed) = shop.verb(&["quarantine", "fix", table, "--sql", sql]);
+    assert_eq!(fixed["fixed"].as_array().unwrap().len(), 2, "{fixed}");
+    assert_eq!(shop.rows(), "1", "a fix loads nothing");
+    let (code, replayed) = shop.verb(&["quarantine", "replay", table]);
+    assert_eq!((code, &replayed["rows_replayed"]), (4, &2.into()), "one row still does not fit: {replayed}");
+    let (_, dismissed) = shop.verb(&["quarantine", "dismiss", table, "1.2", "--reason", "a joke"]);
+    let counts = &dismissed["counts"];
+    for (name, wanted) in
+        [("rows_parsed", 4), ("rows_loaded", 1), ("open", 0), ("fixed", 0), ("replayed", 2), ("dismissed", 1)]
+    {
+        assert_eq!(counts[name], wanted, "{name}: {counts}");
+    }
+    assert_eq!(
+        csv(&shop.dir, "select id, price from raw.shop_lines order by id"),
+        "id,price\n1,9.50\n2,1.25\n4,7.00\n"
+    );
+    let (code, none) = shop.verb(&["quarantine", "replay", table]);
+    assert_eq!((code, &none["error"]["code"]), (3, &"no_reject".into()), "{none}");
+    let (code, wrong) = shop.verb(&["quarantine", "show", table, "9.9"]);
+    assert_eq!((code, &wrong["error"]["code"]), (3, &"no_such_reject".into()), "{wrong}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! Start at [`run`].
 
 use domain::TableName;
-use warehouse::CopyReport;
+use warehouse::{CopyReport, OnError};
 
 use super::Context;
 use crate::PipelineError;
@@ -17,6 +17,8 @@ pub struct Request {
     pub selection: Vec<String>,
     /// Load a file again that changed after it was loaded; its earlier rows are replaced.
     pub force: bool,
+    /// Instead of what the source file says.
+    pub on_error: Option<OnError>,
 }
 
 /// What was loaded.
@@ -49,6 +51,7 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
         };
         let mut options = table.copy.clone();
         options.force = request.force;
+        options.on_error = request.on_error.unwrap_or(options.on_error);
         let stage = context.stage.store().object_store.clone();
         let copy =
             context.warehouse.copy(stage, &manifest, &options, &context.run(), context.progress.as_ref()).await?;

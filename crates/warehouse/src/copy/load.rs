@@ -87,7 +87,14 @@ impl<'a> Loader<'a> {
             if !report.is_loaded() || loaded.stopped.is_some() {
                 self.warehouse.discard(&self.job.manifest.target, std::mem::take(&mut data_files)).await;
             }
-            loaded.files.push(LoadedFile { sha256: file.sha256.clone(), bytes: file.bytes, report, data_files });
+            let header = if report.rows_rejected > 0 { self.header(file).await? } else { Vec::new() };
+            loaded.files.push(LoadedFile {
+                sha256: file.sha256.clone(),
+                bytes: file.bytes,
+                report,
+                header,
+                data_files,
+            });
             if loaded.stopped.is_some() {
                 for before in &mut loaded.files {
                     if before.report.is_loaded() {
@@ -100,6 +107,15 @@ impl<'a> Loader<'a> {
         Ok(loaded)
     }
 
+    /// The columns of a text file in its own order: what its rejected rows are read by when they are replayed.
+    async fn header(&self, file: &StagedFile) -> Result<Vec<String>> {
+        if file.format != FileFormat::Csv {
+            return Ok(Vec::new());
+        }
+        let (stage, file, csv) = (self.job.stage.clone(), file.clone(), self.job.options.csv.clone());
+        Ok(blocking(move || Ok(text::header(&stage, &file, &csv)?)).await?.0)
+    }
+
     /// What the way a file ended means for it, and, as the result, for the whole COPY.
     fn judge(&self, report: &mut FileReport, ended: Option<CopyError>) -> Option<CopyError> {
         if let Some(error) = ended {
@@ -110,7 +126,7 @@ impl<'a> Loader<'a> {
         if report.rows_rejected == 0 {
             return None;
         }
-        if self.job.options.on_error == OnError::Continue {
+        if self.job.options.on_error.loads(report.rows_rejected, report.rows_parsed) {
             report.status = FileStatus::PartiallyLoaded;
             return None;
         }
@@ -248,7 +264,7 @@ impl<'a> Loader<'a> {
     }
 
     async fn text_file(&self, file: &StagedFile, schema: &SchemaRef, tally: &mut Tally<'_>) -> Result<()> {
-        let target = self.target(schema)?;
+        let target = target_of(&self.job.manifest.target, schema)?;
         let (stage, options, staged) = (self.job.stage.clone(), self.job.options.clone(), file.clone());
         let (sender, mut pieces) = mpsc::channel::<Piece>(PIECES_IN_FLIGHT);
         let parsing = blocking(move || {
@@ -319,23 +335,23 @@ impl<'a> Loader<'a> {
         }
         Ok(())
     }
+}
 
-    fn target(&self, schema: &SchemaRef) -> Result<Target> {
-        let table = &self.job.manifest.target;
-        let columns = schema.fields().iter().map(|field| match ColumnType::of_arrow(field.data_type()) {
-            Some(column_type) => {
-                let wanted = Wanted { column_type, format: field.metadata().get(FORMAT).cloned() };
-                Ok(TargetColumn { source_name: parquet::source_name(field).to_owned(), wanted })
-            }
-            None => Err(CopyError::NotConvertible {
-                table: table.to_string(),
-                column: field.name().clone(),
-                found: field.data_type().to_string(),
-            }),
-        });
-        let columns = columns.collect::<Result<Vec<_>, CopyError>>()?;
-        Ok(Target { table: table.clone(), schema: schema.clone(), columns })
-    }
+/// The table's columns as text is converted to them.
+pub(crate) fn target_of(table: &TableName, schema: &SchemaRef) -> Result<Target, CopyError> {
+    let columns = schema.fields().iter().map(|field| match ColumnType::of_arrow(field.data_type()) {
+        Some(column_type) => {
+            let wanted = Wanted { column_type, format: field.metadata().get(FORMAT).cloned() };
+            Ok(TargetColumn { source_name: parquet::source_name(field).to_owned(), wanted })
+        }
+        None => Err(CopyError::NotConvertible {
+            table: table.to_string(),
+            column: field.name().clone(),
+            found: field.data_type().to_string(),
+        }),
+    });
+    let columns = columns.collect::<Result<Vec<_>, CopyError>>()?;
+    Ok(Target { table: table.clone(), schema: schema.clone(), columns })
 }
 
 /// Whether a full load has the columns that the table has, in whatever order.
@@ -359,7 +375,7 @@ fn same_columns(table: &TableName, before: &SchemaRef, now: &SchemaRef) -> Resul
 }
 
 /// Runs parsing where it does not hold up the async threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(WarehouseError::internal(format!("a parsing thread ended: {error}"))),

@@ -9,13 +9,14 @@
 //! Start at [`Warehouse::copy`].
 
 pub(crate) mod convert;
-mod csv;
+pub(crate) mod csv;
 mod error;
 mod load;
 pub(crate) mod options;
 mod parquet;
 mod plan;
 pub(crate) mod proof;
+mod replay;
 pub(crate) mod report;
 mod stream;
 mod text;
@@ -30,6 +31,7 @@ pub use options::{
     AsciiChar, ColumnType, CopyOptions, CsvOptions, Encoding, MissingColumns, NewColumns, OnError, TimeFormat,
 };
 pub use proof::ProofReport;
+pub use replay::ReplayReport;
 pub use report::{CopyReport, FileReport, FileStatus, FirstError, InferredColumn};
 
 use crate::builds::CatalogChange;
@@ -154,6 +156,7 @@ impl Warehouse {
             run_id: job.run.run_id.clone(),
             at: job.run.now,
             mode: job.manifest.mode,
+            replays: Vec::new(),
             quarantine: rejects.finish(self.store(), target).await?,
             provenance: provenance(job, &records, &files)?,
             position: job.manifest.position.clone(),
@@ -258,22 +261,13 @@ impl Warehouse {
         ledger::aborted(self.store(), table).await
     }
 
-    /// Rejects of the loads of a table that count, those of the newest first, at most `limit`.
-    pub async fn rejects(&self, table: &TableName, limit: usize) -> Result<Vec<Reject>> {
-        let mut rejects = Vec::new();
-        for path in self.loads(table).await?.into_iter().filter_map(|record| record.quarantine) {
-            if rejects.len() >= limit {
-                break;
-            }
-            rejects.extend(quarantine::read(self.store(), &path, limit - rejects.len()).await?);
-        }
-        Ok(rejects)
-    }
-
     /// Rejects of a COPY that loaded nothing, at most `limit`.
     pub async fn aborted_rejects(&self, aborted: &AbortedLoad, limit: usize) -> Result<Vec<Reject>> {
         match &aborted.quarantine {
-            Some(path) => quarantine::read(self.store(), path, limit).await,
+            Some(path) => {
+                let kept = quarantine::file::read(self.store(), path, limit).await?;
+                Ok(kept.into_iter().map(|kept| kept.reject).collect())
+            }
             None => Ok(Vec::new()),
         }
     }
@@ -327,16 +321,43 @@ const COPY_FORMAT_VERSION: u32 = 1;
 
 /// The table's content, named by the files it holds: the same files give the same identity, in however many loads they came.
 fn provenance(job: &Job<'_>, records: &[LoadRecord], files: &[ledger::LoadedFile]) -> Result<Provenance> {
-    let mut held: Vec<(&str, &str)> = plan::held(job.manifest.mode, records, files).into_iter().collect();
-    held.sort_unstable();
+    let held = plan::held(job.manifest.mode, records, files);
+    // Replayed rows of a file count as long as its content is the one they came from.
+    let replays = records.iter().flat_map(|record| &record.replays);
+    let replays: Vec<_> =
+        replays.filter(|replayed| held.get(replayed.file.as_str()) == Some(&replayed.sha256.as_str())).collect();
+    content(held, &replays, job.options, job.run)
+}
+
+/// The identity of a table that holds these files, and these rows of theirs that were rejected at first.
+fn content(
+    held: std::collections::BTreeMap<&str, &str>,
+    replays: &[&ledger::ReplayedFile],
+    options: &CopyOptions,
+    run: &RunContext,
+) -> Result<Provenance> {
     let not_json = |error: serde_json::Error| WarehouseError::internal(error.to_string());
-    let files = domain::hash_json(&held).map_err(not_json)?;
+    let held: Vec<(&str, &str)> = held.into_iter().collect();
+    let mut inputs = std::collections::BTreeMap::new();
+    inputs.insert("files".to_owned(), domain::hash_json(&held).map_err(not_json)?);
+    if !replays.is_empty() {
+        // The names of data files are new in each attempt, and so stand for the text that was mended.
+        let mut rows: Vec<(&str, &[crate::quarantine::RejectId], Vec<&str>)> = replays
+            .iter()
+            .map(|replayed| {
+                let paths = replayed.data_files.iter().map(|file| file.path.as_str()).collect();
+                (replayed.file.as_str(), replayed.rejects.as_slice(), paths)
+            })
+            .collect();
+        rows.sort_unstable();
+        inputs.insert("replayed".to_owned(), domain::hash_json(&rows).map_err(not_json)?);
+    }
     Ok(Provenance {
-        inputs: [("files".to_owned(), files)].into(),
-        config_hash: config_hash(job.options)?,
+        inputs,
+        config_hash: config_hash(options)?,
         engine: concat!("copy-", env!("CARGO_PKG_VERSION")).to_owned(),
         format_version: COPY_FORMAT_VERSION,
-        run_id: job.run.run_id.clone(),
+        run_id: run.run_id.clone(),
         ..Provenance::default()
     })
 }

@@ -37,17 +37,77 @@ pub struct CopyOptions {
     pub force: bool,
 }
 
-/// What happens when a row cannot be loaded.
+/// What happens when a row cannot be loaded: `abort`, `skip_file`, `skip_file_10`, `skip_file_2%` or `continue`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
 pub enum OnError {
     /// Nothing of this COPY is loaded. The default: a surprise is looked at before it spreads.
     #[default]
     Abort,
     /// A file with a bad row is left out whole; the other files are loaded.
     SkipFile,
+    /// A file with at least so many bad rows is left out whole; of one with fewer, the bad ones go to quarantine.
+    SkipFileRows(u64),
+    /// The same for a share of bad rows that is over so many percent; exactly so many still load.
+    SkipFilePercent(u64),
     /// The good rows are loaded, the bad ones go to quarantine.
     Continue,
+}
+
+impl OnError {
+    /// Whether a file with so many bad rows among its rows is loaded without them.
+    pub(crate) fn loads(self, rejected: u64, parsed: u64) -> bool {
+        match self {
+            Self::Abort | Self::SkipFile => rejected == 0,
+            Self::SkipFileRows(limit) => rejected < limit,
+            Self::SkipFilePercent(limit) => u128::from(rejected) * 100 <= u128::from(limit) * u128::from(parsed),
+            Self::Continue => true,
+        }
+    }
+}
+
+impl FromStr for OnError {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let word = text.to_ascii_lowercase();
+        let found = match word.as_str() {
+            "abort" => Some(Self::Abort),
+            "skip_file" => Some(Self::SkipFile),
+            "continue" => Some(Self::Continue),
+            other => other.strip_prefix("skip_file_").and_then(|limit| match limit.strip_suffix('%') {
+                Some(percent) => percent.parse().ok().filter(|percent| *percent <= 100).map(Self::SkipFilePercent),
+                None => limit.parse().ok().filter(|rows| *rows > 0).map(Self::SkipFileRows),
+            }),
+        };
+        found.ok_or_else(|| {
+            format!("`{text}` is none of `abort`, `skip_file`, `skip_file_10` (rows), `skip_file_2%` and `continue`")
+        })
+    }
+}
+
+impl TryFrom<String> for OnError {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<OnError> for String {
+    fn from(on_error: OnError) -> String {
+        on_error.to_string()
+    }
+}
+
+impl fmt::Display for OnError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Abort => formatter.write_str("abort"),
+            Self::SkipFile => formatter.write_str("skip_file"),
+            Self::SkipFileRows(rows) => write!(formatter, "skip_file_{rows}"),
+            Self::SkipFilePercent(percent) => write!(formatter, "skip_file_{percent}%"),
+            Self::Continue => formatter.write_str("continue"),
+        }
+    }
 }
 
 /// What a file without a column of the table means.

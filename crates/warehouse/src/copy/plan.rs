@@ -77,7 +77,10 @@ impl Plan {
                     return Err(CopyError::ChangedAfterLoad { table, file: file.name.clone() });
                 }
                 Some(before) => {
-                    let paths = before.data_files.iter().map(|data| data.path.clone()).collect();
+                    let replayed = records.iter().flat_map(|record| &record.replays);
+                    let replayed = replayed.filter(|rows| rows.file == file.name && rows.sha256 == before.sha256);
+                    let brought = before.data_files.iter().chain(replayed.flat_map(|rows| &rows.data_files));
+                    let paths = brought.map(|data| data.path.clone()).collect();
                     self.replaced.insert(file.name.clone(), paths);
                     self.files.push(file.clone());
                 }

@@ -65,16 +65,62 @@ pub(crate) fn read(
     let mut rows = Rows::open(store, file, &options.csv)?;
     let places = places(&file.name, &rows.header, target, options)?;
     let converter = Converter::new(&options.csv);
-    let mut batch = BatchBuilder::new(target, &places, file);
+    let mut batch = BatchBuilder::new(target, &places, (&file.name, &file.sha256));
     let mut record = Record::default();
     while rows.next(&mut record)? {
-        batch.add(&record, &rows, &converter);
+        let row = Row { record: &record, number: rows.row, width: rows.header.0.len(), raw: rows.reader.raw() };
+        batch.add(&row, &converter);
         if batch.rows_parsed as usize >= BATCH_ROWS && !take(batch.finish()?) {
             return Ok(());
         }
     }
     take(batch.finish()?);
     Ok(())
+}
+
+/// Rows of one file that are read again, each by itself; `bytes` as they stood in the file or as somebody mended them.
+pub(crate) struct Again {
+    pub(crate) number: u64,
+    pub(crate) line: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Reads rows of a file again against its header. The pieces hold the rows that fit now; a reject stands for one that still does not.
+pub(crate) fn read_again(
+    (file, sha256): (&str, &str),
+    header: &[String],
+    rows: &[Again],
+    target: &Target,
+    options: &CopyOptions,
+) -> Result<Vec<Piece>, CopyError> {
+    let header = Header(header.to_vec());
+    let places = places(file, &header, target, options)?;
+    let converter = Converter::new(&options.csv);
+    let mut batch = BatchBuilder::new(target, &places, (file, sha256));
+    let mut pieces = Vec::new();
+    let mut record = Record::default();
+    for again in rows {
+        let mut reader = CsvReader::new(again.bytes.as_slice(), &options.csv);
+        let unreadable =
+            |error: std::io::Error| CopyError::Unreadable { file: file.to_owned(), message: describe(&error) };
+        let has_one = reader.next(&mut record).map_err(unreadable)?;
+        record.line = again.line;
+        let row = Row { record: &record, number: again.number, width: header.0.len(), raw: &again.bytes };
+        let mut second = Record::default();
+        if !has_one || reader.next(&mut second).map_err(unreadable)? {
+            let what = if has_one { "more than one row" } else { "no row" };
+            let misfit = Misfit { code: "not_one_row", message: format!("the mended text is {what}") };
+            batch.rows_parsed += 1;
+            batch.reject(&row, None, misfit);
+        } else {
+            batch.add(&row, &converter);
+        }
+        if batch.rows_parsed as usize >= BATCH_ROWS {
+            pieces.push(batch.finish()?);
+        }
+    }
+    pieces.push(batch.finish()?);
+    Ok(pieces)
 }
 
 /// The header of one file.
@@ -229,11 +275,21 @@ fn places(
     }
 }
 
+/// A record at its place in the file.
+struct Row<'a> {
+    record: &'a Record,
+    number: u64,
+    /// Columns of the header.
+    width: usize,
+    raw: &'a [u8],
+}
+
 /// Collects rows until there are enough for a batch.
 struct BatchBuilder<'a> {
     target: &'a Target,
     places: &'a [Option<usize>],
-    file: &'a StagedFile,
+    /// Name and SHA-256 of the file.
+    file: (&'a str, &'a str),
     builders: Vec<ColumnBuilder>,
     rows: usize,
     rows_parsed: u64,
@@ -241,15 +297,16 @@ struct BatchBuilder<'a> {
 }
 
 impl<'a> BatchBuilder<'a> {
-    fn new(target: &'a Target, places: &'a [Option<usize>], file: &'a StagedFile) -> Self {
+    fn new(target: &'a Target, places: &'a [Option<usize>], file: (&'a str, &'a str)) -> Self {
         let builders = target.columns.iter().map(|column| ColumnBuilder::new(column.wanted.column_type)).collect();
         Self { target, places, file, builders, rows: 0, rows_parsed: 0, rejects: Vec::new() }
     }
 
-    fn add(&mut self, record: &Record, rows: &Rows<'_>, converter: &Converter<'_>) {
+    fn add(&mut self, row: &Row<'_>, converter: &Converter<'_>) {
         self.rows_parsed += 1;
-        if let Some(misfit) = shape_fault(record, rows.header.0.len()) {
-            self.reject(record, rows, None, misfit);
+        let record = row.record;
+        if let Some(misfit) = shape_fault(record, row.width) {
+            self.reject(row, None, misfit);
             return;
         }
         let mut cells = Vec::with_capacity(self.builders.len());
@@ -279,25 +336,25 @@ impl<'a> BatchBuilder<'a> {
                     others.map(|(column, value, misfit)| format!("; column `{column}`: {value}: {}", misfit.message));
                 let message = format!("{value}: {}{}", first.message, others.collect::<String>());
                 let misfit = Misfit { code: first.code, message };
-                self.reject(record, rows, Some(column.clone()), misfit);
+                self.reject(row, Some(column.clone()), misfit);
             }
         }
     }
 
-    fn reject(&mut self, record: &Record, rows: &Rows<'_>, column: Option<String>, misfit: Misfit) {
+    fn reject(&mut self, row: &Row<'_>, column: Option<String>, misfit: Misfit) {
         let reject = Reject {
-            file: self.file.name.clone(),
-            sha256: self.file.sha256.clone(),
-            row: rows.row,
-            line: record.line,
-            byte_offset: record.offset,
+            file: self.file.0.to_owned(),
+            sha256: self.file.1.to_owned(),
+            row: row.number,
+            line: row.record.line,
+            byte_offset: row.record.offset,
             kind: RejectKind::Row,
             column,
             code: misfit.code.to_owned(),
             message: misfit.message,
             original: String::new(),
         };
-        self.rejects.push((reject, rows.reader.raw().to_vec()));
+        self.rejects.push((reject, row.raw.to_vec()));
     }
 
     fn finish(&mut self) -> Result<Piece, CopyError> {
@@ -308,7 +365,7 @@ impl<'a> BatchBuilder<'a> {
             } else {
                 let batch = RecordBatch::try_new(self.target.schema.clone(), columns);
                 Some(batch.map_err(|error| CopyError::Unreadable {
-                    file: self.file.name.clone(),
+                    file: self.file.0.to_owned(),
                     message: error.to_string(),
                 })?)
             };

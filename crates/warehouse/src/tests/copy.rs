@@ -10,6 +10,7 @@ use domain::{Compression, ExtractReject, FileFormat};
 
 use super::copy_files::{Files, TABLE, error_text, gzip, outcome, rejects};
 use super::world::{World, name, newest};
+use crate::RejectFilter;
 
 const GOOD: &str = "id,name,price\n1,Anna,2.50\n2,\"Béla, jr\",3\n";
 const CONTINUE: &str = "on_error = \"continue\"";
@@ -336,6 +337,27 @@ async fn parquet_values_are_kept_or_refused_and_cell_rejects_are_kept() {
     assert!(error.starts_with("unreadable_file: `p` cannot be read"), "{error}");
 }
 
+/// The boundaries of Snowflake's COPY: `SKIP_FILE_n` leaves out from n bad rows on, `SKIP_FILE_n%` beyond n percent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_left_out_from_so_many_bad_rows_on_or_beyond_such_a_share() {
+    // Ten rows, two of them bad.
+    let mut rows = "id,name,price\n".to_owned();
+    (0..10).for_each(|row| rows += &format!("{row},a,{}\n", if row % 5 == 4 { "bad" } else { "1.00" }));
+    for (on_error, expected) in [
+        ("skip_file_2", "b.csv load_failed 0/10"),
+        ("skip_file_3", "b.csv partially_loaded 8/10"),
+        ("skip_file_19%", "b.csv load_failed 0/10"),
+        ("SKIP_FILE_20%", "b.csv partially_loaded 8/10"),
+        ("skip_file_0%", "b.csv load_failed 0/10"),
+    ] {
+        let shown = check(&rows, &format!("on_error = \"{on_error}\"")).await;
+        assert!(shown.starts_with(expected), "{on_error}: {shown}");
+    }
+    for wrong in ["skip_file_0", "skip_file_101%", "skip_file_", "ignore"] {
+        assert!(wrong.parse::<crate::OnError>().is_err(), "{wrong}");
+    }
+}
+
 /// SplitMix64 (Steele, Lea & Flood, OOPSLA 2014): small, and the same in every run.
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -359,8 +381,8 @@ async fn any_bytes_are_rows_loaded_or_rejected_and_never_a_panic() {
         let rows: u64 = newest(&warehouse, "select count(*) from raw.lines").await.parse().unwrap();
         assert_eq!(rows, report.rows_loaded, "case {case}");
         assert_eq!(report.rows_parsed, report.rows_loaded + report.rows_rejected, "case {case}");
-        let set_aside = warehouse.rejects(&name(TABLE), usize::MAX).await.unwrap().len() as u64;
-        assert_eq!(set_aside, report.rows_rejected, "case {case}");
+        let set_aside = warehouse.quarantine(&name(TABLE), &RejectFilter::default(), usize::MAX).await.unwrap().len();
+        assert_eq!(set_aside as u64, report.rows_rejected, "case {case}");
     }
 }
 

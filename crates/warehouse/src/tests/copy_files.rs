@@ -16,7 +16,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
 
 use super::world::{name, run};
-use crate::{CopyOptions, CopyReport, FileStatus, Result, Warehouse, WarehouseError};
+use crate::{CopyOptions, CopyReport, FileStatus, RejectFilter, Result, Warehouse, WarehouseError};
 
 /// Where every test loads.
 pub(super) const TABLE: &str = "raw.lines";
@@ -101,7 +101,7 @@ impl Files {
     }
 }
 
-fn options(toml: &str) -> CopyOptions {
+pub(super) fn options(toml: &str) -> CopyOptions {
     toml::from_str(toml).unwrap()
 }
 
@@ -133,8 +133,8 @@ pub(super) fn error_text(error: &WarehouseError) -> String {
 
 /// `line @offset row kind column code: message <- original` per reject.
 pub(super) async fn rejects(warehouse: &Warehouse) -> String {
-    let rejects = warehouse.rejects(&name(TABLE), usize::MAX).await.unwrap();
-    let lines = rejects.iter().map(|reject| {
+    let found = warehouse.quarantine(&name(TABLE), &RejectFilter::default(), usize::MAX).await.unwrap();
+    let lines = found.iter().map(|found| &found.reject).map(|reject| {
         let kind = serde_json::to_value(reject.kind).unwrap();
         let column = reject.column.as_deref().unwrap_or("-");
         let place = format!("{}:{} @{} row {}", reject.file, reject.line, reject.byte_offset, reject.row);

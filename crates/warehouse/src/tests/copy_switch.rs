@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::copy_files::{Files, TABLE};
 use super::fault::Mortal;
 use super::world::{World, name, newest};
-use crate::{CopyReport, Result, Warehouse};
+use crate::{CopyReport, RejectFilter, Result, Warehouse};
 
 const CONTINUE: &str = "on_error = \"continue\"";
 
@@ -27,7 +27,8 @@ async fn exactly_once(warehouse: &Warehouse, case: &str) {
     let table = warehouse.table(&name(TABLE)).await.unwrap().unwrap();
     let entry = warehouse.catalog().await.unwrap().tables[&name(TABLE)].clone();
     assert_eq!(entry.version, Some(table.version()), "{case}: the catalog is behind");
-    assert_eq!(warehouse.rejects(&name(TABLE), 10).await.unwrap().len(), 1, "{case}");
+    let rejects = warehouse.quarantine(&name(TABLE), &RejectFilter::default(), 10).await.unwrap();
+    assert_eq!(rejects.len(), 1, "{case}");
 }
 
 /// Columns are declared: the first file has a row that would make `id` text.

@@ -9,6 +9,7 @@ mod copy_files;
 mod copy_switch;
 mod fault;
 mod incremental;
+mod quarantine;
 mod query;
 mod switch;
 mod world;

@@ -1,7 +1,7 @@
-//! Rows and cells that could not be loaded, each with its place, reason and original: one Parquet file per load.
+//! One Parquet file per load with its rejects: place, reason, original bytes.
 //!
 //! In: [`Reject`]s of a load.  Out: `_montauk/quarantine/<table>/<id>.parquet`, named by the load's record; it counts iff that does.
-//! Never here: deciding what is rejected (`copy`).
+//! Never here: deciding what is rejected (`copy`), what becomes of it (`quarantine`).
 //! Start at [`QuarantineWriter`].
 
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
+use super::{Reject, RejectKind};
 use crate::error::{Result, WarehouseError};
 use crate::store::Store;
 
@@ -26,52 +27,11 @@ use crate::store::Store;
 const BATCH: usize = 8_192;
 /// Original bytes held in memory before they are encoded.
 const BATCH_BYTES: usize = 8 << 20;
-/// Most original bytes kept of one row: enough for any row a person will mend, and a bound for one that is not.
-const MAX_ORIGINAL_BYTES: usize = 64 << 10;
+/// Most original bytes kept of one row: enough for any row a person will mend, and a bound for a quote that is never closed.
+pub(crate) const MAX_ORIGINAL_BYTES: usize = 1 << 20;
 
-/// Whether a whole row or one cell was rejected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RejectKind {
-    /// The row was not loaded.
-    Row,
-    /// The row was loaded with null in that cell.
-    Cell,
-}
-
-impl RejectKind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Row => "row",
-            Self::Cell => "cell",
-        }
-    }
-}
-
-/// State of a reject that nobody has looked at yet; the others (fixed, replayed, dismissed) are for replay.
+/// State of a reject in the file of its load; what became of it later stands beside the file (`changes`) and in the ledger.
 const OPEN: &str = "open";
-
-/// A row or cell that was not loaded.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Reject {
-    pub file: String,
-    /// SHA-256 of the staged file, in hex.
-    pub sha256: String,
-    /// 1-based row of the file, header not counted.
-    pub row: u64,
-    /// 1-based line on which the row begins; 0 for files without lines.
-    pub line: u64,
-    /// Byte offset of the row in the decompressed file; 0 for files without lines.
-    pub byte_offset: u64,
-    pub kind: RejectKind,
-    /// None when the row as a whole is wrong.
-    pub column: Option<String>,
-    /// Stable, in snake case.
-    pub code: String,
-    pub message: String,
-    /// The row (or cell) as it stood in the file; bytes that are not UTF-8 are kept in the quarantine file and shown replaced here.
-    pub original: String,
-}
 
 /// Encodes the rejects of one load.
 pub(crate) struct QuarantineWriter {
@@ -81,18 +41,16 @@ pub(crate) struct QuarantineWriter {
     writer: Option<ArrowWriter<Vec<u8>>>,
     waiting: Vec<(Reject, Vec<u8>)>,
     waiting_bytes: usize,
-    rejects: u64,
     cells: u64,
 }
 
 impl QuarantineWriter {
     pub(crate) fn new(load: u64, at: DateTime<Utc>) -> Self {
-        Self { load, at, writer: None, waiting: Vec::new(), waiting_bytes: 0, rejects: 0, cells: 0 }
+        Self { load, at, writer: None, waiting: Vec::new(), waiting_bytes: 0, cells: 0 }
     }
 
     /// Adds a reject with its original bytes.
     pub(crate) fn push(&mut self, reject: Reject, original: &[u8]) -> Result<()> {
-        self.rejects += 1;
         self.cells += u64::from(reject.kind == RejectKind::Cell);
         let kept = original.len().min(MAX_ORIGINAL_BYTES);
         self.waiting.push((reject, original[..kept].to_vec()));
@@ -191,8 +149,14 @@ fn to_batch(
     )
 }
 
-/// The rejects of one quarantine file, at most `limit`.
-pub(crate) async fn read(store: &Store, path: &str, limit: usize) -> Result<Vec<Reject>> {
+/// A reject with its original bytes, as they stood in the staged file.
+pub(crate) struct Kept {
+    pub(crate) reject: Reject,
+    pub(crate) original: Vec<u8>,
+}
+
+/// The rejects of one quarantine file, in the order in which they were found, at most `limit`.
+pub(crate) async fn read(store: &Store, path: &str, limit: usize) -> Result<Vec<Kept>> {
     let damaged = |message: String| WarehouseError::Damaged { path: path.to_owned(), message };
     let bytes = store.get(&Path::from(path)).await?.ok_or_else(|| damaged("it is missing".to_owned()))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
@@ -207,14 +171,14 @@ pub(crate) async fn read(store: &Store, path: &str, limit: usize) -> Result<Vec<
     Ok(rejects)
 }
 
-fn of_batch(batch: &RecordBatch) -> Option<Vec<Reject>> {
+fn of_batch(batch: &RecordBatch) -> Option<Vec<Kept>> {
     let text = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
     let number = |name: &str| batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<UInt64Type>());
     let (file, sha256, kind, column) = (text("file")?, text("sha256")?, text("kind")?, text("column")?);
     let (code, message) = (text("code")?, text("message")?);
     let (row, line, byte_offset) = (number("row")?, number("line")?, number("byte_offset")?);
     let original = batch.column_by_name("original")?.as_binary_opt::<i32>()?;
-    let rejects = (0..batch.num_rows()).map(|number| Reject {
+    let reject = |number: usize| Reject {
         file: file.value(number).to_owned(),
         sha256: sha256.value(number).to_owned(),
         row: row.value(number),
@@ -225,6 +189,8 @@ fn of_batch(batch: &RecordBatch) -> Option<Vec<Reject>> {
         code: code.value(number).to_owned(),
         message: message.value(number).to_owned(),
         original: String::from_utf8_lossy(original.value(number)).into_owned(),
-    });
-    Some(rejects.collect())
+    };
+    let kept =
+        (0..batch.num_rows()).map(|number| Kept { reject: reject(number), original: original.value(number).to_vec() });
+    Some(kept.collect())
 }
