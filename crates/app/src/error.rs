@@ -71,7 +71,8 @@ impl Problem for AppError {
                 "name another directory with `-C`, or run the steps one by one: `montauk extract`, `copy`, `build` …"
                     .to_owned(),
             ),
-            Self::Io { .. } | Self::Internal { .. } => None,
+            Self::Io { .. } => Some("check that the path exists, and that this user may read and write it".to_owned()),
+            Self::Internal { .. } => None,
         }
     }
 }

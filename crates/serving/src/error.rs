@@ -27,8 +27,8 @@ pub enum ServingError {
     #[error("no artefact is loaded yet")]
     NotReady,
 
-    #[error("nothing is promoted for `{recommender}` in `{}`", directory.display())]
-    NothingPromoted { recommender: String, directory: PathBuf },
+    #[error("nothing is promoted{} in `{}`", of(recommender.as_deref()), directory.display())]
+    NothingPromoted { recommender: Option<String>, directory: PathBuf },
     #[error("several recommenders are promoted: {}", names.join(", "))]
     SeveralRecommenders { names: Vec<String> },
     #[error("there is no complete feed in `{}`", directory.display())]
@@ -60,6 +60,11 @@ impl ServingError {
     pub(crate) fn thread(error: &tokio::task::JoinError) -> Self {
         Self::Thread { detail: error.to_string() }
     }
+}
+
+/// ` for `ease``, or nothing when any would do.
+fn of(recommender: Option<&str>) -> String {
+    recommender.map_or(String::new(), |name| format!(" for `{name}`"))
 }
 
 impl Problem for ServingError {

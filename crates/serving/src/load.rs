@@ -69,7 +69,7 @@ pub(crate) fn load(state: &StateDir, recommender: &str, current: Option<&Snapsho
     let ranked = ranked.or_else(|| current.map(|now| (now.promotion().clone(), Arc::clone(now.ranker()))));
     let Some((promotion, ranker)) = ranked else {
         return Err(first_error(refused).unwrap_or_else(|| ServingError::NothingPromoted {
-            recommender: recommender.to_owned(),
+            recommender: Some(recommender.to_owned()),
             directory: state.promoted(),
         }));
     };

@@ -106,10 +106,7 @@ impl StateDir {
             }
         }
         match names.as_slice() {
-            [] => Err(ServingError::NothingPromoted {
-                recommender: "any recommender".to_owned(),
-                directory: self.promoted(),
-            }),
+            [] => Err(ServingError::NothingPromoted { recommender: None, directory: self.promoted() }),
             [only] => Ok(only.clone()),
             [_, _, ..] => Err(ServingError::SeveralRecommenders { names }),
         }

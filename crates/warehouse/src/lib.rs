@@ -12,6 +12,7 @@ mod copy;
 mod engine;
 mod engine_store;
 mod error;
+mod history;
 mod infer;
 mod ledger;
 mod model;

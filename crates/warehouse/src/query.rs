@@ -20,6 +20,7 @@ use crate::catalog::{Catalog, nearest};
 use crate::check::{Check, CheckResult, CheckStatus, run_checks};
 use crate::engine::Scope;
 use crate::error::{Result, WarehouseError};
+use crate::history::HISTORY_TABLES;
 use crate::model::references;
 use crate::sql_error::engine_error;
 
@@ -119,7 +120,10 @@ impl Warehouse {
     pub(crate) async fn scope(&self, catalog: &Catalog, tables: BTreeSet<TableName>) -> Result<Scope> {
         let mut scope = Scope::new();
         for name in tables {
-            let provider = self.engine.pinned(&name, &catalog.table(&name)?.pin()).await?;
+            let provider = match self.history_table(catalog, &name).await? {
+                Some(provider) => provider,
+                None => self.engine.pinned(&name, &catalog.table(&name)?.pin()).await?,
+            };
             scope.insert(name, provider);
         }
         Ok(scope)
@@ -142,7 +146,7 @@ fn read_only_references(catalog: &Catalog, sql: &str) -> Result<BTreeSet<TableNa
         let word = sql.split_whitespace().next().unwrap_or_default().to_lowercase();
         return Err(WarehouseError::NotReadOnly { statement: word });
     }
-    let names = || catalog.tables.keys().map(ToString::to_string);
+    let names = || catalog.tables.keys().map(ToString::to_string).chain(HISTORY_TABLES.map(str::to_owned));
     let found = references("", &statement).map_err(|error| {
         if let WarehouseError::NoSuchTable { table, nearest: None, at } = error {
             let near = nearest(&table, names());
@@ -151,7 +155,7 @@ fn read_only_references(catalog: &Catalog, sql: &str) -> Result<BTreeSet<TableNa
             error
         }
     })?;
-    for name in &found {
+    for name in found.iter().filter(|name| !HISTORY_TABLES.contains(&name.to_string().as_str())) {
         catalog.table(name)?;
     }
     Ok(found)

@@ -6,7 +6,7 @@
 //! Start at [`run`].
 
 use pipeline::steps::quarantine::{self, Report, Request, TableReport};
-use warehouse::{FixReport, QuarantineCounts, Quarantined, RejectFilter, RejectState, ReplayReport};
+use warehouse::{FixReport, QuarantineCounts, Quarantined, RejectFilter, ReplayReport};
 
 use super::{Outcome, Shell};
 use crate::cli::{self, QuarantineAction, Rejects};
@@ -134,7 +134,7 @@ fn rejects(entry: &TableReport) -> Table {
         let line = if reject.line > 0 { reject.line } else { reject.row };
         table.row(vec![
             found.id.to_string(),
-            state(found.state).to_owned(),
+            found.state.as_str().to_owned(),
             reject.file.clone(),
             line.to_string(),
             reject.column.clone().unwrap_or_default(),
@@ -145,19 +145,10 @@ fn rejects(entry: &TableReport) -> Table {
     table
 }
 
-fn state(state: RejectState) -> &'static str {
-    match state {
-        RejectState::Open => "open",
-        RejectState::Fixed => "fixed",
-        RejectState::Replayed => "replayed",
-        RejectState::Dismissed => "dismissed",
-    }
-}
-
 fn draw_one(output: &Output, found: &Quarantined) -> Result<(), AppError> {
     let reject = &found.reject;
     let mut lines = vec![
-        format!("reject    {} ({}, {})", found.id, reject.kind.as_str(), state(found.state)),
+        format!("reject    {} ({}, {})", found.id, reject.kind.as_str(), found.state.as_str()),
         format!("place     {}, line {}, row {}, byte {}", reject.file, reject.line, reject.row, reject.byte_offset),
         format!("column    {}", reject.column.as_deref().unwrap_or("–")),
         format!("reason    {} [{}]", reject.message, reject.code),

@@ -58,6 +58,18 @@ pub enum FileStatus {
     LoadSkipped,
 }
 
+impl FileStatus {
+    /// The word for it in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Loaded => "loaded",
+            Self::PartiallyLoaded => "partially_loaded",
+            Self::LoadFailed => "load_failed",
+            Self::LoadSkipped => "load_skipped",
+        }
+    }
+}
+
 /// Where a file first went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -118,6 +118,18 @@ pub enum RejectState {
     Dismissed,
 }
 
+impl RejectState {
+    /// The word for it in tables and on screens.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Fixed => "fixed",
+            Self::Replayed => "replayed",
+            Self::Dismissed => "dismissed",
+        }
+    }
+}
+
 /// A reject and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Quarantined {

@@ -108,6 +108,18 @@ async fn a_row_is_found_mended_replayed_or_dismissed_and_all_rows_add_up() {
     assert_eq!(record.replays[0].rejects, [RejectId { load: 1, place: 3 }]);
     assert_eq!((all[2].reject.file.as_str(), all[2].reject.line), ("a.csv", 5));
 
+    let history = "select load, action, file, status, rows_parsed, rows_loaded from montauk.copy_history order by load";
+    assert_eq!(
+        newest(&warehouse, history).await,
+        "1 copy a.csv partially_loaded 6 2\n2 replay a.csv loaded 2 2\n3 replay a.csv loaded 1 1"
+    );
+    let rejects =
+        "select id, state, line, code, replayed_in from montauk.load_rejects where state <> 'dismissed' order by id";
+    assert_eq!(
+        newest(&warehouse, rejects).await,
+        "1.1 replayed 3 not_a_number 2\n1.3 replayed 5 too_many_columns 3\n1.4 replayed 6 not_a_number 2"
+    );
+
     // Nothing is left to do; the file is loaded, and a copy finds nothing new.
     assert_eq!(code(&replay(&warehouse, OPTIONS).await.unwrap_err()), "no_reject");
     assert_eq!(files.copy(&warehouse, OPTIONS).await.unwrap().load, None);
@@ -152,6 +164,11 @@ async fn what_cannot_be_done_is_said() {
     let report = replay(&warehouse, OPTIONS).await.unwrap();
     assert!(report.still_rejected.iter().any(|found| found.reject.code == "not_one_row"), "{report:?}");
     assert_eq!(adds_up(&warehouse).await.replayed, 0);
+    // An aborted load is in the history as well.
+    let abort = OPTIONS.replace("continue", "abort");
+    Files::new().csv("c.csv", BAD).await.copy(&warehouse, &abort).await.unwrap_err();
+    let aborted = "select status, error_code from montauk.copy_history where load is null and file is null";
+    assert_eq!(newest(&warehouse, aborted).await, "aborted copy_aborted");
     // A file that was left out whole is loaded first.
     let skip = Files::new().csv("s.csv", BAD).await;
     let world = World::in_memory();
