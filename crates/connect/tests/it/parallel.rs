@@ -17,7 +17,7 @@ use testbed::{MariaDb, Postgres};
 use crate::support::{code_of, read_parquet, request, stage_in};
 
 /// Enough rows that a table is cut into as many parts as there are workers.
-const ROWS: u64 = 320_000;
+const ROWS: u64 = 400_000;
 
 /// A server that writes a binlog, as one that is replicated does.
 fn logging() -> &'static MariaDb {
@@ -232,7 +232,7 @@ fn kill_a_reader(find: impl Fn() -> Option<String>, kill: impl Fn(&str)) -> bool
 async fn a_connection_that_is_cut_in_mid_part_costs_no_row() {
     let server = MariaDb::shared();
     server.create_database("cut");
-    server.sql("cut", &format!("CREATE TABLE t (k INT PRIMARY KEY, v VARCHAR(200)); INSERT INTO t SELECT seq, REPEAT('x', 200) FROM seq_1_to_{ROWS}; ANALYZE TABLE t;"));
+    server.sql("cut", &format!("CREATE TABLE t (k INT PRIMARY KEY, v VARCHAR(400)); INSERT INTO t SELECT seq, REPEAT('x', 400) FROM seq_1_to_{ROWS}; ANALYZE TABLE t;"));
     let killer = std::thread::spawn(|| {
         let reading = "SELECT id FROM information_schema.processlist WHERE db = 'cut' AND command <> 'Sleep' \
                        AND info LIKE 'SELECT `k`%' AND time_ms > 20 LIMIT 1";
@@ -257,7 +257,7 @@ async fn a_connection_that_is_cut_in_mid_part_costs_no_row() {
 async fn a_cut_connection_to_postgresql_costs_no_row() {
     let server = Postgres::shared();
     server.create_database("cut");
-    server.sql("cut", &format!("CREATE TABLE t (k int PRIMARY KEY, v text); INSERT INTO t SELECT n, repeat('x', 200) FROM generate_series(1, {ROWS}) n; ANALYZE t;"));
+    server.sql("cut", &format!("CREATE TABLE t (k int PRIMARY KEY, v text); INSERT INTO t SELECT n, repeat('x', 400) FROM generate_series(1, {ROWS}) n; ANALYZE t;"));
     let killer = std::thread::spawn(|| {
         let reading = "SELECT pid FROM pg_stat_activity WHERE datname = 'cut' AND state = 'active' AND query LIKE 'COPY (SELECT%' \
                        AND clock_timestamp() - query_start > interval '20 ms' LIMIT 1";
