@@ -58,6 +58,10 @@ pub enum ConnectError {
     NotAllowed { server: String, user: String, action: String, table: String, reason: String },
     #[error("the connection to {server} was lost: {reason}")]
     ConnectionLost { server: String, reason: String },
+    #[error(
+        "the parts of a table hold {parts} rows, and the whole {whole}: the borders between them are not in the order of its key"
+    )]
+    BadCut { parts: u64, whole: u64 },
     #[error("table `{table}` changed its columns while it was being read")]
     TableChanged { table: String },
     #[error(
@@ -119,7 +123,7 @@ impl Problem for ConnectError {
             | Self::ConnectionLost { .. }
             | Self::Database { .. } => ErrorKind::Unavailable,
             Self::TooManyRejects { .. } | Self::BadValue { .. } => ErrorKind::Refused,
-            Self::Internal { .. } => ErrorKind::Internal,
+            Self::BadCut { .. } | Self::Internal { .. } => ErrorKind::Internal,
         }
     }
 
@@ -148,6 +152,7 @@ impl Problem for ConnectError {
             Self::NoSuchTable { .. } => "no_such_source_table",
             Self::NotAllowed { .. } => "not_allowed",
             Self::ConnectionLost { .. } => "connection_lost",
+            Self::BadCut { .. } => "bad_cut",
             Self::TableChanged { .. } => "table_changed",
             Self::TooManyRejects { .. } => "too_many_rejects",
             Self::BadValue { .. } => "bad_value",
@@ -181,6 +186,9 @@ impl Problem for ConnectError {
             Self::StoreFull { .. } => "free space there, then run again: nothing half-written is visible".to_owned(),
             Self::Store { .. } | Self::PublishRace { .. } | Self::ConnectionLost { .. } | Self::TableChanged { .. } => {
                 "run again: nothing half-written is visible".to_owned()
+            }
+            Self::BadCut { .. } => {
+                "nothing was staged; report it with the types and collations of the table's primary key".to_owned()
             }
             Self::BadManifest { path, .. } => {
                 format!("it was written by a newer Montauk or damaged: upgrade, or delete `{path}` and extract again")

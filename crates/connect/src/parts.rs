@@ -21,23 +21,38 @@ use crate::key_range::{Border, KeyRange};
 use crate::table_writer::Written;
 use crate::{ConnectError, ExtractOutcome, ExtractRequest, Stage};
 
-/// A connection that has sent no row for so long counts as lost. Longer than any pause of a healthy server that streams along a
-/// key, shorter than a person's patience.
+/// A connection that has sent rows, and then none for so long, counts as lost. Longer than any pause of a healthy server that
+/// streams along a key, shorter than a person's patience.
 const STALL: Duration = Duration::from_secs(300);
+/// A statement that has sent nothing yet may compute for so long: a view that groups, a sort, the sums of a proof.
+const FIRST_ROW: Duration = Duration::from_secs(2 * 3600);
 /// How often a stall is looked for, and progress is shown.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// One connection in the snapshot, ready to read any part of the table.
 #[async_trait]
 pub(crate) trait PartReader: Send + 'static {
-    /// Reads the rows of `range` into a file, and counts each in `rows` on the way.
-    async fn read(&mut self, range: &KeyRange, rows: &AtomicU64) -> Result<Part, ConnectError>;
+    /// Reads the rows of `range` into a file, and counts each on the way.
+    async fn read(&mut self, range: &KeyRange, rows: &RowCount<'_>) -> Result<Part, ConnectError>;
 
     /// What the source says about the rows of `range`: count, and checksum per column.
     async fn prove(&mut self, range: &KeyRange) -> Result<PartProof, ConnectError>;
 
     /// Rows of the whole table, counted without ranges: what shows that the ranges hold each row once.
     async fn count(&mut self) -> Result<u64, ConnectError>;
+}
+
+/// Counts the rows of one read, and with them those of all.
+pub(crate) struct RowCount<'a> {
+    all: &'a AtomicU64,
+    own: AtomicU64,
+}
+
+impl RowCount<'_> {
+    pub(crate) fn add(&self) {
+        self.all.fetch_add(1, Ordering::Relaxed);
+        self.own.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// A part that has been read.
@@ -116,7 +131,7 @@ pub(crate) async fn read_parts<R: PartReader>(
     let count = ranges.len();
     let reads = (0..count).filter(|_| wanted.rows).map(Task::Read);
     let proofs = (0..count).filter(|_| wanted.proof).map(Task::Prove);
-    let count_all = (wanted.proof && count > 1).then_some(Task::Count);
+    let count_all = (count > 1).then_some(Task::Count);
     let shared = Arc::new(Shared {
         ranges,
         queue: Mutex::new(reads.chain(count_all).chain(proofs).collect()),
@@ -165,11 +180,11 @@ pub(crate) async fn read_parts<R: PartReader>(
             return (readers, Err(error));
         }
     }
-    let parts = locked(&shared.read).drain(..).flatten().collect();
+    let parts: Vec<Part> = locked(&shared.read).drain(..).flatten().collect();
     let (proof, proof_time) = std::mem::take(&mut *locked(&shared.proof));
-    if let Some(counted) = locked(&shared.counted).filter(|counted| *counted != proof.rows) {
-        let reason = format!("its parts hold {} rows, and the table {counted}", proof.rows);
-        return (readers, Err(ConnectError::internal("cut a table by its key", reason)));
+    let in_parts = if wanted.rows { parts_rows(&parts) } else { proof.rows };
+    if let Some(counted) = locked(&shared.counted).filter(|counted| *counted != in_parts) {
+        return (readers, Err(ConnectError::BadCut { parts: in_parts, whole: counted }));
     }
     (readers, Ok(Parts { parts, proof: wanted.proof.then_some(proof), proof_time }))
 }
@@ -194,18 +209,19 @@ async fn work<R: PartReader>(mut reader: R, shared: Arc<Shared>) -> (Option<R>, 
 async fn do_one<R: PartReader>(reader: &mut R, task: Task, shared: &Shared) -> Result<(), ConnectError> {
     match task {
         Task::Read(at) => {
-            let part = with_stall(reader.read(&shared.ranges[at], &shared.rows), &shared.rows).await?;
+            let rows = RowCount { all: &shared.rows, own: AtomicU64::new(0) };
+            let part = with_stall(reader.read(&shared.ranges[at], &rows), &rows.own).await?;
             locked(&shared.read)[at] = Some(part);
         }
         Task::Count => {
             let since = Instant::now();
-            let counted = reader.count().await?;
+            let counted = in_time(reader.count()).await?;
             *locked(&shared.counted) = Some(counted);
             locked(&shared.proof).1 += since.elapsed();
         }
         Task::Prove(at) => {
             let since = Instant::now();
-            let found = reader.prove(&shared.ranges[at]).await?;
+            let found = in_time(reader.prove(&shared.ranges[at])).await?;
             let mut proof = locked(&shared.proof);
             proof.0.merge(found);
             proof.1 += since.elapsed();
@@ -214,23 +230,40 @@ async fn do_one<R: PartReader>(reader: &mut R, task: Task, shared: &Shared) -> R
     Ok(())
 }
 
-/// Gives up on a read during which no row of any part has come for [`STALL`].
+/// Gives up on a read that has sent rows, and none for [`STALL`]; or none at all for [`FIRST_ROW`].
 async fn with_stall(
     read: impl Future<Output = Result<Part, ConnectError>>,
     rows: &AtomicU64,
 ) -> Result<Part, ConnectError> {
     tokio::pin!(read);
-    let mut seen = rows.load(Ordering::Relaxed);
+    let since = Instant::now();
+    let mut seen = 0;
     loop {
         match tokio::time::timeout(STALL, &mut read).await {
             Ok(result) => return result,
-            Err(_) if rows.load(Ordering::Relaxed) == seen => {
-                let reason = format!("it sent no row for {} s", STALL.as_secs());
-                return Err(ConnectError::ConnectionLost { server: "the server".to_owned(), reason });
+            Err(_) => {
+                let now = rows.load(Ordering::Relaxed);
+                if now == seen && (now > 0 || since.elapsed() > FIRST_ROW) {
+                    return Err(silent(if now > 0 { STALL } else { FIRST_ROW }));
+                }
+                seen = now;
             }
-            Err(_) => seen = rows.load(Ordering::Relaxed),
         }
     }
+}
+
+/// Gives up on a statement that answers once, after [`FIRST_ROW`].
+async fn in_time<T>(work: impl Future<Output = Result<T, ConnectError>>) -> Result<T, ConnectError> {
+    tokio::time::timeout(FIRST_ROW, work).await.unwrap_or_else(|_| Err(silent(FIRST_ROW)))
+}
+
+fn silent(limit: Duration) -> ConnectError {
+    let reason = format!("it sent nothing for {} s", limit.as_secs());
+    ConnectError::ConnectionLost { server: "the server".to_owned(), reason }
+}
+
+fn parts_rows(parts: &[Part]) -> u64 {
+    parts.iter().map(|part| part.written.rows()).sum()
 }
 
 /// The value behind a lock; a thread that died while holding it left nothing half done, since all changes are single steps.

@@ -4,10 +4,15 @@
 //! Never here: statements on tables.
 //! Start at [`MySqlAddress::connect`].
 
+use std::time::Duration;
+
 use mysql_async::{Conn, Error, Opts, OptsBuilder};
 
 use super::{CONNECT_TIMEOUT, decoded, parse_url};
 use crate::ConnectError;
+
+/// Idle time after which the system asks whether the other side is still there: a query that computes for minutes sends nothing.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Where a server is and who asks.
 #[derive(Clone)]
@@ -66,7 +71,10 @@ impl MySqlAddress {
     /// Connects, and runs `setup` in the new session.
     pub(crate) async fn connect(&self, setup: &[&str]) -> Result<Conn, ConnectError> {
         // A socket would be another way in, with other rights than the URL says.
-        let options = OptsBuilder::from_opts(self.options.clone()).prefer_socket(false).setup(setup.to_vec());
+        let options = OptsBuilder::from_opts(self.options.clone())
+            .prefer_socket(false)
+            .tcp_keepalive(Some(KEEPALIVE))
+            .setup(setup.to_vec());
         match tokio::time::timeout(CONNECT_TIMEOUT, Conn::new(options)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(Error::Io(error))) => Err(self.unreachable(&error.to_string())),

@@ -10,7 +10,6 @@
 //! Start at [`MySqlSource::extract`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use domain::{Dialect, KeyCut, Progress, ProofHash, SourceProof, StageManifest, quote_identifier};
@@ -27,7 +26,9 @@ use super::mysql_snapshot::{RELEASE, SESSION, Snapshot, close};
 use crate::dial::mysql::MySqlAddress;
 use crate::dial::nearest;
 use crate::key_range::{KeyRange, ranges_between};
-use crate::parts::{Part, PartProof, PartReader, Parts, Told, Wanted, borders_to_keep, read_parts, wanted_parts};
+use crate::parts::{
+    Part, PartProof, PartReader, Parts, RowCount, Told, Wanted, borders_to_keep, read_parts, wanted_parts,
+};
 use crate::table_writer::TableWriter;
 use crate::{
     ConnectError, DiscoveredColumn, DiscoveredTable, ExtractOutcome, ExtractRequest, Finding, InvalidDates, Source,
@@ -111,6 +112,7 @@ impl MySqlSource {
     ) -> Result<(Parts, KeyCut), ConnectError> {
         let first = snapshot.connections.first_mut().ok_or_else(|| lost(&self.address))?;
         let looked = self.look(first, request, latest).await?;
+        let wanted = Wanted { proof: wanted.proof && looked.table.is_stored, ..wanted };
         progress.begin(&format!("extract {}.{}", request.source, request.table), looked.table.approximate_rows);
         let shared = Arc::new(TableRead {
             address: self.address.clone(),
@@ -200,7 +202,7 @@ struct MySqlReader {
 
 #[async_trait]
 impl PartReader for MySqlReader {
-    async fn read(&mut self, range: &KeyRange, rows: &AtomicU64) -> Result<Part, ConnectError> {
+    async fn read(&mut self, range: &KeyRange, rows: &RowCount<'_>) -> Result<Part, ConnectError> {
         let TableRead { address, stage, request, shown, table, .. } = self.shared.as_ref();
         let problem = |error| address.problem(error, "reading rows", shown);
         let mut batcher = RowBatcher::new(shown, table.columns.clone(), request.invalid_dates);
@@ -208,7 +210,7 @@ impl PartReader for MySqlReader {
         let mut result = self.connection.exec_iter(select, ()).await.map_err(problem)?;
         let mut writer = TableWriter::begin(stage, request, batcher.schema());
         while let Some(row) = result.next().await.map_err(problem)? {
-            rows.fetch_add(1, Ordering::Relaxed);
+            rows.add();
             if let Some((batch, bytes)) = batcher.push(row.unwrap())? {
                 writer.write(batch, bytes).await?;
             }
@@ -277,7 +279,14 @@ impl Source for MySqlSource {
     ) -> Result<ExtractOutcome, ConnectError> {
         let latest = stage.latest(&request.source, &request.table).await?;
         let wanted = Wanted { rows: true, proof: request.with_proof };
-        let (parts, told) = self.in_snapshot((request, stage), latest.as_ref(), wanted, progress).await?;
+        let read = self.in_snapshot((request, stage), latest.as_ref(), wanted, progress).await;
+        let (parts, told) = match read {
+            // The borders of the last extraction are not in the key's order any more: another collation, or version of it.
+            Err(ConnectError::BadCut { .. }) if latest.as_ref().is_some_and(|latest| latest.cut.is_some()) => {
+                self.in_snapshot((request, stage), None, wanted, progress).await?
+            }
+            read => read?,
+        };
         let rows: u64 = parts.parts.iter().map(|part| part.written.rows()).sum();
         let outcome = parts.publish(request, stage, latest, told).await?;
         progress.finish(&format!("{rows} rows"));

@@ -39,7 +39,7 @@ const KEYS: &str = "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.STATI
 /// MariaDB keeps JSON as LONGTEXT with this check, and only MariaDB has TABLE_NAME here.
 const JSON_CHECKS: &str = "SELECT TABLE_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS \
      WHERE CONSTRAINT_SCHEMA = ? AND (? = '' OR TABLE_NAME = ?) AND CHECK_CLAUSE LIKE 'json\\_valid(%'";
-const TABLES: &str = "SELECT TABLE_NAME, TABLE_ROWS FROM information_schema.TABLES \
+const TABLES: &str = "SELECT TABLE_NAME, TABLE_ROWS, TABLE_TYPE <> 'VIEW' FROM information_schema.TABLES \
      WHERE TABLE_SCHEMA = ? AND (? = '' OR TABLE_NAME = ?) AND TABLE_TYPE IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') \
      ORDER BY TABLE_NAME";
 
@@ -104,6 +104,8 @@ pub(crate) struct MySqlTable {
     pub(crate) columns: Vec<MySqlColumn>,
     pub(crate) primary_key: Vec<String>,
     pub(crate) approximate_rows: Option<u64>,
+    /// Rows that lie there; those of a view may differ from one statement to the next (`NOW()`), and so cannot be proven.
+    pub(crate) is_stored: bool,
 }
 
 /// Reads the tables of a database (`table` empty) or one of them, sorted by name; none when it does not exist.
@@ -116,7 +118,7 @@ pub(crate) async fn read_tables(
 ) -> Result<Vec<MySqlTable>, ConnectError> {
     let problem = |error| address.problem(error, "reading the list of columns", table);
     let filter = (database, table, table);
-    let names: Vec<(String, Option<u64>)> = connection.exec(TABLES, filter).await.map_err(problem)?;
+    let names: Vec<(String, Option<u64>, bool)> = connection.exec(TABLES, filter).await.map_err(problem)?;
     let columns: Vec<Row> = connection.exec(COLUMNS, filter).await.map_err(problem)?;
     let keys: Vec<(String, String)> = connection.exec(KEYS, filter).await.map_err(problem)?;
     let version: Option<String> = connection.query_first("SELECT VERSION()").await.map_err(problem)?;
@@ -127,7 +129,12 @@ pub(crate) async fn read_tables(
         checks.into_iter().filter_map(|(table, clause)| Some((table, checked_column(&clause)?))).collect();
     let mut tables: Vec<MySqlTable> = names
         .into_iter()
-        .map(|(name, approximate_rows)| MySqlTable { name, approximate_rows, ..MySqlTable::default() })
+        .map(|(name, approximate_rows, is_stored)| MySqlTable {
+            name,
+            approximate_rows,
+            is_stored,
+            ..MySqlTable::default()
+        })
         .collect();
     let positions: HashMap<String, usize> =
         tables.iter().enumerate().map(|(position, table)| (table.name.clone(), position)).collect();

@@ -8,6 +8,8 @@
 //! Never here: reading tables.
 //! Start at [`Snapshot::open`].
 
+use std::time::Duration;
+
 use domain::LogPosition;
 use futures::future::try_join_all;
 use mysql_async::prelude::Queryable;
@@ -28,8 +30,11 @@ pub(crate) const SESSION: &[&str] = &[
 const START: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 /// Attempts to begin on all connections between two commits of others; each takes about as long as one round trip.
 const ATTEMPTS: usize = 100;
-/// How long the read lock may wait for statements that are under way, in seconds: while it waits, nobody else can commit.
-const LOCK_WAIT: &str = "SET SESSION lock_wait_timeout = 5";
+/// How long the read lock may wait for statements that are under way, in seconds: while it waits, nobody else can commit. And how long the
+/// server keeps the lock when it does not hear from us.
+const LOCK_WAIT: &str = "SET SESSION lock_wait_timeout = 5, wait_timeout = 10";
+/// Beginning under the lock takes milliseconds; whatever takes so long must not hold up a whole server.
+const LOCKED_LIMIT: Duration = Duration::from_secs(10);
 /// Marks the point to which a transaction returns after each table: that releases the table for ALTER and keeps the snapshot.
 pub(crate) const MARK: &str = "SAVEPOINT montauk";
 pub(crate) const RELEASE: &str = "ROLLBACK TO SAVEPOINT montauk";
@@ -147,6 +152,13 @@ pub(super) async fn logs_everything(connections: &mut [Conn]) -> Result<bool, Er
     if snapshot_place(first).await?.is_none() {
         return Ok(false);
     }
+    // What a replica takes over from its primary moves its own binlog only when it is told to log that as well.
+    let logs_replicated: Option<u8> = first.query_first("SELECT @@log_slave_updates").await?;
+    let running: Option<(String, String)> = first.query_first("SHOW STATUS LIKE 'Slaves_running'").await?;
+    let is_replica = running.is_none_or(|(_, count)| count != "0");
+    if is_replica && logs_replicated != Some(1) {
+        return Ok(false);
+    }
     // Filters are shown only to who may see the binlog's state; whoever may not takes the other way.
     match first.query_first::<Row, _>("SHOW MASTER STATUS").await {
         Ok(Some(row)) => Ok(text(&row, 2).is_empty() && text(&row, 3).is_empty()),
@@ -158,7 +170,7 @@ pub(super) async fn logs_everything(connections: &mut [Conn]) -> Result<bool, Er
 /// Begins on all connections while nobody can commit.
 async fn locked(address: &MySqlAddress, connections: &mut [Conn]) -> Result<Option<Place>, ConnectError> {
     let mut guard = address.connect(SESSION).await?;
-    let result = async {
+    let begun = async {
         guard.query_drop(LOCK_WAIT).await?;
         guard.query_drop("FLUSH TABLES WITH READ LOCK").await?;
         let places = begin(connections).await?;
@@ -168,8 +180,14 @@ async fn locked(address: &MySqlAddress, connections: &mut [Conn]) -> Result<Opti
         };
         guard.query_drop("UNLOCK TABLES").await?;
         Ok(place)
-    }
-    .await;
+    };
+    let result = tokio::time::timeout(LOCKED_LIMIT, begun).await;
+    let Ok(result) = result else {
+        // Dropping the connection gives the lock back.
+        drop(guard);
+        let reason = format!("no snapshot under the read lock within {} s", LOCKED_LIMIT.as_secs());
+        return Err(ConnectError::ConnectionLost { server: address.server.clone(), reason });
+    };
     close(guard, &address.server).await;
     result.map_err(|error| address.problem(error, "taking the read lock", ""))
 }

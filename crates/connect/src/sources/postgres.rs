@@ -9,7 +9,6 @@
 //! Start at [`PostgresSource::extract`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use domain::{Dialect, KeyCut, Progress, ProofHash, SourceProof, StageManifest, quote_identifier};
@@ -20,14 +19,16 @@ use tokio::sync::Mutex;
 
 use super::copy_binary::CopyReader;
 use super::postgres_columns::{PostgresTable, read_tables};
-use super::postgres_proof::{read_proof, select_proof};
+use super::postgres_proof::{COLUMNS_AT_ONCE, read_proof, select_proof};
 use super::postgres_ranges::{borders, full_name};
 use super::postgres_rows::RowBatcher;
 use super::postgres_snapshot::{RELEASE, SESSION, Snapshot, close};
 use crate::dial::nearest;
 use crate::dial::postgres::{PostgresAddress, statement};
 use crate::key_range::{KeyRange, ranges_between};
-use crate::parts::{Part, PartProof, PartReader, Parts, Told, Wanted, borders_to_keep, read_parts, wanted_parts};
+use crate::parts::{
+    Part, PartProof, PartReader, Parts, RowCount, Told, Wanted, borders_to_keep, read_parts, wanted_parts,
+};
 use crate::table_writer::TableWriter;
 use crate::{
     ConnectError, DiscoveredColumn, DiscoveredTable, ExtractOutcome, ExtractRequest, Finding, InvalidDates, Source,
@@ -108,6 +109,7 @@ impl PostgresSource {
         let first = snapshot.connections.first_mut().ok_or_else(|| lost(&self.address))?;
         let table = self.table(first, &request.location, request.invalid_dates).await?;
         self.hold(first, &table).await?;
+        let wanted = Wanted { proof: wanted.proof && table.is_stored, ..wanted };
         let key = key_of(&table);
         let borders = match borders_to_keep(latest, &key, table.approximate_rows) {
             Some(borders) => borders,
@@ -167,7 +169,7 @@ impl PostgresSource {
 fn key_of(table: &PostgresTable) -> Vec<String> {
     let described = |name: &String| {
         let column = table.columns.iter().find(|column| column.name == *name)?;
-        Some(format!("{name} {}", column.source_type))
+        Some(format!("{name} {} {}", column.source_type, column.collation.as_deref().unwrap_or_default()))
     };
     table.primary_key.iter().filter_map(described).collect()
 }
@@ -197,7 +199,7 @@ struct PostgresReader {
 
 #[async_trait]
 impl PartReader for PostgresReader {
-    async fn read(&mut self, range: &KeyRange, rows: &AtomicU64) -> Result<Part, ConnectError> {
+    async fn read(&mut self, range: &KeyRange, rows: &RowCount<'_>) -> Result<Part, ConnectError> {
         let TableRead { address, stage, request, shown, table, .. } = self.shared.as_ref();
         let problem = |error| address.problem(error, "reading rows", shown);
         let mut batcher = RowBatcher::new(shown, table.columns.clone(), request.invalid_dates);
@@ -210,7 +212,7 @@ impl PartReader for PostgresReader {
             while let Some(row) =
                 reader.next_row().map_err(|reason| ConnectError::internal("read a COPY stream", reason))?
             {
-                rows.fetch_add(1, Ordering::Relaxed);
+                rows.add();
                 if let Some((batch, bytes)) = batcher.push(&row)? {
                     writer.write(batch, bytes).await?;
                 }
@@ -229,9 +231,15 @@ impl PartReader for PostgresReader {
     async fn prove(&mut self, range: &KeyRange) -> Result<PartProof, ConnectError> {
         let TableRead { address, shown, table, name, .. } = self.shared.as_ref();
         let problem = |error| address.problem(error, "adding up its columns", shown);
-        let select = format!("{}{}", select_proof(name, &table.columns), self.shared.condition(range));
-        let row = self.connection.fetch_one(statement(select)).await.map_err(problem)?;
-        read_proof(&row, &table.columns).map_err(problem)
+        let mut proof = PartProof::default();
+        for columns in table.columns.chunks(COLUMNS_AT_ONCE) {
+            let select = format!("{}{}", select_proof(name, columns), self.shared.condition(range));
+            let row = self.connection.fetch_one(statement(select)).await.map_err(problem)?;
+            let found = read_proof(&row, columns).map_err(problem)?;
+            proof.rows = found.rows;
+            proof.columns.extend(found.columns);
+        }
+        Ok(proof)
     }
 
     async fn count(&mut self) -> Result<u64, ConnectError> {
@@ -282,7 +290,14 @@ impl Source for PostgresSource {
     ) -> Result<ExtractOutcome, ConnectError> {
         let latest = stage.latest(&request.source, &request.table).await?;
         let wanted = Wanted { rows: true, proof: request.with_proof };
-        let (parts, told) = self.in_snapshot((request, stage), latest.as_ref(), wanted, progress).await?;
+        let read = self.in_snapshot((request, stage), latest.as_ref(), wanted, progress).await;
+        let (parts, told) = match read {
+            // The borders of the last extraction are not in the key's order any more: another collation, or version of it.
+            Err(ConnectError::BadCut { .. }) if latest.as_ref().is_some_and(|latest| latest.cut.is_some()) => {
+                self.in_snapshot((request, stage), None, wanted, progress).await?
+            }
+            read => read?,
+        };
         let rows: u64 = parts.parts.iter().map(|part| part.written.rows()).sum();
         let outcome = parts.publish(request, stage, latest, told).await?;
         progress.finish(&format!("{rows} rows"));

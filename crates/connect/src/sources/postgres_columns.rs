@@ -34,9 +34,14 @@ const MAX_DIGITS: (u16, u16) = (38, 76);
 /// `$1` schema (empty: all but the system's), `$2` table (empty: all). Domains are read as what they are made of.
 const COLUMNS: &str = "
     SELECT n.nspname::text AS schema_name, c.relname::text AS table_name, 
-           (CASE WHEN c.reltuples < 0 AND c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / 100.0 ELSE c.reltuples END)::float8
+           (CASE WHEN c.reltuples < 0 AND c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / 100.0
+                 WHEN c.reltuples < 0 AND c.relkind = 'p' THEN
+                   (SELECT COALESCE(SUM(GREATEST(x.reltuples, 0)), -1) FROM pg_partition_tree(c.oid) t JOIN pg_class x ON x.oid = t.relid WHERE t.isleaf)
+                 ELSE c.reltuples END)::float8
              AS approximate_rows,
            c.relkind IN ('r', 'p') AS can_be_locked,
+           c.relkind IN ('r', 'p', 'm') AS is_stored,
+           (SELECT l.collname || COALESCE(' ' || l.collversion, '') FROM pg_collation l WHERE l.oid = a.attcollation)::text AS collation,
            a.attname::text AS column_name, format_type(a.atttypid, a.atttypmod) AS source_type, a.attnotnull AS is_not_null,
            (CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END)::int8 AS type_id,
            CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS type_modifier,
@@ -92,6 +97,8 @@ pub(crate) struct PostgresColumn {
     pub(crate) source_type: String,
     pub(crate) kind: PostgresKind,
     pub(crate) is_nullable: bool,
+    /// How its text is ordered, with the version of the rules.
+    pub(crate) collation: Option<String>,
     form: Form,
 }
 
@@ -105,6 +112,8 @@ pub(crate) struct PostgresTable {
     pub(crate) approximate_rows: Option<u64>,
     /// A table, also of partitions; not a view, whose lock would ask for rights on what is behind it.
     pub(crate) can_be_locked: bool,
+    /// Rows that lie there; those of a view may differ from one statement to the next, and so cannot be proven.
+    pub(crate) is_stored: bool,
 }
 
 /// Reads the tables of `schema` (empty: all), or one of them, sorted by schema and name.
@@ -125,12 +134,14 @@ pub(crate) async fn read_tables(
         let key_position: i32 = row.try_get("key_position").map_err(problem)?;
         if tables.last().is_none_or(|(last, _)| last.schema != schema || last.name != name) {
             let rows: f64 = row.try_get("approximate_rows").map_err(problem)?;
-            // -1: a parent of partitions, or a view, of which nothing is known. For a table never analysed, 100 bytes a row.
+            // -1: a view, of which nothing is known. For a table never analysed, 100 bytes a row; for a parent, what its partitions say.
             let approximate_rows = (rows >= 0.0).then_some(rows as u64);
             let can_be_locked: bool = row.try_get("can_be_locked").map_err(problem)?;
             let primary_key = Vec::new();
             let columns = Vec::new();
-            let table = PostgresTable { schema, name, columns, primary_key, approximate_rows, can_be_locked };
+            let is_stored: bool = row.try_get("is_stored").map_err(problem)?;
+            let table =
+                PostgresTable { schema, name, columns, primary_key, approximate_rows, can_be_locked, is_stored };
             tables.push((table, Vec::new()));
         }
         if let Some((table, key)) = tables.last_mut() {
@@ -158,6 +169,7 @@ fn read_column(row: &PgRow, dates: InvalidDates) -> Result<PostgresColumn, sqlx:
         name: row.try_get("column_name")?,
         source_type: row.try_get("source_type")?,
         is_nullable: !row.try_get::<bool, _>("is_not_null")?,
+        collation: row.try_get("collation")?,
         kind,
         form,
     })

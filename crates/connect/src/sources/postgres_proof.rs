@@ -14,6 +14,9 @@ use super::mysql_proof::low_bits;
 use super::postgres_columns::{PostgresColumn, PostgresKind};
 use crate::parts::PartProof;
 
+/// Columns of one statement: a target list takes 1,664 entries, and each column is two.
+pub(crate) const COLUMNS_AT_ONCE: usize = 400;
+
 /// The statement without its condition.
 pub(crate) fn select_proof(full_name: &str, columns: &[PostgresColumn]) -> String {
     let sums: String = columns

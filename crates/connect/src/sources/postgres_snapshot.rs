@@ -18,7 +18,7 @@ pub(crate) const SESSION: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YM
      SET extra_float_digits = 3; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
 /// All rows of one moment, whatever others write meanwhile.
 const START: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-/// Where the log stands: what the snapshot sees was written before.
+/// Where the log stands.
 const POSITION: &str =
     "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text";
 /// Marks the point to which a transaction returns after each table: that gives back its locks and keeps the snapshot.
@@ -37,11 +37,11 @@ impl Snapshot {
     pub(crate) async fn open(address: &PostgresAddress, count: usize) -> Result<Self, ConnectError> {
         let problem = |error| address.problem(error, "starting a snapshot", "");
         let mut first = address.connect(SESSION).await?;
-        first.execute(START).await.map_err(problem)?;
-        // Before the snapshot is taken, by the first statement that reads data: a stream that starts here may repeat a change that the
-        // snapshot has, and never misses one.
+        // Before the transaction, whose first statement takes the snapshot: a stream that starts here may repeat a change that the snapshot
+        // has. (A commit that is logged and waits for its standby may still be missed; only a replication slot can promise more.)
         let position = first.fetch_one(POSITION).await.map_err(problem)?.try_get::<Option<String>, _>(0);
         let position = position.map_err(problem)?.map(|lsn| LogPosition::Wal { lsn });
+        first.execute(START).await.map_err(problem)?;
         let mut connections = Vec::with_capacity(count.max(1));
         if count > 1 {
             match first.fetch_one("SELECT pg_export_snapshot()").await {

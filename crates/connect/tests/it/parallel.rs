@@ -361,3 +361,66 @@ async fn what_is_in_no_snapshot_and_what_may_not_be_read_is_said_before() {
     let findings = source.examine(&["a", "public.b"]).await.unwrap();
     assert!(findings[0].next.as_ref().unwrap().contains("GRANT SELECT ON public.b TO peeker"), "{findings:?}");
 }
+
+#[tokio::test]
+async fn borders_that_are_out_of_order_are_found_anew() {
+    let server = MariaDb::shared();
+    server.create_database("order_");
+    server.sql(
+        "order_",
+        &format!("CREATE TABLE t (k INT PRIMARY KEY); INSERT INTO t SELECT seq FROM seq_1_to_{ROWS}; ANALYZE TABLE t;"),
+    );
+    let root = tempfile::tempdir().unwrap();
+    let stage = stage_in(root.path());
+    let source = MySqlSource::new(&server.url("order_")).unwrap();
+    let mut table = request("t", "t");
+    table.with_proof = false;
+    source.extract(&table, &stage, &NoProgress).await.unwrap();
+    source.close().await;
+    // As a change of the collation would leave them: ranges between them overlap, and rows would come twice.
+    let path = root.path().join("stage/shop/t/00000000000000000001.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    manifest["cut"]["borders"].as_array_mut().unwrap().swap(0, 2);
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let outcome = source.extract(&table, &stage, &NoProgress).await.unwrap();
+    source.close().await;
+    let expected = server.sql("order_", "SELECT k FROM t ORDER BY k");
+    check_parts(&keys(&stage, &outcome).await, &expected, "borders");
+}
+
+/// Its own binlog stands still while it takes over commits of its primary, so it must not be what connections agree by.
+#[tokio::test]
+async fn a_replica_that_does_not_log_what_it_takes_over_is_read_under_the_lock() {
+    let primary = logging();
+    let replica = MariaDb::start_with(&["--log-bin=replica", "--server-id=9"]);
+    let source = MySqlSource::new(&replica.url("mysql")).unwrap();
+    let snapshot = async || source.examine(&[]).await.unwrap().remove(0).detail;
+    assert!(snapshot().await.contains("through the binlog"));
+    replica.sql(
+        "",
+        &format!(
+            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'montauk', MASTER_PASSWORD = '{}'; START SLAVE;",
+            primary.port(),
+            primary.password()
+        ),
+    );
+    let since = Instant::now();
+    while !snapshot().await.contains("read lock") {
+        assert!(since.elapsed() < Duration::from_secs(30), "{}", snapshot().await);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[tokio::test]
+async fn a_view_is_read_and_not_proven() {
+    let server = MariaDb::shared();
+    server.create_database("views");
+    server.sql("views", "CREATE TABLE t (k INT PRIMARY KEY); INSERT INTO t VALUES (1), (2); CREATE VIEW v AS SELECT k, NOW(6) AS at FROM t;");
+    let root = tempfile::tempdir().unwrap();
+    let stage = stage_in(root.path());
+    let source = MySqlSource::new(&server.url("views")).unwrap();
+    let view = source.extract(&request("v", "v"), &stage, &NoProgress).await.unwrap().manifest;
+    let table = source.extract(&request("t", "t"), &stage, &NoProgress).await.unwrap().manifest;
+    source.close().await;
+    assert_eq!((view.files[0].rows, view.proof.is_none(), table.proof.is_some()), (Some(2), true, true));
+}

@@ -68,7 +68,7 @@ pub enum Status {
     Unchanged,
     /// What is loaded is what the source holds.
     Verified,
-    /// The source is files, which hold nothing but what was staged.
+    /// Files hold nothing but what was staged; a view may differ from one statement to the next.
     NotVerifiable,
 }
 
