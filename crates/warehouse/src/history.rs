@@ -6,6 +6,7 @@
 //! Never here: models may not read them, for what they hold has no version.
 //! Start at [`Warehouse::history_table`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
@@ -18,6 +19,7 @@ use crate::Warehouse;
 use crate::catalog::{Catalog, TableKind};
 use crate::copy::FileReport;
 use crate::error::{Result, WarehouseError};
+use crate::ledger;
 use crate::quarantine::{Quarantined, RejectFilter};
 use crate::sql_error::engine_error;
 
@@ -62,7 +64,7 @@ impl Warehouse {
 
     async fn history(&self, catalog: &Catalog) -> Result<Vec<Loaded>> {
         let mut rows = Vec::new();
-        for table in raw_tables(catalog) {
+        for table in &self.loaded_tables(catalog).await? {
             for record in self.loads(table).await? {
                 let about = |action| Loaded {
                     table: table.to_string(),
@@ -100,11 +102,24 @@ impl Warehouse {
 
     async fn all_rejects(&self, catalog: &Catalog) -> Result<Vec<(String, Quarantined)>> {
         let mut rows = Vec::new();
-        for table in raw_tables(catalog) {
+        for table in &self.loaded_tables(catalog).await? {
             let found = self.quarantine(table, &RejectFilter::default(), usize::MAX).await?;
             rows.extend(found.into_iter().map(|found| (table.to_string(), found)));
         }
         Ok(rows)
+    }
+}
+
+impl Warehouse {
+    /// Every table that COPY has loaded, or has tried to: an aborted first load leaves a record and no table.
+    async fn loaded_tables(&self, catalog: &Catalog) -> Result<BTreeSet<TableName>> {
+        let raw = catalog.tables.iter().filter(|(_, entry)| entry.kind == TableKind::Raw).map(|(name, _)| name.clone());
+        let mut tables: BTreeSet<TableName> = raw.collect();
+        for record in self.store().list(&ledger::all_tables()).await? {
+            let folder = record.location.parts().nth(ledger::all_tables().parts().count());
+            tables.extend(folder.and_then(|folder| folder.as_ref().parse::<TableName>().ok()));
+        }
+        Ok(tables)
     }
 }
 
@@ -123,10 +138,6 @@ impl Loaded {
             ..self
         }
     }
-}
-
-fn raw_tables(catalog: &Catalog) -> impl Iterator<Item = &TableName> {
-    catalog.tables.iter().filter(|(_, entry)| entry.kind == TableKind::Raw).map(|(name, _)| name)
 }
 
 type Batch = Result<RecordBatch, arrow::error::ArrowError>;

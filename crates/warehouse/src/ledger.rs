@@ -77,9 +77,14 @@ pub struct ReplayedFile {
     pub(crate) data_files: Vec<DataFile>,
 }
 
+/// Folder of the folders of all tables.
+pub(crate) fn all_tables() -> Path {
+    Path::from_iter(["_montauk", "loads"])
+}
+
 /// Folder of the records of a table.
 pub(crate) fn folder(table: &TableName) -> Path {
-    Path::from_iter(["_montauk", "loads", table.to_string().as_str()])
+    all_tables().join(table.to_string())
 }
 
 /// The records that count, newest first. `txn` is the load number that the table's snapshot carries.

@@ -170,6 +170,9 @@ fn draw_fix(output: &Output, table: &str, fix: &FixReport) {
             fixed.after
         ));
     }
+    for id in fix.not_cut.iter().take(SHOWN) {
+        output.warn(&format!("{id} cannot be cut into fields: mend it whole, with `_original`"));
+    }
     let unchanged = if fix.unchanged > 0 { format!(", {} unchanged", fix.unchanged) } else { String::new() };
     output.done("Fixed", &format!("{} of {table}{unchanged}", count(fix.fixed.len() as u64, "row")));
     if !fix.fixed.is_empty() {

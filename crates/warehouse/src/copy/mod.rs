@@ -23,7 +23,7 @@ mod text;
 
 use std::sync::Arc;
 
-use domain::{Problem, Progress, Provenance, StageManifest, TableName};
+use domain::{Problem, Progress, Provenance, StageManifest, StageMode, TableName};
 use object_store::ObjectStore;
 
 pub use error::CopyError;
@@ -322,10 +322,10 @@ const COPY_FORMAT_VERSION: u32 = 1;
 /// The table's content, named by the files it holds: the same files give the same identity, in however many loads they came.
 fn provenance(job: &Job<'_>, records: &[LoadRecord], files: &[ledger::LoadedFile]) -> Result<Provenance> {
     let held = plan::held(job.manifest.mode, records, files);
-    // Replayed rows of a file count as long as its content is the one they came from.
-    let replays = records.iter().flat_map(|record| &record.replays);
-    let replays: Vec<_> =
-        replays.filter(|replayed| held.get(replayed.file.as_str()) == Some(&replayed.sha256.as_str())).collect();
+    // What this load brings anew, or replaces whole, takes the replayed rows with it.
+    let anew = |name: &str| files.iter().any(|file| file.report.file == name && file.report.is_loaded());
+    let mut replays = plan::held_replays(records);
+    replays.retain(|replayed| job.manifest.mode == StageMode::Append && !anew(&replayed.file));
     content(held, &replays, job.options, job.run)
 }
 

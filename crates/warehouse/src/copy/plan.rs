@@ -4,13 +4,13 @@
 //! Never here: reading files.
 //! Start at [`Plan::new`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::{StageManifest, StageMode, StagedFile};
 
 use super::error::CopyError;
 use super::report::{FileReport, FileStatus};
-use crate::ledger::{LoadRecord, LoadedFile};
+use crate::ledger::{LoadRecord, LoadedFile, ReplayedFile};
 use crate::table::{DataFile, Table};
 
 /// What one COPY has to do.
@@ -77,8 +77,7 @@ impl Plan {
                     return Err(CopyError::ChangedAfterLoad { table, file: file.name.clone() });
                 }
                 Some(before) => {
-                    let replayed = records.iter().flat_map(|record| &record.replays);
-                    let replayed = replayed.filter(|rows| rows.file == file.name && rows.sha256 == before.sha256);
+                    let replayed = held_replays(records).into_iter().filter(|rows| rows.file == file.name);
                     let brought = before.data_files.iter().chain(replayed.flat_map(|rows| &rows.data_files));
                     let paths = brought.map(|data| data.path.clone()).collect();
                     self.replaced.insert(file.name.clone(), paths);
@@ -140,6 +139,21 @@ fn newest_by_name(records: &[LoadRecord]) -> HashMap<&str, &LoadedFile> {
     let newest = records.iter().take(whole.map_or(records.len(), |place| place + 1));
     for file in newest.flat_map(|record| &record.files).filter(|file| file.report.is_loaded()) {
         held.entry(file.report.file.as_str()).or_insert(file);
+    }
+    held
+}
+
+/// The replayed rows that the table holds: those of files that no later load has brought anew.
+pub(crate) fn held_replays(records: &[LoadRecord]) -> Vec<&ReplayedFile> {
+    let mut anew: HashSet<&str> = HashSet::new();
+    let mut held = Vec::new();
+    for record in records {
+        held.extend(record.replays.iter().filter(|replayed| !anew.contains(replayed.file.as_str())));
+        let loaded = record.files.iter().filter(|file| file.report.is_loaded());
+        anew.extend(loaded.map(|file| file.report.file.as_str()));
+        if record.mode == StageMode::Full {
+            break;
+        }
     }
     held
 }

@@ -174,11 +174,7 @@ impl Warehouse {
         let number = ledger::free_number(self.store(), name, last_load(Some(&table))).await?;
         let adds: Vec<DataFile> = replays.iter().flat_map(|replayed| replayed.data_files.clone()).collect();
         let held = plan::held(StageMode::Append, &records, &[]);
-        let before = records.iter().flat_map(|record| &record.replays);
-        let all: Vec<&ReplayedFile> = before
-            .chain(&replays)
-            .filter(|replayed| held.get(replayed.file.as_str()) == Some(&replayed.sha256.as_str()))
-            .collect();
+        let all: Vec<&ReplayedFile> = plan::held_replays(&records).into_iter().chain(&replays).collect();
         let record = LoadRecord {
             format_version: LEDGER_FORMAT_VERSION,
             load: number,

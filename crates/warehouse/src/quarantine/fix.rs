@@ -16,6 +16,7 @@ use datafusion::catalog::MemTable;
 use domain::TableName;
 
 use super::changes::What;
+use super::file::MAX_ORIGINAL_BYTES;
 use super::{Quarantined, RejectFilter, RejectId, RejectKind, no_reject};
 use crate::copy::csv::{CsvReader, Record};
 use crate::copy::{CopyOptions, CsvOptions};
@@ -36,6 +37,9 @@ pub struct FixReport {
     pub fixed: Vec<Fixed>,
     /// Rows that the statement returned as they were.
     pub unchanged: usize,
+    /// Rows that cannot be cut into fields, so that only `_original` could mend them, and the statement returned none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_cut: Vec<RejectId>,
 }
 
 /// One mended row.
@@ -113,12 +117,18 @@ impl Cut {
     fn new(found: Quarantined, header: Arc<Vec<String>>, csv: &CsvOptions) -> Self {
         let text = found.fixed.as_ref().map_or(found.bytes.as_slice(), |text| text.as_bytes());
         let mut record = Record::default();
-        // A row that cannot be cut has no fields, and `_original` all the same.
-        let is_cut = CsvReader::new(text, csv).next(&mut record).unwrap_or(false);
+        // A row that cannot be cut exactly has no fields, and `_original` all the same: written anew from fields it would be another row.
+        let is_whole = found.fixed.is_some() || found.bytes.len() < MAX_ORIGINAL_BYTES;
+        let is_cut = is_whole
+            && std::str::from_utf8(text).is_ok()
+            && CsvReader::new(text, csv).next(&mut record).unwrap_or(false)
+            && record.fault.is_none();
         let count = if is_cut { record.len() } else { 0 };
         let field = |number: usize| {
             let (bytes, quoted) = record.field(number);
-            (quoted || !bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned())
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            let is_null = !quoted && (text.is_empty() || csv.null_if.contains(&text));
+            (!is_null).then_some(text)
         };
         Self {
             fields: (0..count).map(field).collect(),
@@ -199,6 +209,10 @@ fn mended(rows: &[Cut], batches: &[RecordBatch], csv: &CsvOptions) -> Result<Fix
                     (field.name().as_str(), text.is_valid(at).then(|| text.value(at)))
                 })
                 .collect();
+            if row.fields.is_empty() && !changes.iter().any(|(name, _)| *name == ORIGINAL) {
+                report.not_cut.push(row.found.id);
+                continue;
+            }
             let (before, after) = (row.text(), rewritten(row, &changes, csv)?);
             if before == after {
                 report.unchanged += 1;

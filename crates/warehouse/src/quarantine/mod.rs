@@ -244,12 +244,24 @@ pub(crate) struct Holding<'a> {
 }
 
 /// The loads that brought what the table holds, newest first, each with the files that are still its own.
+///
+/// A file that a load left out takes nothing from what an earlier one brought of it; its rejects are shown beside.
 pub(crate) fn holdings(records: &[LoadRecord]) -> Vec<Holding<'_>> {
-    let mut seen = HashSet::new();
+    let (mut loaded, mut left_out) = (HashSet::new(), HashSet::new());
     let mut holdings = Vec::new();
     for record in records {
-        let files: HashSet<&str> =
-            record.files.iter().map(|file| file.report.file.as_str()).filter(|file| seen.insert(*file)).collect();
+        let mut files = HashSet::new();
+        for file in &record.files {
+            let name = file.report.file.as_str();
+            let is_new = if file.report.is_loaded() {
+                loaded.insert(name)
+            } else {
+                !loaded.contains(name) && left_out.insert(name)
+            };
+            if is_new {
+                files.insert(name);
+            }
+        }
         holdings.push(Holding { record, files });
         if record.mode == StageMode::Full {
             break;

@@ -124,10 +124,41 @@ async fn a_row_is_found_mended_replayed_or_dismissed_and_all_rows_add_up() {
     assert_eq!(code(&replay(&warehouse, OPTIONS).await.unwrap_err()), "no_reject");
     assert_eq!(files.copy(&warehouse, OPTIONS).await.unwrap().load, None);
     // Loaded anew, the file brings its own rejects, and takes the replayed rows with it.
+    let report = files.force(&warehouse, OPTIONS).await.unwrap();
+    assert_eq!((report.rows_replaced, adds_up(&warehouse).await.open), (5, 4));
+    assert_eq!(files.force(&warehouse, OPTIONS).await.unwrap().rows_replaced, 2, "and once more, without the replays");
+    // Left out by a later attempt, it stays what it was.
+    let strict = OPTIONS.replace("continue", "skip_file");
+    files.force(&warehouse, &strict).await.unwrap();
+    assert_eq!(adds_up(&warehouse).await.open, 4);
+    fix(
+        &warehouse,
+        &RejectFilter { code: Some("too_many_columns".into()), ..RejectFilter::default() },
+        "select _id, '4,bed,7.00' as _original from rejects",
+    )
+    .await
+    .unwrap();
+    assert_eq!(replay(&warehouse, OPTIONS).await.unwrap().rows_replayed, 1);
     let changed = files.csv("a.csv", BAD.replace("9.50", "9.99")).await;
     let report = changed.force(&warehouse, OPTIONS).await.unwrap();
-    assert_eq!(report.rows_replaced, 5);
+    assert_eq!(report.rows_replaced, 3);
     assert_eq!(adds_up(&warehouse).await.open, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fix_changes_nothing_but_what_it_names() {
+    let warehouse = World::in_memory().open();
+    let toml = format!("{OPTIONS}\ncsv = {{ null_if = [\"NULL\"] }}");
+    let rows: &[u8] = b"id,name,price\n1,NULL,\"1,25\"\n2,\"NULL\",\"2,50\"\n3,M\xfcller,\"3,00\"\n4,\"a\"b,\"4,00\"\n";
+    Files::new().csv("n.csv", rows).await.copy(&warehouse, &toml).await.unwrap();
+    let sql = "select _id, replace(price, ',', '.') as price from rejects";
+    let report =
+        warehouse.fix(&name(TABLE), &RejectFilter::default(), sql, &options(&toml), &run("fix")).await.unwrap();
+    let after: Vec<&str> = report.fixed.iter().map(|fixed| fixed.after.as_str()).collect();
+    assert_eq!(after, ["1,,1.25", "2,\"NULL\",2.50"], "null stays null, and text stays text");
+    assert_eq!(report.not_cut.iter().map(ToString::to_string).collect::<Vec<_>>(), ["1.3", "1.4"]);
+    replay(&warehouse, &toml).await.unwrap();
+    assert_eq!(newest(&warehouse, "select id, name is null from raw.lines order by id").await, "1 true\n2 false");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,7 +197,7 @@ async fn what_cannot_be_done_is_said() {
     assert_eq!(adds_up(&warehouse).await.replayed, 0);
     // An aborted load is in the history as well.
     let abort = OPTIONS.replace("continue", "abort");
-    Files::new().csv("c.csv", BAD).await.copy(&warehouse, &abort).await.unwrap_err();
+    Files::new().csv("c.csv", BAD.replace("lamp", "vase")).await.copy(&warehouse, &abort).await.unwrap_err();
     let aborted = "select status, error_code from montauk.copy_history where load is null and file is null";
     assert_eq!(newest(&warehouse, aborted).await, "aborted copy_aborted");
     // A file that was left out whole is loaded first.
