@@ -184,6 +184,9 @@ pub struct Copy {
     /// What a row that does not fit means, instead of `on_error` in the source file: `abort`, `skip_file`, `skip_file_10`, `skip_file_2%`, `continue`
     #[arg(long, value_name = "WHAT")]
     pub on_error: Option<warehouse::OnError>,
+    /// Load nothing: show the columns that the tables would have, and which row made each type what it is
+    #[arg(long, conflicts_with_all = ["force", "on_error"])]
+    pub infer: bool,
 }
 
 /// `montauk build`

@@ -64,6 +64,7 @@ pub(crate) struct ColumnInference {
     whole_digits: usize,
     scale: usize,
     evidence: Option<Evidence>,
+    nulls: u64,
 }
 
 /// Most characters of a value that are kept as evidence.
@@ -78,12 +79,19 @@ impl ColumnInference {
         options: &CsvOptions,
         place: impl FnOnce() -> (String, u64),
     ) {
+        let converter = Converter::new(options);
+        let text = match converter.text(bytes, quoted) {
+            Ok(Some(text)) => text,
+            Ok(None) => {
+                self.nulls += 1;
+                return;
+            }
+            // What is not UTF-8 is rejected when it is loaded; it says nothing about the type.
+            Err(_) => return,
+        };
         if self.shape == Some(Shape::Text) {
             return;
         }
-        let converter = Converter::new(options);
-        // What is not UTF-8 is rejected when it is loaded; it says nothing about the type.
-        let Ok(Some(text)) = converter.text(bytes, quoted) else { return };
         let trimmed = text.trim_matches(' ');
         if trimmed.is_empty() {
             return;
@@ -101,6 +109,7 @@ impl ColumnInference {
     pub(crate) fn merge(&mut self, later: Self) {
         self.whole_digits = self.whole_digits.max(later.whole_digits);
         self.scale = self.scale.max(later.scale);
+        self.nulls += later.nulls;
         let Some(shape) = later.shape else { return };
         let joined = self.shape.map_or(shape, |before| join(before, shape));
         if self.shape != Some(joined) {
@@ -161,6 +170,11 @@ impl ColumnInference {
     /// Which row made the type what it is; none for a column without a value.
     pub(crate) fn evidence(&self) -> Option<&Evidence> {
         self.evidence.as_ref()
+    }
+
+    /// Rows without a value.
+    pub(crate) fn nulls(&self) -> u64 {
+        self.nulls
     }
 
     fn decimal(&self) -> ColumnType {

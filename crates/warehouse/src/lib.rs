@@ -45,7 +45,8 @@ pub use check::{
 };
 pub use copy::{
     AsciiChar, ColumnType, CopyError, CopyOptions, CopyReport, CsvOptions, Encoding, FileReport, FileStatus,
-    FirstError, InferredColumn, MissingColumns, NewColumns, OnError, ProofReport, ReplayReport, TimeFormat,
+    FirstError, InferReport, InferReportColumn, InferredColumn, MissingColumns, NewColumns, OnError, ProofReport,
+    ReplayReport, TimeFormat,
 };
 pub use engine::EngineLimits;
 pub use error::{Result, WarehouseError};

@@ -4,7 +4,7 @@
 //! Never here: loading (`warehouse`).
 //! Start at [`run`].
 
-use pipeline::steps::copy::{self, Report, Request, TableReport};
+use pipeline::steps::copy::{self, InferredTable, Report, Request, TableReport};
 use warehouse::{FileReport, FileStatus};
 
 use super::extract::proven;
@@ -15,6 +15,12 @@ use crate::output::{Output, count, grouped};
 use crate::table::Table;
 
 pub async fn run(shell: &Shell, arguments: cli::Copy) -> Result<Outcome, AppError> {
+    if arguments.infer {
+        let tables = shell.read(async |context| copy::infer(context, &arguments.selection).await).await?;
+        let report = serde_json::json!({ "tables": tables });
+        shell.output.report(&report, |output| tables.iter().try_for_each(|table| draw_inferred(output, table)))?;
+        return Ok(Outcome::Done);
+    }
     let request = Request { selection: arguments.selection, force: arguments.force, on_error: arguments.on_error };
     let report = shell.write("copy", async |context| copy::run(context, request).await).await?;
     shell.output.report(&report, |output| draw(shell, output, &report))?;
@@ -87,4 +93,21 @@ fn draw_file(output: &Output, entry: &TableReport, file: &FileReport) {
         notes.push(format!("loaded: {}   set aside: {}", grouped(file.rows_loaded), grouped(file.rows_rejected)));
     }
     output.finding(is_error, code, &message, &at, &notes);
+}
+
+/// The columns of a table that is not made yet. Every row of every file was read, so nothing here is a guess from a sample.
+fn draw_inferred(output: &Output, table: &InferredTable) -> Result<(), AppError> {
+    let mut columns = Table::new(&["column", "type", "from", "#nulls", "because of"]);
+    for column in &table.infer.columns {
+        let inferred = column.inferred.as_ref();
+        let evidence = inferred.and_then(|inferred| inferred.evidence.as_ref());
+        columns.row(vec![
+            column.column.clone(),
+            column.column_type.clone(),
+            column.origin.to_owned(),
+            inferred.map_or(String::new(), |inferred| grouped(inferred.nulls)),
+            evidence.map_or(String::new(), |row| format!("`{}` in {}:{}", row.value, row.file, row.line)),
+        ]);
+    }
+    output.data(&format!("{} ({})\n{}", table.table, count(table.infer.files as u64, "file"), columns.render()))
 }

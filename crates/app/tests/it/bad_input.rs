@@ -150,6 +150,44 @@ fn rejected_rows_are_mended_replayed_and_dismissed_as_the_guide_says() {
 }
 
 #[test]
+fn types_are_shown_with_the_row_that_made_them_before_a_table_is_made() {
+    let shop = Shop::new("columns = { price = \"decimal(12,2)\" }");
+    shop.write("data/2026-01.csv", "id,name,price,sold\n1,7,9.50,2026-01-01\n2,,1.00,\n");
+    shop.write("data/2026-02.csv", "id,name,price,sold\n3,x7,2.00,2026-02-01 10:00:00\n");
+    assert_eq!(shop.verb(&["extract"]).0, 0);
+    let (code, shown) = shop.verb(&["copy", "--infer"]);
+    assert_eq!(code, 0, "{shown}");
+    let columns = shown["tables"][0]["columns"].as_array().unwrap();
+    let said: Vec<String> = columns
+        .iter()
+        .map(|column| {
+            let evidence = &column["inferred"]["evidence"];
+            format!(
+                "{} {} {} {}:{} {}",
+                column["column"],
+                column["type"],
+                column["origin"],
+                evidence["file"],
+                evidence["line"],
+                column["inferred"]["nulls"]
+            )
+        })
+        .map(|line| line.replace('"', ""))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "id bigint inferred 2026-01.csv:2 0",
+            "name text inferred 2026-02.csv:2 1",
+            "price decimal(12,2) declared null:null null",
+            "sold timestamp inferred 2026-02.csv:2 1",
+        ]
+    );
+    let (_, status) = shop.verb(&["query", "select 1 from raw.shop_lines"]);
+    assert_eq!(status["error"]["code"], "no_such_table", "nothing was made: {status}");
+}
+
+#[test]
 fn one_bad_file_does_not_keep_the_others_out_when_told_so() {
     let shop = Shop::new(
         "on_error = \"skip_file\"\ncolumns = { id = \"bigint\", name = \"text\", price = \"decimal(12,2)\" }",

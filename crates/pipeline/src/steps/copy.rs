@@ -5,7 +5,7 @@
 //! Start at [`run`].
 
 use domain::TableName;
-use warehouse::{CopyReport, OnError};
+use warehouse::{CopyReport, InferReport, OnError};
 
 use super::Context;
 use crate::PipelineError;
@@ -61,4 +61,27 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
         Some((source_name, table)) if tables.is_empty() => Err(PipelineError::NothingStaged { source_name, table }),
         _ => Ok(Report { tables }),
     }
+}
+
+/// The columns of one table that is not made yet.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct InferredTable {
+    pub table: TableName,
+    #[serde(flatten)]
+    pub infer: InferReport,
+}
+
+/// What the selected tables would look like; nothing is loaded.
+pub async fn infer(context: &Context, selection: &[String]) -> Result<Vec<InferredTable>, PipelineError> {
+    let mut tables = Vec::new();
+    for (file, table) in context.project.select_tables(selection)? {
+        let Some(manifest) = context.stage.latest(&file.name, &table.name).await? else {
+            return Err(PipelineError::NothingStaged { source_name: file.name.clone(), table: table.name.clone() });
+        };
+        let stage = context.stage.store().object_store.clone();
+        let (run, progress) = (context.run(), context.progress.as_ref());
+        let infer = context.warehouse.infer(stage, &manifest, &table.copy, &run, progress).await?;
+        tables.push(InferredTable { table: table.target.clone(), infer });
+    }
+    Ok(tables)
 }

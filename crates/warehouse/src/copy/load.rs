@@ -15,7 +15,7 @@ use super::convert::Wanted;
 use super::error::CopyError;
 use super::options::{ColumnType, OnError};
 use super::plan::Plan;
-use super::report::{FileReport, FileStatus, FirstError, InferredColumn};
+use super::report::{FileReport, FileStatus, FirstError, InferReport, InferReportColumn, InferredColumn};
 use super::text::{self, Header, Piece, Target, TargetColumn};
 use super::{Job, parquet};
 use crate::Warehouse;
@@ -61,6 +61,28 @@ struct Tally<'w> {
 impl<'a> Loader<'a> {
     pub(crate) fn new(warehouse: &'a Warehouse, job: &'a Job<'a>) -> Self {
         Self { warehouse, job }
+    }
+
+    /// The columns that a first load of these files would make.
+    pub(crate) async fn infer(&self, plan: &Plan) -> Result<InferReport> {
+        let (schema, inferred) = self.schema_of_files(plan).await?;
+        let is_text = plan.files.iter().any(|file| file.format == FileFormat::Csv);
+        let columns = schema.fields().iter().map(|field| {
+            let name = parquet::source_name(field);
+            let inferred = inferred.iter().find(|column| column.column == name).cloned();
+            let column_type = ColumnType::of_arrow(field.data_type());
+            InferReportColumn {
+                column: name.to_owned(),
+                column_type: column_type.map_or_else(|| field.data_type().to_string(), |found| found.to_string()),
+                origin: match (&inferred, is_text) {
+                    (Some(_), _) => "inferred",
+                    (None, true) => "declared",
+                    (None, false) => "typed",
+                },
+                inferred,
+            }
+        });
+        Ok(InferReport { files: plan.files.len(), columns: columns.collect() })
     }
 
     /// Loads every file of the plan aside, as load `number`.
@@ -247,6 +269,7 @@ impl<'a> Loader<'a> {
                     column: name.clone(),
                     column_type: wanted.column_type.to_string(),
                     format: wanted.format.clone(),
+                    nulls: column.nulls(),
                     evidence: column.evidence().cloned(),
                 });
             }

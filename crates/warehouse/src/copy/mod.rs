@@ -32,7 +32,7 @@ pub use options::{
 };
 pub use proof::ProofReport;
 pub use replay::ReplayReport;
-pub use report::{CopyReport, FileReport, FileStatus, FirstError, InferredColumn};
+pub use report::{CopyReport, FileReport, FileStatus, FirstError, InferReport, InferReportColumn, InferredColumn};
 
 use crate::builds::CatalogChange;
 use crate::catalog::TableKind;
@@ -81,6 +81,19 @@ impl Warehouse {
             }
         }
         Err(CopyError::Busy { table: manifest.target.to_string() }.into())
+    }
+
+    /// The columns that a table would have if it were made from these files now; nothing is made.
+    pub async fn infer(
+        &self,
+        stage: Arc<dyn ObjectStore>,
+        manifest: &StageManifest,
+        options: &CopyOptions,
+        run: &RunContext,
+        progress: &dyn Progress,
+    ) -> Result<InferReport> {
+        let job = Job { stage: &stage, manifest, options, run, progress };
+        Loader::new(self, &job).infer(&Plan::all(manifest)).await
     }
 
     async fn copy_once(&self, job: &Job<'_>) -> Result<CopyReport> {

@@ -42,6 +42,12 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Every file of a manifest, as for a table that is not there yet.
+    pub(crate) fn all(manifest: &StageManifest) -> Self {
+        let files = manifest.files.clone();
+        Self { mode: manifest.mode, files, skipped: Vec::new(), replaced: HashMap::new() }
+    }
+
     /// The files are the whole table: all of them, unless the table holds exactly them.
     fn full(&mut self, manifest: &StageManifest, newest: Option<&LoadRecord>) {
         let staged = manifest.files.iter().map(|file| (file.name.as_str(), file.sha256.as_str()));

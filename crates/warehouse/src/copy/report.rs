@@ -90,7 +90,30 @@ pub struct InferredColumn {
     /// The `strftime` format of a date or a time that is not ISO 8601.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
+    /// Rows without a value, of all rows of all files: the column may hold null iff there is one.
+    pub nulls: u64,
+    /// The row that made the type what it is: narrower ones hold every row before it.
     pub evidence: Option<Evidence>,
+}
+
+/// The columns that a table would have, before it is made.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct InferReport {
+    pub files: usize,
+    pub columns: Vec<InferReportColumn>,
+}
+
+/// One column of a table that is not made yet.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct InferReportColumn {
+    pub column: String,
+    #[serde(rename = "type")]
+    pub column_type: String,
+    /// `declared` in the source file, `inferred` from every row, or `typed` by the staged file itself.
+    pub origin: &'static str,
+    /// For an inferred one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inferred: Option<InferredColumn>,
 }
 
 impl FileReport {
