@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use domain::LogPosition;
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Row};
 
@@ -58,8 +58,14 @@ type Place = (String, u64);
 impl Snapshot {
     /// Opens `count` connections in one snapshot; fewer when the server cannot give that, one at least.
     pub(crate) async fn open(address: &MySqlAddress, count: usize) -> Result<Self, ConnectError> {
-        let dialled = (0..count.max(1)).map(|_| address.connect(SESSION));
-        let mut connections = try_join_all(dialled).await?;
+        let mut connections = vec![address.connect(SESSION).await?];
+        for dialled in join_all((1..count).map(|_| address.connect(SESSION))).await {
+            match dialled {
+                Ok(connection) => connections.push(connection),
+                // The server gives this user no more of them: fewer read, and as exactly.
+                Err(error) => tracing::warn!(%error, server = address.server, "one connection fewer"),
+            }
+        }
         let problem = |error| address.problem(error, "starting a snapshot", "");
         let mut place = agree(&mut connections).await.map_err(problem)?;
         if place.is_none() && connections.len() > 1 {

@@ -392,14 +392,19 @@ async fn borders_that_are_out_of_order_are_found_anew() {
 #[tokio::test]
 async fn a_replica_that_does_not_log_what_it_takes_over_is_read_under_the_lock() {
     let primary = logging();
-    let replica = MariaDb::start_with(&["--log-bin=replica", "--server-id=9"]);
+    // The databases of other tests are not there, and whatever concerns them is passed over.
+    let replica = MariaDb::start_with(&["--log-bin=replica", "--server-id=9", "--slave-skip-errors=all"]);
     let source = MySqlSource::new(&replica.url("mysql")).unwrap();
     let snapshot = async || source.examine(&[]).await.unwrap().remove(0).detail;
     assert!(snapshot().await.contains("through the binlog"));
+    let status = primary.sql("", "SHOW MASTER STATUS");
+    let mut place = status.split_whitespace();
+    let (file, position) = (place.next().unwrap(), place.next().unwrap());
     replica.sql(
         "",
         &format!(
-            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'montauk', MASTER_PASSWORD = '{}'; START SLAVE;",
+            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'montauk', MASTER_PASSWORD = '{}', \
+             MASTER_LOG_FILE = '{file}', MASTER_LOG_POS = {position}; START SLAVE;",
             primary.port(),
             primary.password()
         ),
@@ -409,6 +414,19 @@ async fn a_replica_that_does_not_log_what_it_takes_over_is_read_under_the_lock()
         assert!(since.elapsed() < Duration::from_secs(30), "{}", snapshot().await);
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[tokio::test]
+async fn a_server_that_gives_few_connections_is_read_with_those() {
+    let server = logging();
+    server.create_database("few");
+    server.sql("few", "CREATE TABLE t (k INT PRIMARY KEY); INSERT INTO t VALUES (1), (2); CREATE OR REPLACE USER few@'%' IDENTIFIED BY 'f' WITH MAX_USER_CONNECTIONS 2; GRANT SELECT ON few.* TO few@'%'; GRANT BINLOG MONITOR ON *.* TO few@'%';");
+    let root = tempfile::tempdir().unwrap();
+    let source = MySqlSource::new(&format!("mysql://few:f@127.0.0.1:{}/few", server.port())).unwrap();
+    let outcome = source.extract(&request("t", "t"), &stage_in(root.path()), &NoProgress).await.unwrap();
+    let connections = server.sql("", "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'few'");
+    source.close().await;
+    assert_eq!((outcome.manifest.files[0].rows, connections.trim()), (Some(2), "2"));
 }
 
 #[tokio::test]
