@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// Built, downloaded or written by running the program: not the repository's.
 const SKIPPED_DIRECTORIES: &[&str] =
-    &[".git", "target", ".montauk", ".venv-test", "node_modules", "__pycache__", "montauk-demo"];
+    &[".git", "target", ".montauk", ".venv-test", ".venv-bench", "node_modules", "__pycache__", "montauk-demo"];
 /// Longest text that is read: 2 MiB is ten times the largest file a person edits here (`Cargo.lock`).
 const MAX_TEXT_BYTES: u64 = 2 * 1024 * 1024;
 
