@@ -47,6 +47,13 @@ async fn fix(warehouse: &Warehouse, filter: &RejectFilter, sql: &str) -> Result<
     Ok(report.fixed.into_iter().map(|fixed| format!("{} {}", fixed.id, fixed.after)).collect())
 }
 
+/// Mends the comma and the dollar sign; answers the two rows.
+async fn mend_prices(warehouse: &Warehouse) -> Vec<String> {
+    let prices = RejectFilter { column: Some("price".into()), ..RejectFilter::default() };
+    let sql = "select _id, replace(replace(price, ',', '.'), '$', '') as price from rejects";
+    fix(warehouse, &prices, sql).await.unwrap()
+}
+
 async fn replay(warehouse: &Warehouse, toml: &str) -> Result<ReplayReport> {
     let options: CopyOptions = options(toml);
     warehouse.replay(&name(TABLE), &RejectFilter::default(), &options, &run("replay"), &NoProgress).await
@@ -61,13 +68,7 @@ fn code(error: &WarehouseError) -> &'static str {
 async fn a_row_is_found_mended_replayed_or_dismissed_and_all_rows_add_up() {
     let (_, warehouse, files) = loaded().await;
     assert_eq!(adds_up(&warehouse).await.open, 4);
-    let mended = fix(
-        &warehouse,
-        &RejectFilter { column: Some("price".into()), ..RejectFilter::default() },
-        "select _id, replace(replace(price, ',', '.'), '$', '') as price from rejects",
-    )
-    .await
-    .unwrap();
+    let mended = mend_prices(&warehouse).await;
     assert_eq!(mended, ["1.1 2,\"a, b\",3.25", "1.4 5,\"say \"\"hi\"\"\",2.00"]);
     assert_eq!(adds_up(&warehouse).await.fixed, 2);
     let report = replay(&warehouse, OPTIONS).await.unwrap();
@@ -128,8 +129,7 @@ async fn a_row_is_found_mended_replayed_or_dismissed_and_all_rows_add_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_loaded_anew_brings_its_own_rejects() {
     let (_, warehouse, files) = loaded().await;
-    let sql = "select _id, replace(replace(price, ',', '.'), '$', '') as price from rejects";
-    fix(&warehouse, &RejectFilter { column: Some("price".into()), ..RejectFilter::default() }, sql).await.unwrap();
+    mend_prices(&warehouse).await;
     assert_eq!(replay(&warehouse, OPTIONS).await.unwrap().rows_replayed, 2);
     // It takes the replayed rows with it.
     let report = files.force(&warehouse, OPTIONS).await.unwrap();
@@ -227,13 +227,7 @@ async fn a_replay_that_dies_at_any_write_loads_each_row_once_when_it_is_run_agai
         for writes in 0.. {
             let case = format!("dies after {writes} writes, answer lost: {answer_lost}");
             let (world, warehouse, _) = loaded().await;
-            fix(
-                &warehouse,
-                &RejectFilter { column: Some("price".into()), ..RejectFilter::default() },
-                "select _id, replace(replace(price, ',', '.'), '$', '') as price from rejects",
-            )
-            .await
-            .unwrap();
+            mend_prices(&warehouse).await;
             let mortal = Arc::new(Mortal::new(Arc::clone(&world.store), writes, answer_lost));
             let dying = World { store: mortal, url: world.url.clone() }.open();
             let ended = replay(&dying, OPTIONS).await;
@@ -257,13 +251,7 @@ async fn a_replay_that_dies_at_any_write_loads_each_row_once_when_it_is_run_agai
 async fn replays_at_once_load_each_row_once() {
     for _ in 0..10 {
         let (world, warehouse, files) = loaded().await;
-        fix(
-            &warehouse,
-            &RejectFilter { column: Some("price".into()), ..RejectFilter::default() },
-            "select _id, replace(replace(price, ',', '.'), '$', '') as price from rejects",
-        )
-        .await
-        .unwrap();
+        mend_prices(&warehouse).await;
         let (one, two, three) = (world.open(), world.open(), world.open());
         let more = files.csv("b.csv", "id,name,price\n7,shelf,1.00\n").await;
         let (a, b, c) = tokio::join!(replay(&one, OPTIONS), replay(&two, OPTIONS), more.copy(&three, OPTIONS));
