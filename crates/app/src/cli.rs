@@ -165,6 +165,9 @@ pub struct Extract {
     /// Do not let the database add up its columns; the load is then not compared with it
     #[arg(long)]
     pub no_proof: bool,
+    /// Read every row again, instead of what is new since the last run
+    #[arg(long, conflicts_with = "verify")]
+    pub anew: bool,
 }
 
 fn workers(text: &str) -> Result<usize, String> {

@@ -70,6 +70,14 @@ pub enum ConnectError {
     TooManyRejects { table: String, column: String, limit: usize, first: String },
     #[error("column `{column}` of `{table}` holds `{value}`: {reason}")]
     BadValue { table: String, column: String, value: String, reason: String },
+    #[error("the log of {server} does not reach back to {position}, where `{table}` was read last: {reason}")]
+    LogGone { server: String, source_table: String, table: String, position: String, reason: String },
+    #[error("the log of {server} cannot be followed: {reason}")]
+    LogUnusable { server: String, reason: String, next: String },
+    #[error("`{table}` has no primary key, so that mode \"{mode}\" cannot tell which row a change is of")]
+    NoKey { table: String, mode: &'static str },
+    #[error("column `{column}` of `{table}` cannot be a cursor: {reason}")]
+    BadCursor { table: String, column: String, reason: String, next: String },
     #[error("{server} answers with error {number} while {action}: {reason}")]
     Database { server: String, number: String, action: String, reason: String },
 
@@ -102,6 +110,8 @@ impl Problem for ConnectError {
             | Self::UnknownFormat { .. }
             | Self::BadManifest { .. }
             | Self::TargetMismatch { .. }
+            | Self::NoKey { .. }
+            | Self::BadCursor { .. }
             | Self::UnsupportedType { .. } => ErrorKind::Invalid,
             Self::NoSuchBucket { .. }
             | Self::NoSuchObject { .. }
@@ -121,8 +131,9 @@ impl Problem for ConnectError {
             | Self::LoginRefused { .. }
             | Self::NotAllowed { .. }
             | Self::ConnectionLost { .. }
+            | Self::LogUnusable { .. }
             | Self::Database { .. } => ErrorKind::Unavailable,
-            Self::TooManyRejects { .. } | Self::BadValue { .. } => ErrorKind::Refused,
+            Self::LogGone { .. } | Self::TooManyRejects { .. } | Self::BadValue { .. } => ErrorKind::Refused,
             Self::BadCut { .. } | Self::Internal { .. } => ErrorKind::Internal,
         }
     }
@@ -156,6 +167,10 @@ impl Problem for ConnectError {
             Self::TableChanged { .. } => "table_changed",
             Self::TooManyRejects { .. } => "too_many_rejects",
             Self::BadValue { .. } => "bad_value",
+            Self::LogGone { .. } => "log_gone",
+            Self::LogUnusable { .. } => "log_unusable",
+            Self::NoKey { .. } => "no_key",
+            Self::BadCursor { .. } => "bad_cursor",
             Self::Database { .. } => "database_failed",
             Self::TargetMismatch { .. } => "target_mismatch",
             Self::UnsupportedType { .. } => "unsupported_type",
@@ -197,7 +212,7 @@ impl Problem for ConnectError {
             Self::EmptyFile { .. } => "fill or remove the file, or narrow the pattern".to_owned(),
             Self::UnreadableFile { .. } => "check that the file exists and may be read by this user".to_owned(),
             Self::UnknownFormat { .. } => {
-                "use .csv, .tsv, .txt (also .gz or .zst) or .parquet, or narrow the pattern".to_owned()
+                "use .csv, .tsv, .txt, .json, .jsonl, .ndjson (also .gz or .zst) or .parquet, or narrow the pattern".to_owned()
             }
             Self::FileChanged { .. } => "let the writer finish, then run again".to_owned(),
             Self::DatabaseUnreachable { .. } => "check host, port and that the server is running".to_owned(),
@@ -210,6 +225,12 @@ impl Problem for ConnectError {
                 "mend the column in the source, or read it as text with `invalid_dates = \"text\"` in the source file".to_owned()
             }
             Self::BadValue { .. } => "mend the value in the source, or set `invalid_dates = \"reject\"`".to_owned(),
+            Self::LogGone { source_table, .. } => format!(
+                "`montauk extract {source_table} --anew` reads the table whole and follows the log from there; let the server keep its log \
+                 for longer than the longest pause between two runs"
+            ),
+            Self::LogUnusable { next, .. } | Self::BadCursor { next, .. } => next.clone(),
+            Self::NoKey { .. } => "give it a primary key, or set `mode = \"full\"` in the source file".to_owned(),
             Self::Database { .. } => "look at the server's message, then run again".to_owned(),
             Self::TargetMismatch { next, .. } => next.clone(),
             Self::UnsupportedType { column, .. } => format!("cast `{column}` to text or a number in the model"),

@@ -27,8 +27,8 @@ pub use destination::{
 pub use error::ConnectError;
 pub use secret::SecretText;
 pub use source::{
-    DEFAULT_WORKERS, DiscoveredColumn, DiscoveredTable, ExtractOutcome, ExtractRequest, Finding, InvalidDates,
-    MAX_WORKERS, Source,
+    DEFAULT_WORKERS, DiscoveredColumn, DiscoveredTable, ExtractMode, ExtractOutcome, ExtractRequest, Finding,
+    InvalidDates, LookBack, MAX_WORKERS, Source,
 };
 pub use stage::{Stage, StagedWriter, SweepReport};
 pub use store::{Store, open_store};

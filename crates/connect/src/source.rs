@@ -5,7 +5,7 @@
 //! Start at [`Source`].
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
     Progress, Provenance, STAGE_FORMAT_VERSION, SourceProof, StageManifest, StageMode, StagedFile, TableName,
 };
@@ -73,6 +73,69 @@ pub struct ExtractRequest {
     pub workers: usize,
     /// Whether the source computes a checksum of each column, for COPY to compare.
     pub with_proof: bool,
+    pub mode: ExtractMode,
+    /// Read the whole table again, wherever the extraction before it ended.
+    pub anew: bool,
+}
+
+/// How much of a table an extraction reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExtractMode {
+    /// All rows, each time.
+    #[default]
+    Full,
+    /// All rows the first time; then those whose `column` is at least as large as the largest seen, less `look_back`. They replace rows of
+    /// the same primary key. Deletions are not seen this way, only noticed by the proof.
+    Cursor { column: String, look_back: LookBack },
+    /// All rows the first time; then what the server's log says has changed since.
+    Changes,
+}
+
+/// How far behind its largest value a cursor begins, for rows whose transactions ended late.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(try_from = "LookBackText", into = "String")]
+pub enum LookBack {
+    #[default]
+    None,
+    /// For cursors that are times.
+    Seconds(u64),
+    /// For cursors that are numbers.
+    Units(u64),
+}
+
+/// As people write it: `"15m"`, or `1000`.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum LookBackText {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<LookBackText> for LookBack {
+    type Error = String;
+    fn try_from(written: LookBackText) -> Result<Self, String> {
+        let text = match written {
+            LookBackText::Number(units) => return Ok(Self::Units(units)),
+            LookBackText::Text(text) => text,
+        };
+        let seconds = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)].into_iter().find_map(|(unit, seconds)| {
+            let count: u64 = text.strip_suffix(unit)?.trim().parse().ok()?;
+            count.checked_mul(seconds)
+        });
+        let advice = || format!("`{text}` is not a time to look back; write \"90s\", \"15m\", \"2h\" or \"1d\"");
+        seconds.map(Self::Seconds).ok_or_else(advice)
+    }
+}
+
+impl From<LookBack> for String {
+    fn from(look_back: LookBack) -> Self {
+        match look_back {
+            LookBack::None => "0s".to_owned(),
+            LookBack::Seconds(seconds) => format!("{seconds}s"),
+            LookBack::Units(units) => units.to_string(),
+        }
+    }
 }
 
 /// What an extraction did.
@@ -84,6 +147,8 @@ pub struct ExtractOutcome {
     pub unchanged: bool,
     /// Time that the source's connections spent on the proof, all together.
     pub proof_milliseconds: u64,
+    /// Why the whole table was read, where the log or a cursor would have been gone on from.
+    pub read_anew: Option<String>,
 }
 
 /// A table of a source.
@@ -148,6 +213,7 @@ impl ExtractRequest {
         let inputs = files.iter().map(|file| (file.name.clone(), file.sha256.clone())).collect();
         StageManifest {
             format_version: STAGE_FORMAT_VERSION,
+            number: 0,
             source: self.source.clone(),
             table: self.table.clone(),
             target: self.target.clone(),
@@ -157,6 +223,8 @@ impl ExtractRequest {
             position: None,
             proof: None,
             cut: None,
+            changes: None,
+            resume: None,
             provenance: Provenance {
                 inputs,
                 code_hash: String::new(),
@@ -181,12 +249,49 @@ impl ExtractRequest {
                 && latest.target == manifest.target
                 && latest.mode == manifest.mode
                 && latest.files == manifest.files
+                && latest.resume == manifest.resume
                 && (manifest.proof.is_none() || latest.proof == manifest.proof);
             if is_same {
-                return Ok(ExtractOutcome { manifest: latest, unchanged: true, proof_milliseconds: 0 });
+                return Ok(ExtractOutcome::of(latest, true));
             }
         }
-        stage.publish(&manifest).await?;
-        Ok(ExtractOutcome { manifest, unchanged: false, proof_milliseconds: 0 })
+        Ok(ExtractOutcome::of(stage.publish(manifest).await?, false))
+    }
+
+    /// Publishes changes as the very next after `latest`, from where they were read. Nothing is published when nothing has changed, so that
+    /// frequent runs do not pile up empty manifests; but once in [`POSITION_EVERY`], so that a quiet table does not hold on to old logs.
+    pub(crate) async fn publish_changes(
+        &self,
+        stage: &Stage,
+        latest: StageManifest,
+        manifest: StageManifest,
+    ) -> Result<ExtractOutcome, ConnectError> {
+        let is_quiet = manifest.files.is_empty() && (manifest.proof.is_none() || latest.proof == manifest.proof);
+        if is_quiet && self.now - latest.extracted_at < POSITION_EVERY {
+            return Ok(ExtractOutcome::of(latest, true));
+        }
+        Ok(ExtractOutcome::of(stage.publish_next(manifest, latest.number).await?, false))
+    }
+}
+
+/// How often a table without changes writes down how far its log has been read.
+const POSITION_EVERY: TimeDelta = TimeDelta::hours(1);
+
+impl ExtractOutcome {
+    pub(crate) fn of(manifest: StageManifest, unchanged: bool) -> Self {
+        Self { manifest, unchanged, proof_milliseconds: 0, read_anew: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_back_is_a_time_or_a_number() {
+        let read = |text: &str| serde_json::from_str::<LookBack>(text).map_err(|error| error.to_string());
+        assert_eq!(read("\"15m\""), Ok(LookBack::Seconds(900)));
+        assert_eq!(read("1000"), Ok(LookBack::Units(1000)));
+        assert!(read("\"15 parsecs\"").unwrap_err().contains("write \"90s\""));
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Hasher, StageManifest};
+use domain::{Hasher, StageManifest, StageMode};
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, WriteMultipart};
@@ -78,33 +78,75 @@ impl Stage {
     ) -> Result<Option<StageManifest>, ConnectError> {
         let path = manifest_path(source, table, number);
         let Some(bytes) = self.store.read(&path).await? else { return Ok(None) };
-        read_manifest(&path, &bytes).map(Some)
+        Ok(Some(StageManifest { number, ..read_manifest(&path, &bytes)? }))
     }
 
-    /// Makes `manifest` the current one of its source table: put-if-absent at the next free number, which is returned.
+    /// Makes `manifest` the current one of its source table: put-if-absent at the next free number, which it carries from then on.
     ///
     /// The files it names must be staged already. Errors: `PublishRace` when others keep publishing, and the store's own.
-    pub async fn publish(&self, manifest: &StageManifest) -> Result<u64, ConnectError> {
-        let (source, table) = (manifest.source.as_str(), manifest.table.as_str());
+    pub async fn publish(&self, mut manifest: StageManifest) -> Result<StageManifest, ConnectError> {
+        manifest.number = self.latest_number(&manifest.source, &manifest.table).await?.unwrap_or(0);
+        for _ in 0..PUBLISH_ATTEMPTS {
+            manifest.number += 1;
+            if self.put_manifest(&manifest).await? {
+                return Ok(manifest);
+            }
+        }
+        Err(publish_race(&manifest, PUBLISH_ATTEMPTS))
+    }
+
+    /// Makes `manifest` the current one right after number `before`: changes mean nothing on top of another one.
+    ///
+    /// Errors: `PublishRace` when another run has published meanwhile, and the store's own.
+    pub async fn publish_next(&self, mut manifest: StageManifest, before: u64) -> Result<StageManifest, ConnectError> {
+        manifest.number = before + 1;
+        if self.put_manifest(&manifest).await? { Ok(manifest) } else { Err(publish_race(&manifest, 1)) }
+    }
+
+    /// Puts a manifest at its number; false when another one is there.
+    async fn put_manifest(&self, manifest: &StageManifest) -> Result<bool, ConnectError> {
         let body =
             serde_json::to_vec_pretty(manifest).map_err(|error| ConnectError::internal("write a manifest", error))?;
         let body = Bytes::from(body);
-        let mut number = self.latest_number(source, table).await?.unwrap_or(0);
-        for _ in 0..PUBLISH_ATTEMPTS {
-            number += 1;
-            let path = manifest_path(source, table, number);
-            match self.store.object_store.put_opts(&path, body.clone().into(), PutMode::Create.into()).await {
-                Ok(_) => return Ok(number),
-                // Our own put may have been done and its answer lost, and the client's retry then finds it taken.
-                Err(object_store::Error::AlreadyExists { .. }) => {
-                    if self.store.read(&path).await?.is_some_and(|found| found == body) {
-                        return Ok(number);
-                    }
-                }
-                Err(error) => return Err(self.store.problem(error)),
+        let path = manifest_path(&manifest.source, &manifest.table, manifest.number);
+        match self.store.object_store.put_opts(&path, body.clone().into(), PutMode::Create.into()).await {
+            Ok(_) => Ok(true),
+            // Our own put may have been done and its answer lost, and the client's retry then finds it taken.
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                Ok(self.store.read(&path).await?.is_some_and(|found| found == body))
             }
+            Err(error) => Err(self.store.problem(error)),
         }
-        Err(ConnectError::PublishRace { source_table: format!("{source}.{table}"), attempts: PUBLISH_ATTEMPTS })
+    }
+
+    /// What a table that holds the manifest `loaded` (number, run) still lacks, oldest first: the newest manifest, and before it those that it
+    /// changes. A manifest that is none of this stage's counts as not loaded.
+    pub async fn pending(
+        &self,
+        source: &str,
+        table: &str,
+        loaded: Option<(u64, &str)>,
+    ) -> Result<Vec<StageManifest>, ConnectError> {
+        let mut pending = Vec::new();
+        let mut next = self.latest(source, table).await?;
+        while let Some(manifest) = next.take() {
+            let is_loaded = loaded == Some((manifest.number, manifest.provenance.run_id.as_str()));
+            let is_changes = manifest.mode == StageMode::Changes;
+            if is_loaded && (is_changes || !pending.is_empty()) {
+                break;
+            }
+            if is_changes {
+                let before = self.manifest(source, table, manifest.number - 1).await?;
+                let gone = || ConnectError::BadManifest {
+                    path: manifest_path(source, table, manifest.number).to_string(),
+                    reason: format!("it changes manifest {}, which is gone", manifest.number - 1),
+                };
+                next = Some(before.ok_or_else(gone)?);
+            }
+            pending.push(manifest);
+        }
+        pending.reverse();
+        Ok(pending)
     }
 
     /// Where a file of this content and name lies; equal content and name share one place.
@@ -169,6 +211,10 @@ impl Stage {
         }
         Ok(report)
     }
+}
+
+fn publish_race(manifest: &StageManifest, attempts: u32) -> ConnectError {
+    ConnectError::PublishRace { source_table: format!("{}.{}", manifest.source, manifest.table), attempts }
 }
 
 /// Removes what killed local writers left: files whose name ends in `#<digits>`, which listings hide.

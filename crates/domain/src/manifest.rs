@@ -14,6 +14,9 @@ pub const STAGE_FORMAT_VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct StageManifest {
     pub format_version: u32,
+    /// Its place among the manifests of its source table: 1, 2, 3, … without gaps. 0 in those written before numbers were kept here.
+    #[serde(default)]
+    pub number: u64,
     /// Name of the source, as in `sources/<source>.toml`.
     pub source: String,
     /// Name of the table in that file.
@@ -33,7 +36,46 @@ pub struct StageManifest {
     /// Where the table was cut into files. The next extraction cuts at the same places, so that unchanged rows give unchanged files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<KeyCut>,
+    /// How the rows are applied; there in mode [`StageMode::Changes`] and nowhere else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<ChangeRules>,
+    /// From where the next extraction goes on, when it does not read everything again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<Resume>,
     pub provenance: Provenance,
+}
+
+/// Column of a staged file of changes: true where the row of that key is gone, and only the key is there.
+pub const DELETED_COLUMN: &str = "_montauk_deleted";
+
+/// How the rows of a manifest of changes are applied to the table as the manifest before it left it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeRules {
+    /// Columns that say which row a change is of, by their names in the files. Never empty, never null.
+    pub key: Vec<String>,
+    /// Column that is set (neither null nor false) in a change that takes its row away. [`DELETED_COLUMN`] is not a column of the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<String>,
+    /// Column whose largest value is the newest of several changes of one row, and of the row that is there. Without it, the last
+    /// change in the order of files and rows is the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Columns in which a cell was rejected since the table was last read whole: the source's checksum holds it, the table does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unproven: Vec<String>,
+}
+
+/// What an extraction has to know to go on where the one before it ended.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Resume {
+    /// The largest value of a column, as the source writes it, at its full precision; `None` while the table is empty.
+    Cursor { column: String, value: Option<String> },
+    /// The manifest's `position` in the log, and a hash of the columns whose rows are in it.
+    Log { columns: String },
+    /// What an Airbyte connector wants to be told, unread.
+    Airbyte { state: serde_json::Value },
 }
 
 /// Borders between the files of a table, in its primary key.
@@ -54,6 +96,8 @@ pub enum StageMode {
     Append,
     /// Together the files are the whole table; a load replaces what was there.
     Full,
+    /// The rows change the table as the manifest before this one left it: they replace rows of the same key, or take them away.
+    Changes,
 }
 
 /// One staged file.
@@ -94,6 +138,8 @@ pub struct ExtractReject {
 #[serde(rename_all = "snake_case")]
 pub enum FileFormat {
     Csv,
+    /// One JSON object per line.
+    JsonLines,
     Parquet,
 }
 

@@ -17,6 +17,7 @@ pub async fn run(shell: &Shell, arguments: cli::Extract) -> Result<Outcome, AppE
         workers: arguments.workers,
         verify: arguments.verify,
         without_proof: arguments.no_proof,
+        anew: arguments.anew,
     };
     let is_verified = request.verify;
     let report = shell.write("extract", async |context| extract::run(context, request).await).await?;
@@ -44,6 +45,11 @@ fn draw(shell: &Shell, report: &Report) {
             "{}.{}: {cells} could not be carried over; `copy` sets them aside",
             table.source, table.table
         ));
+    }
+    for table in &report.tables {
+        if let Some(reason) = &table.read_anew {
+            shell.output.warn(&format!("{}.{} was read whole: {reason}", table.source, table.table));
+        }
     }
     let proof: u64 = staged.iter().map(|table| table.proof_milliseconds).sum();
     if proof > 0 {

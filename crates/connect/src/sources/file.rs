@@ -203,6 +203,7 @@ fn format_of(name: &str) -> Option<(FileFormat, Compression)> {
     };
     match stem.rsplit_once('.')?.1 {
         "csv" | "tsv" | "txt" => Some((FileFormat::Csv, compression)),
+        "json" | "jsonl" | "ndjson" => Some((FileFormat::JsonLines, compression)),
         "parquet" if compression == Compression::None => Some((FileFormat::Parquet, compression)),
         _ => None,
     }

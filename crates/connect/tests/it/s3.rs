@@ -85,7 +85,7 @@ async fn child_publishes_at_once() {
     let publishers = (0..6).map(|run| {
         let (stage, mut manifest) = (stage.clone(), manifest.clone());
         manifest.provenance.run_id = format!("run {run}");
-        tokio::spawn(async move { stage.publish(&manifest).await.unwrap() })
+        tokio::spawn(async move { stage.publish(manifest).await.unwrap().number })
     });
     let mut numbers: Vec<u64> = futures::future::join_all(publishers).await.into_iter().map(Result::unwrap).collect();
     numbers.sort_unstable();

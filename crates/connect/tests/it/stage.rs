@@ -36,7 +36,7 @@ async fn concurrent_publishers_each_get_their_own_number() {
     let publishers = (0..8).map(|run| {
         let (stage, mut manifest) = (stage.clone(), manifest.clone());
         manifest.provenance.run_id = format!("run {run}");
-        tokio::spawn(async move { stage.publish(&manifest).await.unwrap() })
+        tokio::spawn(async move { stage.publish(manifest).await.unwrap().number })
     });
     let mut numbers: Vec<u64> =
         futures::future::join_all(publishers).await.into_iter().map(|number| number.unwrap()).collect();
@@ -51,7 +51,7 @@ async fn a_manifest_of_another_version_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let (stage, mut manifest) = staged(root.path()).await;
     manifest.format_version = 99;
-    stage.publish(&manifest).await.unwrap();
+    stage.publish(manifest).await.unwrap();
     assert_eq!(code_of(stage.latest("shop", "lines").await, ""), "bad_manifest");
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Once};
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use connect::{ConnectError, ExtractRequest, InvalidDates, Stage, open_store};
+use connect::{ConnectError, ExtractMode, ExtractRequest, InvalidDates, Stage, open_store};
 use domain::{Problem, StagedFile};
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -26,6 +26,8 @@ pub fn request(table: &str, location: &str) -> ExtractRequest {
         invalid_dates: InvalidDates::default(),
         workers: 4,
         with_proof: true,
+        mode: ExtractMode::default(),
+        anew: false,
     }
 }
 

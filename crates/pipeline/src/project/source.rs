@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use connect::{DEFAULT_WORKERS, InvalidDates, MAX_WORKERS, SecretText};
+use connect::{DEFAULT_WORKERS, ExtractMode, InvalidDates, LookBack, MAX_WORKERS, SecretText};
 use domain::TableName;
 use serde::de::IgnoredAny;
 use warehouse::CopyOptions;
@@ -60,6 +60,8 @@ pub struct SourceTable {
     pub copy: CopyOptions,
     /// What happens to dates that do not exist; only databases have them.
     pub invalid_dates: InvalidDates,
+    /// How much of it each extraction reads; only databases have a choice.
+    pub mode: ExtractMode,
     /// Hash of what shapes the staged bytes. The URL is left out: a new password or host is not new data.
     pub config_hash: String,
 }
@@ -117,6 +119,21 @@ struct DatabaseTable {
     copy: CopyOptions,
     #[serde(default)]
     invalid_dates: InvalidDates,
+    #[serde(default)]
+    mode: ModeWord,
+    /// The column that mode `cursor` goes by.
+    cursor: Option<String>,
+    #[serde(default)]
+    look_back: LookBack,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ModeWord {
+    #[default]
+    Full,
+    Cursor,
+    Changes,
 }
 
 /// A table of either kind, before its names are settled.
@@ -125,6 +142,7 @@ struct Written {
     into: Option<TableName>,
     copy: CopyOptions,
     invalid_dates: InvalidDates,
+    mode: ExtractMode,
 }
 
 impl SourceFile {
@@ -182,7 +200,13 @@ impl SourceKind {
 
 impl From<FileTable> for Written {
     fn from(table: FileTable) -> Self {
-        Self { location: table.path, into: table.into, copy: table.copy, invalid_dates: InvalidDates::default() }
+        Self {
+            location: table.path,
+            into: table.into,
+            copy: table.copy,
+            invalid_dates: InvalidDates::default(),
+            mode: ExtractMode::Full,
+        }
     }
 }
 
@@ -196,12 +220,36 @@ fn read_database(document: &Document) -> Result<DatabaseParts, PipelineError> {
         let message = format!("`workers` is {workers}, and must be 1 to {MAX_WORKERS}");
         return Err(document.problem_at(&["workers"], "bad_value", message).into());
     }
-    let tables = file.tables.into_iter().map(|(name, table)| {
+    let mut tables = BTreeMap::new();
+    for (name, table) in file.tables {
+        let mode = mode_of(&name, &table, document)?;
         let location = table.table.unwrap_or_else(|| name.clone());
-        let written = Written { location, into: table.into, copy: table.copy, invalid_dates: table.invalid_dates };
-        (name, written)
-    });
-    Ok((file.url, (workers, file.proof.unwrap_or(true)), tables.collect()))
+        let (into, copy, invalid_dates) = (table.into, table.copy, table.invalid_dates);
+        tables.insert(name, Written { location, into, copy, invalid_dates, mode });
+    }
+    Ok((file.url, (workers, file.proof.unwrap_or(true)), tables))
+}
+
+/// The mode of a table, with what belongs to it and nothing else.
+fn mode_of(name: &str, table: &DatabaseTable, document: &Document) -> Result<ExtractMode, PipelineError> {
+    let bad = |key: &str, message: &str, help: &str| {
+        let problem = document.problem_at(&["tables", name, key], "bad_value", message.to_owned());
+        Err(problem.with_help(help.to_owned()).into())
+    };
+    match (table.mode, &table.cursor) {
+        (ModeWord::Cursor, None) => {
+            bad("mode", "mode \"cursor\" needs a column to go by", "add one that only grows: `cursor = \"updated_at\"`")
+        }
+        (ModeWord::Cursor, Some(column)) => {
+            Ok(ExtractMode::Cursor { column: column.clone(), look_back: table.look_back })
+        }
+        (_, Some(_)) => bad("cursor", "`cursor` belongs to mode \"cursor\"", "add `mode = \"cursor\"`, or remove it"),
+        _ if table.look_back != LookBack::None => {
+            bad("look_back", "`look_back` belongs to mode \"cursor\"", "add `mode = \"cursor\"`, or remove it")
+        }
+        (ModeWord::Full, None) => Ok(ExtractMode::Full),
+        (ModeWord::Changes, None) => Ok(ExtractMode::Changes),
+    }
 }
 
 /// Gives a table its target and checks its name, which becomes a directory of the stage.
@@ -231,13 +279,19 @@ fn settle(
         return Err(document.problem_at(&["tables", table, key], "bad_value", message).into());
     }
     let shape = (kind.as_str(), &written.location, &target, written.invalid_dates);
-    let config_hash = domain::hash_json(&shape).map_err(|error| PipelineError::json(&document.path, &error))?;
+    let hash = match &written.mode {
+        // As it was before there were modes, so that an upgrade does not make unchanged tables look new.
+        ExtractMode::Full => domain::hash_json(&shape),
+        mode @ (ExtractMode::Cursor { .. } | ExtractMode::Changes) => domain::hash_json(&(shape, mode)),
+    };
+    let config_hash = hash.map_err(|error| PipelineError::json(&document.path, &error))?;
     Ok(SourceTable {
         name: table.to_owned(),
         location: written.location,
         target,
         copy: written.copy,
         invalid_dates: written.invalid_dates,
+        mode: written.mode,
         config_hash,
     })
 }

@@ -29,6 +29,8 @@ pub struct Request {
     pub verify: bool,
     /// Leave out the checksums of the source's columns, whatever the source file says.
     pub without_proof: bool,
+    /// Read tables whole that would be gone on with.
+    pub anew: bool,
 }
 
 /// What was staged.
@@ -53,6 +55,9 @@ pub struct TableReport {
     /// The snapshot of the source that the rows are from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<LogPosition>,
+    /// Why the whole table was read, although its mode reads what is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_anew: Option<String>,
     /// Time that the source's connections spent on adding up their columns, all together.
     pub proof_milliseconds: u64,
     /// What was compared, when that was asked for.
@@ -92,6 +97,8 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
             invalid_dates: table.invalid_dates,
             workers: request.workers.unwrap_or(file.workers),
             with_proof: file.proof && !request.without_proof,
+            mode: table.mode.clone(),
+            anew: request.anew,
         };
         let report = if request.verify {
             verify(context, source.as_ref(), &wanted).await?
@@ -118,6 +125,7 @@ async fn stage(context: &Context, source: &dyn Source, wanted: &ExtractRequest) 
         rejected_cells: files.iter().map(|file| file.rejects.len()).sum(),
         position: outcome.manifest.position.clone(),
         proof_milliseconds: outcome.proof_milliseconds,
+        read_anew: outcome.read_anew,
         ..TableReport::begun(wanted)
     })
 }
@@ -151,6 +159,7 @@ impl TableReport {
             bytes: 0,
             rejected_cells: 0,
             position: None,
+            read_anew: None,
             proof_milliseconds: 0,
             verified: None,
         }

@@ -195,7 +195,7 @@ impl<'a> Loader<'a> {
         for file in &plan.files {
             let found = match file.format {
                 FileFormat::Parquet => self.parquet_schema(file).await.map(|schema| (schema, Vec::new())),
-                FileFormat::Csv => self.text_schema(file, plan).await,
+                FileFormat::Csv | FileFormat::JsonLines => self.text_schema(file, plan).await,
             };
             match found {
                 Ok(found) => return Ok(found),
@@ -281,7 +281,7 @@ impl<'a> Loader<'a> {
 
     async fn file(&self, file: &StagedFile, schema: &SchemaRef, tally: &mut Tally<'_>) -> Result<()> {
         match file.format {
-            FileFormat::Csv => self.text_file(file, schema, tally).await,
+            FileFormat::Csv | FileFormat::JsonLines => self.text_file(file, schema, tally).await,
             FileFormat::Parquet => self.parquet_file(file, schema, tally).await,
         }
     }

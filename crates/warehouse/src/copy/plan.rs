@@ -37,7 +37,7 @@ impl Plan {
         let mut plan = Self { mode: manifest.mode, files: Vec::new(), skipped: Vec::new(), replaced: HashMap::new() };
         match manifest.mode {
             StageMode::Full => plan.full(manifest, records.first()),
-            StageMode::Append => plan.append(manifest, records, force, config_hash)?,
+            StageMode::Append | StageMode::Changes => plan.append(manifest, records, force, config_hash)?,
         }
         Ok(plan)
     }
