@@ -71,12 +71,13 @@ pub(crate) struct ColumnInference {
 const EVIDENCE_CHARACTERS: usize = 60;
 
 impl ColumnInference {
-    /// Looks at one field. `place` is only asked when the field changes the type.
+    /// Looks at one field. `is_text`: the format says that it is a text, so that digits in it are no number. `place` is only asked when
+    /// the field changes the type.
     pub(crate) fn see(
         &mut self,
         bytes: &[u8],
         quoted: bool,
-        options: &CsvOptions,
+        (is_text, options): (bool, &CsvOptions),
         place: impl FnOnce() -> (String, u64),
     ) {
         let converter = Converter::new(options);
@@ -96,7 +97,7 @@ impl ColumnInference {
         if trimmed.is_empty() {
             return;
         }
-        let shape = self.shape_of(trimmed, &converter);
+        let shape = if is_text { time_shape(trimmed, &converter) } else { self.shape_of(trimmed, &converter) };
         let joined = self.shape.map_or(shape, |before| join(before, shape));
         if self.shape != Some(joined) {
             let (file, line) = place();
@@ -233,7 +234,7 @@ mod tests {
         let mut column = ColumnInference::default();
         let options = CsvOptions::default();
         for (line, value) in (from..).zip(values) {
-            column.see(value.as_bytes(), false, &options, || ("f.csv".to_owned(), line));
+            column.see(value.as_bytes(), false, (false, &options), || ("f.csv".to_owned(), line));
         }
         column
     }

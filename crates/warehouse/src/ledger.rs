@@ -8,7 +8,7 @@
 //! Start at [`chain`].
 
 use chrono::{DateTime, Utc};
-use domain::{LogPosition, Provenance, SourceProof, StageMode, TableName};
+use domain::{FileFormat, LogPosition, Provenance, SourceProof, StageMode, TableName};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
@@ -57,11 +57,19 @@ pub struct LoadedFile {
     pub sha256: String,
     pub bytes: u64,
     pub report: FileReport,
+    /// How its text is cut into fields.
+    #[serde(default = "csv")]
+    pub(crate) format: FileFormat,
     /// Columns of a text file in its own order, when it has rejected rows: what they are read by when they are replayed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) header: Vec<String>,
     /// The files of the table that hold its rows and nothing else.
     pub(crate) data_files: Vec<DataFile>,
+}
+
+/// The one text format there was before records named it.
+fn csv() -> FileFormat {
+    FileFormat::Csv
 }
 
 /// Rows of one staged file that were rejected when it was loaded, and are in the table since.

@@ -44,7 +44,7 @@ pub use check::{
     Severity,
 };
 pub use copy::{
-    AsciiChar, ColumnType, CopyError, CopyOptions, CopyReport, CsvOptions, Encoding, FileReport, FileStatus,
+    AsciiChar, BadCells, ColumnType, CopyError, CopyOptions, CopyReport, CsvOptions, Encoding, FileReport, FileStatus,
     FirstError, InferReport, InferReportColumn, InferredColumn, MissingColumns, NewColumns, OnError, ProofReport,
     ReplayReport, TimeFormat,
 };

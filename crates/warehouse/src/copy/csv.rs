@@ -9,81 +9,19 @@
 
 use std::io::{self, Read};
 
-use memchr::{memchr, memchr2, memchr2_iter, memchr3};
+use memchr::{memchr, memchr2, memchr3};
 
 use super::options::CsvOptions;
-
-/// Bytes asked of the stream at a time.
-const CHUNK: usize = 256 << 10;
-/// A longer record is no record: a quote was opened and not closed. Bounds the memory of the reader.
-pub(crate) const MAX_RECORD_BYTES: usize = 64 << 20;
-
-/// One record; reused from call to call.
-#[derive(Debug, Default)]
-pub(crate) struct Record {
-    /// 1-based line on which it begins.
-    pub(crate) line: u64,
-    /// Byte offset of its first byte in the decompressed file.
-    pub(crate) offset: u64,
-    /// What is wrong with its shape.
-    pub(crate) fault: Option<Fault>,
-    text: Vec<u8>,
-    fields: Vec<Field>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Field {
-    end: usize,
-    quoted: bool,
-}
-
-/// What is wrong with the shape of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// `"a"b`
-    TextAfterQuote,
-    /// The file ends inside a quoted field.
-    UnclosedQuote,
-}
-
-impl Record {
-    /// How many fields there are.
-    pub(crate) fn len(&self) -> usize {
-        self.fields.len()
-    }
-
-    /// The bytes of a field without its quotes, and whether it had any.
-    pub(crate) fn field(&self, number: usize) -> (&[u8], bool) {
-        let start = if number == 0 { 0 } else { self.fields[number - 1].end };
-        let field = self.fields[number];
-        (&self.text[start..field.end], field.quoted)
-    }
-
-    fn clear(&mut self) {
-        self.fault = None;
-        self.text.clear();
-        self.fields.clear();
-    }
-
-    fn close_field(&mut self, quoted: bool) {
-        self.fields.push(Field { end: self.text.len(), quoted });
-    }
-}
+use super::record::{Fault, Record};
+use super::window::Window;
 
 /// Reads records one after the other.
 #[derive(Debug)]
 pub(crate) struct CsvReader<R> {
-    source: R,
+    window: Window<R>,
     delimiter: u8,
     quote: u8,
     escape: Option<u8>,
-    buffer: Vec<u8>,
-    start: usize,
-    /// Where the last record stands in the buffer, without its line end.
-    last: std::ops::Range<usize>,
-    at_end: bool,
-    line: u64,
-    offset: u64,
 }
 
 /// Where a scan over the buffer ended.
@@ -96,59 +34,36 @@ enum Scan {
 impl<R: Read> CsvReader<R> {
     pub(crate) fn new(source: R, options: &CsvOptions) -> Self {
         Self {
-            source,
+            window: Window::new(source),
             delimiter: options.delimiter.0,
             quote: options.quote.0,
             escape: options.escape.map(|escape| escape.0),
-            buffer: Vec::new(),
-            start: 0,
-            last: 0..0,
-            at_end: false,
-            line: 1,
-            offset: 0,
         }
     }
 
     /// The original bytes of the last record, without its line end.
     pub(crate) fn raw(&self) -> &[u8] {
-        &self.buffer[self.last.clone()]
+        self.window.last()
     }
 
     /// Reads the next record; false at the end of the file. Blank lines are no records.
     ///
     /// Errors: those of the stream (a corrupt compressed file), and `InvalidData` for a record over [`MAX_RECORD_BYTES`].
     pub(crate) fn next(&mut self, record: &mut Record) -> io::Result<bool> {
-        if self.offset == 0 && self.start == 0 {
-            self.skip_byte_order_mark()?;
-        }
+        self.window.skip_byte_order_mark()?;
         loop {
-            let scan = self.scan(record);
-            match scan {
+            match self.scan(record) {
                 Scan::Record(length, with_end) => {
-                    let is_blank = length == 0;
-                    record.line = self.line;
-                    record.offset = self.offset;
-                    self.last = self.start..self.start + length;
-                    self.consume(with_end);
-                    if is_blank {
-                        if with_end == 0 {
-                            return Ok(false);
-                        }
-                        continue;
+                    (record.line, record.offset) = self.window.place();
+                    self.window.consume(length, with_end);
+                    match (length, with_end) {
+                        (0, 0) => return Ok(false),
+                        // A blank line.
+                        (0, _) => {}
+                        _ => return Ok(true),
                     }
-                    return Ok(true);
                 }
-                Scan::NeedsMore => {
-                    if self.buffer.len() - self.start > MAX_RECORD_BYTES {
-                        let message = format!(
-                            "the record on line {} is longer than {} MiB: is a quote not closed?",
-                            self.line,
-                            MAX_RECORD_BYTES >> 20
-                        );
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-                    }
-                    self.fill()?;
-                }
+                Scan::NeedsMore => self.window.fill(": is a quote not closed?")?,
             }
         }
     }
@@ -156,7 +71,7 @@ impl<R: Read> CsvReader<R> {
     /// Cuts one record from the start of the buffer. Starts anew when the buffer ends inside it.
     fn scan(&self, record: &mut Record) -> Scan {
         record.clear();
-        let bytes = &self.buffer[self.start..];
+        let bytes = self.window.bytes();
         let mut at = 0;
         loop {
             // At the start of a field.
@@ -164,7 +79,7 @@ impl<R: Read> CsvReader<R> {
             if quoted {
                 match self.quoted_field(bytes, at + 1, record) {
                     Some(after) => at = after,
-                    None if self.at_end => {
+                    None if self.window.at_end() => {
                         record.fault = Some(Fault::UnclosedQuote);
                         record.close_field(true);
                         return Scan::Record(bytes.len(), bytes.len());
@@ -175,7 +90,7 @@ impl<R: Read> CsvReader<R> {
             let end = memchr3(self.delimiter, b'\n', b'\r', &bytes[at..]);
             let end = match end {
                 Some(length) => at + length,
-                None if self.at_end => bytes.len(),
+                None if self.window.at_end() => bytes.len(),
                 None => return Scan::NeedsMore,
             };
             if quoted && end > at {
@@ -191,7 +106,7 @@ impl<R: Read> CsvReader<R> {
                     return match bytes.get(end + 1) {
                         Some(b'\n') => Scan::Record(end, end + 2),
                         // The line feed of a CRLF may come with the next chunk.
-                        None if !self.at_end => Scan::NeedsMore,
+                        None if !self.window.at_end() => Scan::NeedsMore,
                         _ => Scan::Record(end, end + 1),
                     };
                 }
@@ -223,52 +138,11 @@ impl<R: Read> CsvReader<R> {
                     at += length + 2;
                 }
                 // Whether the quote is doubled is only known with the next chunk.
-                None if !self.at_end => return None,
+                None if !self.window.at_end() => return None,
                 _ => return Some(at + length + 1),
             }
         }
     }
-
-    fn consume(&mut self, length: usize) {
-        let bytes = &self.buffer[self.start..self.start + length];
-        self.line += line_ends(bytes);
-        self.offset += length as u64;
-        self.start += length;
-    }
-
-    fn fill(&mut self) -> io::Result<()> {
-        self.buffer.drain(..self.start);
-        self.start = 0;
-        let kept = self.buffer.len();
-        // Grows with the record, so that a long one is not scanned again for each chunk.
-        self.buffer.resize(kept + CHUNK.max(kept), 0);
-        let read = loop {
-            match self.source.read(&mut self.buffer[kept..]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other,
-            }
-        };
-        self.buffer.truncate(kept + *read.as_ref().unwrap_or(&0));
-        self.at_end = read? == 0;
-        Ok(())
-    }
-
-    fn skip_byte_order_mark(&mut self) -> io::Result<()> {
-        while self.buffer.len() < 3 && !self.at_end {
-            self.fill()?;
-        }
-        if self.buffer.starts_with(b"\xef\xbb\xbf") {
-            self.start = 3;
-            self.offset = 3;
-        }
-        Ok(())
-    }
-}
-
-/// Line ends in a piece that begins at the start of a line: LF, CRLF and bare CR count one each.
-fn line_ends(bytes: &[u8]) -> u64 {
-    let ends = |at: &usize| bytes[*at] == b'\n' || bytes.get(at + 1) != Some(&b'\n');
-    memchr2_iter(b'\n', b'\r', bytes).filter(ends).count() as u64
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use super::error::CopyError;
 use super::options::{ColumnType, OnError};
 use super::plan::Plan;
 use super::report::{FileReport, FileStatus, FirstError, InferReport, InferReportColumn, InferredColumn};
-use super::text::{self, Header, Piece, Target, TargetColumn};
+use super::rows::{self, Header};
+use super::text::{self, Piece, Target, TargetColumn};
 use super::{Job, parquet};
 use crate::Warehouse;
 use crate::error::{Result, WarehouseError};
@@ -66,7 +67,7 @@ impl<'a> Loader<'a> {
     /// The columns that a first load of these files would make.
     pub(crate) async fn infer(&self, plan: &Plan) -> Result<InferReport> {
         let (schema, inferred) = self.schema_of_files(plan).await?;
-        let is_text = plan.files.iter().any(|file| file.format == FileFormat::Csv);
+        let is_text = plan.files.iter().any(|file| file.format != FileFormat::Parquet);
         let columns = schema.fields().iter().map(|field| {
             let name = parquet::source_name(field);
             let inferred = inferred.iter().find(|column| column.column == name).cloned();
@@ -109,10 +110,11 @@ impl<'a> Loader<'a> {
             if !report.is_loaded() || loaded.stopped.is_some() {
                 self.warehouse.discard(&self.job.manifest.target, std::mem::take(&mut data_files)).await;
             }
-            let header = if report.rows_rejected > 0 { self.header(file).await? } else { Vec::new() };
+            let header = if report.rows_rejected > 0 { self.header(file, &loaded.schema).await? } else { Vec::new() };
             loaded.files.push(LoadedFile {
                 sha256: file.sha256.clone(),
                 bytes: file.bytes,
+                format: file.format,
                 report,
                 header,
                 data_files,
@@ -130,12 +132,18 @@ impl<'a> Loader<'a> {
     }
 
     /// The columns of a text file in its own order: what its rejected rows are read by when they are replayed.
-    async fn header(&self, file: &StagedFile) -> Result<Vec<String>> {
-        if file.format != FileFormat::Csv {
-            return Ok(Vec::new());
+    async fn header(&self, file: &StagedFile, schema: &SchemaRef) -> Result<Vec<String>> {
+        match file.format {
+            FileFormat::Parquet => Ok(Vec::new()),
+            FileFormat::JsonLines => Ok(target_of(&self.job.manifest.target, schema)?.names()),
+            FileFormat::Csv => Ok(self.own_columns(file).await?.0),
         }
+    }
+
+    /// The columns that a text file has by itself.
+    async fn own_columns(&self, file: &StagedFile) -> Result<Header> {
         let (stage, file, csv) = (self.job.stage.clone(), file.clone(), self.job.options.csv.clone());
-        Ok(blocking(move || Ok(text::header(&stage, &file, &csv)?)).await?.0)
+        blocking(move || Ok(rows::header(&stage, &file, &csv)?)).await
     }
 
     /// What the way a file ended means for it, and, as the result, for the whole COPY.
@@ -216,8 +224,7 @@ impl<'a> Loader<'a> {
     /// Declared types, and for the others what all rows of all files say. `first` names the columns and their order.
     async fn text_schema(&self, first: &StagedFile, plan: &Plan) -> Result<(SchemaRef, Vec<InferredColumn>)> {
         let options = Arc::new(self.job.options.clone());
-        let (stage, first, csv) = (self.job.stage.clone(), first.clone(), options.csv.clone());
-        let header = Arc::new(blocking(move || Ok(text::header(&stage, &first, &csv)?)).await?);
+        let header = Arc::new(self.header_of(first, plan).await?);
         if let Some(column) = options.columns.keys().find(|name| !header.0.contains(name)) {
             let table = self.job.manifest.target.to_string();
             let available = header.0.clone();
@@ -226,7 +233,7 @@ impl<'a> Loader<'a> {
         let undeclared = |name: &&String| !options.columns.contains_key(*name);
         let mut columns = vec![ColumnInference::default(); header.0.len()];
         if header.0.iter().any(|name| undeclared(&name)) {
-            let files = plan.files.iter().filter(|file| file.format == FileFormat::Csv).cloned();
+            let files = plan.files.iter().filter(|file| file.format == first.format).cloned();
             // Collected, because a stream that holds the closure cannot be sent between threads.
             let looks: Vec<_> = files
                 .map(|file| {
@@ -254,6 +261,28 @@ impl<'a> Loader<'a> {
             }
         }
         self.typed(&header, &columns)
+    }
+
+    /// The columns of all files: a CSV's header, which the others must have as well; or every key of all JSON lines.
+    async fn header_of(&self, first: &StagedFile, plan: &Plan) -> Result<Header> {
+        let mut header = self.own_columns(first).await?;
+        if first.format != FileFormat::JsonLines {
+            return Ok(header);
+        }
+        let others = plan.files.iter().filter(|file| file.format == first.format && file.name != first.name);
+        for file in others {
+            match self.own_columns(file).await {
+                Ok(own) => own.0.into_iter().for_each(|name| {
+                    if !header.0.contains(&name) {
+                        header.0.push(name);
+                    }
+                }),
+                // It says nothing about columns; loading it reports why.
+                Err(WarehouseError::Copy(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(header)
     }
 
     fn typed(&self, header: &Header, columns: &[ColumnInference]) -> Result<(SchemaRef, Vec<InferredColumn>)> {
@@ -313,6 +342,10 @@ impl<'a> Loader<'a> {
             tally.writer.write(batch).await?;
         }
         for (reject, original) in piece.rejects {
+            if reject.kind == RejectKind::Cell {
+                tally.rejects.push(reject, &original)?;
+                continue;
+            }
             tally.report.rows_rejected += 1;
             tally.report.first_error.get_or_insert_with(|| FirstError {
                 line: reject.line,

@@ -11,15 +11,19 @@
 pub(crate) mod convert;
 pub(crate) mod csv;
 mod error;
+mod json;
 mod load;
 pub(crate) mod options;
 mod parquet;
 mod plan;
 pub(crate) mod proof;
+pub(crate) mod record;
 mod replay;
 pub(crate) mod report;
+pub(crate) mod rows;
 mod stream;
 mod text;
+mod window;
 
 use std::sync::Arc;
 
@@ -28,7 +32,7 @@ use object_store::ObjectStore;
 
 pub use error::CopyError;
 pub use options::{
-    AsciiChar, ColumnType, CopyOptions, CsvOptions, Encoding, MissingColumns, NewColumns, OnError, TimeFormat,
+    AsciiChar, BadCells, ColumnType, CopyOptions, CsvOptions, Encoding, MissingColumns, NewColumns, OnError, TimeFormat,
 };
 pub use proof::ProofReport;
 pub use replay::ReplayReport;

@@ -30,6 +30,9 @@ pub struct CopyOptions {
     pub missing_columns: MissingColumns,
     /// A file has a column that the table lacks.
     pub new_columns: NewColumns,
+    /// A value of a text file is none of its column's type.
+    #[serde(skip_serializing_if = "BadCells::is_default")]
+    pub bad_cells: BadCells,
     pub csv: CsvOptions,
     /// Load a file again that changed after it was loaded or was loaded only in part (its earlier rows are replaced), or one
     /// that has the content of another; let a full load change the columns. A flag of the run, never of the project.
@@ -130,6 +133,24 @@ pub enum NewColumns {
     Error,
     /// The column is left out.
     Ignore,
+}
+
+/// What a value of a text file that is none of its column's type means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadCells {
+    /// Its row is rejected, and `on_error` says what follows.
+    #[default]
+    Reject,
+    /// The cell is null, its row is loaded, and the value goes to quarantine as a rejected cell.
+    Null,
+}
+
+impl BadCells {
+    /// Then it is left out of what names a load's options: tables loaded before there was a choice stay as they are.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How text is cut into fields.

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Progress, StageMode, TableName};
+use domain::{FileFormat, Progress, StageMode, TableName};
 
 use super::error::CopyError;
 use super::load::{blocking, target_of};
@@ -49,6 +49,7 @@ pub struct NotReplayable {
 #[derive(Default)]
 struct Rows {
     sha256: String,
+    format: Option<FileFormat>,
     header: Vec<String>,
     rejects: Vec<Quarantined>,
 }
@@ -152,6 +153,7 @@ impl Warehouse {
                 } else {
                     let rows = files.entry(name.to_owned()).or_default();
                     (rows.sha256, rows.header) = (brought.sha256.clone(), brought.header.clone());
+                    rows.format = Some(brought.format);
                     rows.rejects.push(found);
                     continue;
                 };
@@ -229,7 +231,8 @@ async fn read_again(
         })
         .collect();
     let (file, sha256, header, options) = (file.to_owned(), rows.sha256.clone(), rows.header.clone(), options.clone());
-    blocking(move || Ok(text::read_again((&file, &sha256), &header, &again, &target, &options)?)).await
+    let format = rows.format.unwrap_or(FileFormat::Csv);
+    blocking(move || Ok(text::read_again((&file, &sha256), (format, &header), &again, &target, &options)?)).await
 }
 
 /// Parts those that fit, whose ids are the answer in the order of their rows, from those that still do not.

@@ -1,31 +1,27 @@
-//! Reads CSV files: their headers against the table, their rows into batches and rejects.
+//! Reads text files, CSV and JSON lines: their columns against the table, their rows into batches and rejects.
 //!
 //! In: a staged file, the table's columns.  Out: [`Piece`]s through a callback; or a [`CopyError`] for the file as a whole.
 //! Columns go by name, in any order.
 //! Never here: writing anything.  Runs on a thread that may block.
 //! Start at [`read`].
 
-use std::io::Read;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use domain::{StagedFile, TableName};
+use domain::{FileFormat, StagedFile, TableName};
 use object_store::ObjectStore;
 
 use super::convert::{Cell, ColumnBuilder, Converter, Misfit, Wanted};
-use super::csv::{CsvReader, Fault, Record};
 use super::error::CopyError;
-use super::options::{CopyOptions, CsvOptions, MissingColumns, NewColumns};
-use super::stream;
+use super::options::{BadCells, CopyOptions, MissingColumns, NewColumns};
+use super::record::Record;
+use super::rows::{Header, RowReader, Rows, fault_of, unreadable};
 use crate::infer::ColumnInference;
 use crate::quarantine::{Reject, RejectKind};
 
 /// Rows of a batch: a few megabytes, whatever the columns.
 const BATCH_ROWS: usize = 16_384;
-/// Delimiters that people use, in the order in which they are suspected.
-const DELIMITERS: [u8; 4] = [b';', b'\t', b'|', b','];
-
 /// A column of the table that rows are loaded into.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TargetColumn {
@@ -42,6 +38,13 @@ pub(crate) struct Target {
     pub(crate) columns: Vec<TargetColumn>,
 }
 
+impl Target {
+    /// The names of its columns in files, in its order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.columns.iter().map(|column| column.source_name.clone()).collect()
+    }
+}
+
 /// Part of a file: rows that can be loaded, and those that cannot.
 #[derive(Debug, Default)]
 pub(crate) struct Piece {
@@ -49,10 +52,6 @@ pub(crate) struct Piece {
     pub(crate) rejects: Vec<(Reject, Vec<u8>)>,
     pub(crate) rows_parsed: u64,
 }
-
-/// The columns of one file, as its header (or its width) says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Header(pub(crate) Vec<String>);
 
 /// Reads one file; `take` gets the pieces in order and returns false to stop.
 pub(crate) fn read(
@@ -62,13 +61,13 @@ pub(crate) fn read(
     options: &CopyOptions,
     mut take: impl FnMut(Piece) -> bool,
 ) -> Result<(), CopyError> {
-    let mut rows = Rows::open(store, file, &options.csv)?;
+    let mut rows = Rows::open(store, file, &target.names(), options)?;
     let places = places(&file.name, &rows.header, target, options)?;
     let converter = Converter::new(&options.csv);
-    let mut batch = BatchBuilder::new(target, &places, (&file.name, &file.sha256));
+    let mut batch = BatchBuilder::new(target, &places, (&file.name, &file.sha256), options);
     let mut record = Record::default();
     while rows.next(&mut record)? {
-        let row = Row { record: &record, number: rows.row, width: rows.header.0.len(), raw: rows.reader.raw() };
+        let row = Row { record: &record, number: rows.row, width: rows.header.0.len(), raw: rows.raw() };
         batch.add(&row, &converter);
         if batch.rows_parsed as usize >= BATCH_ROWS && !take(batch.finish()?) {
             return Ok(());
@@ -88,21 +87,20 @@ pub(crate) struct Again {
 /// Reads rows of a file again against its header. The pieces hold the rows that fit now; a reject stands for one that still does not.
 pub(crate) fn read_again(
     (file, sha256): (&str, &str),
-    header: &[String],
+    (format, header): (FileFormat, &[String]),
     rows: &[Again],
     target: &Target,
     options: &CopyOptions,
 ) -> Result<Vec<Piece>, CopyError> {
     let header = Header(header.to_vec());
+    let unreadable = |error: std::io::Error| unreadable(file, &error);
     let places = places(file, &header, target, options)?;
     let converter = Converter::new(&options.csv);
-    let mut batch = BatchBuilder::new(target, &places, (file, sha256));
+    let mut batch = BatchBuilder::new(target, &places, (file, sha256), options);
     let mut pieces = Vec::new();
     let mut record = Record::default();
     for again in rows {
-        let mut reader = CsvReader::new(again.bytes.as_slice(), &options.csv);
-        let unreadable =
-            |error: std::io::Error| CopyError::Unreadable { file: file.to_owned(), message: describe(&error) };
+        let mut reader = RowReader::of(again.bytes.as_slice(), format, &header.0, options);
         let has_one = reader.next(&mut record).map_err(unreadable)?;
         record.line = again.line;
         let row = Row { record: &record, number: again.number, width: header.0.len(), raw: &again.bytes };
@@ -123,11 +121,6 @@ pub(crate) fn read_again(
     Ok(pieces)
 }
 
-/// The header of one file.
-pub(crate) fn header(store: &Arc<dyn ObjectStore>, file: &StagedFile, csv: &CsvOptions) -> Result<Header, CopyError> {
-    Rows::open(store, file, csv).map(|rows| rows.header)
-}
-
 /// What the rows of one file say about its columns.
 pub(crate) struct Look {
     pub(crate) rows: u64,
@@ -144,7 +137,8 @@ pub(crate) fn infer(
 ) -> Result<Look, CopyError> {
     let undeclared = |name: &String| (!options.columns.contains_key(name)).then(ColumnInference::default);
     let mut columns: Vec<_> = header.0.iter().map(undeclared).collect();
-    let mut rows = Rows::open(store, file, &options.csv)?;
+    let mut rows = Rows::open(store, file, &header.0, options)?;
+    let is_json = file.format == FileFormat::JsonLines;
     let places: Vec<Option<usize>> =
         rows.header.0.iter().map(|name| header.0.iter().position(|wanted| wanted == name)).collect();
     let mut record = Record::default();
@@ -155,92 +149,11 @@ pub(crate) fn infer(
         for (number, place) in places.iter().enumerate() {
             if let Some(Some(column)) = place.map(|place| &mut columns[place]) {
                 let (bytes, quoted) = record.field(number);
-                column.see(bytes, quoted, &options.csv, || (file.name.clone(), record.line));
+                column.see(bytes, quoted, (is_json && quoted, &options.csv), || (file.name.clone(), record.line));
             }
         }
     }
     Ok(Look { rows: rows.row, columns })
-}
-
-/// The rows of one file after its header.
-struct Rows<'a> {
-    file: &'a str,
-    reader: CsvReader<Box<dyn Read>>,
-    header: Header,
-    /// 1-based number of the row read last.
-    row: u64,
-    /// Without a header, the first record is a row and was read to count the columns.
-    first: Option<Record>,
-}
-
-impl<'a> Rows<'a> {
-    fn open(store: &Arc<dyn ObjectStore>, file: &'a StagedFile, csv: &CsvOptions) -> Result<Self, CopyError> {
-        let name = file.name.as_str();
-        let unreadable =
-            |error: std::io::Error| CopyError::Unreadable { file: name.to_owned(), message: describe(&error) };
-        let stream: Box<dyn Read> = Box::new(stream::open(store, file).map_err(unreadable)?);
-        let mut reader = CsvReader::new(stream, csv);
-        let mut first = Record::default();
-        if !reader.next(&mut first).map_err(unreadable)? {
-            return Err(CopyError::EmptyFile { file: name.to_owned() });
-        }
-        if csv.header {
-            let header = named(name, &first, csv.delimiter.0)?;
-            return Ok(Self { file: name, reader, header, row: 0, first: None });
-        }
-        let header = Header((1..=first.len()).map(|number| format!("c{number}")).collect());
-        Ok(Self { file: name, reader, header, row: 0, first: Some(first) })
-    }
-
-    fn next(&mut self, record: &mut Record) -> Result<bool, CopyError> {
-        if let Some(first) = self.first.take() {
-            *record = first;
-            self.row += 1;
-            return Ok(true);
-        }
-        let found = self
-            .reader
-            .next(record)
-            .map_err(|error| CopyError::Unreadable { file: self.file.to_owned(), message: describe(&error) })?;
-        self.row += u64::from(found);
-        Ok(found)
-    }
-}
-
-/// The sentence of the innermost cause.
-fn describe(error: &std::io::Error) -> String {
-    crate::error::innermost(error)
-}
-
-/// The first two bytes of UTF-16, little and big endian (Unicode 16, 23.8).
-const UTF_16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
-
-fn named(file: &str, record: &Record, delimiter: u8) -> Result<Header, CopyError> {
-    let mut names = Vec::with_capacity(record.len());
-    if record.len() > 0 && UTF_16_MARKS.iter().any(|mark| record.field(0).0.starts_with(mark)) {
-        return Err(CopyError::NotUtf8 { file: file.to_owned(), what: "it is UTF-16".to_owned() });
-    }
-    if let Some(fault) = record.fault {
-        let Misfit { message, .. } = fault_of(fault);
-        return Err(CopyError::Unreadable { file: file.to_owned(), message: format!("in its header, {message}") });
-    }
-    for number in 0..record.len() {
-        let Ok(name) = std::str::from_utf8(record.field(number).0) else {
-            return Err(CopyError::NotUtf8 { file: file.to_owned(), what: "its header is not".to_owned() });
-        };
-        let name = if name.trim().is_empty() { format!("c{}", number + 1) } else { name.trim().to_owned() };
-        if names.contains(&name) {
-            return Err(CopyError::DuplicateColumn { file: file.to_owned(), column: name });
-        }
-        names.push(name);
-    }
-    if let [only] = names.as_slice()
-        && let Some(found) = DELIMITERS.iter().find(|other| **other != delimiter && only.as_bytes().contains(*other))
-    {
-        let header = only.chars().take(60).collect();
-        return Err(CopyError::WrongDelimiter { file: file.to_owned(), header, delimiter: char::from(*found) });
-    }
-    Ok(Header(names))
 }
 
 /// For each column of the table, its place in the file; none for a column that the options let be missing.
@@ -290,6 +203,7 @@ struct BatchBuilder<'a> {
     places: &'a [Option<usize>],
     /// Name and SHA-256 of the file.
     file: (&'a str, &'a str),
+    bad_cells: BadCells,
     builders: Vec<ColumnBuilder>,
     rows: usize,
     rows_parsed: u64,
@@ -297,9 +211,18 @@ struct BatchBuilder<'a> {
 }
 
 impl<'a> BatchBuilder<'a> {
-    fn new(target: &'a Target, places: &'a [Option<usize>], file: (&'a str, &'a str)) -> Self {
+    fn new(target: &'a Target, places: &'a [Option<usize>], file: (&'a str, &'a str), options: &CopyOptions) -> Self {
         let builders = target.columns.iter().map(|column| ColumnBuilder::new(column.wanted.column_type)).collect();
-        Self { target, places, file, builders, rows: 0, rows_parsed: 0, rejects: Vec::new() }
+        Self {
+            target,
+            places,
+            file,
+            bad_cells: options.bad_cells,
+            builders,
+            rows: 0,
+            rows_parsed: 0,
+            rejects: Vec::new(),
+        }
     }
 
     fn add(&mut self, row: &Row<'_>, converter: &Converter<'_>) {
@@ -320,9 +243,14 @@ impl<'a> BatchBuilder<'a> {
             match converter.convert(bytes, quoted, &column.wanted) {
                 Ok(cell) => cells.push(cell),
                 Err(misfit) => {
-                    misfits.push((column.source_name.clone(), show(bytes), misfit));
+                    misfits.push((column.source_name.clone(), bytes.to_vec(), misfit));
                     cells.push(Cell::Null);
                 }
+            }
+        }
+        if self.bad_cells == BadCells::Null {
+            for (column, value, misfit) in misfits.drain(..) {
+                self.reject_cell(row, column, (&value, misfit));
             }
         }
         match misfits.first() {
@@ -332,17 +260,28 @@ impl<'a> BatchBuilder<'a> {
             }
             Some((column, value, first)) => {
                 let others = misfits.iter().skip(1);
-                let others =
-                    others.map(|(column, value, misfit)| format!("; column `{column}`: {value}: {}", misfit.message));
-                let message = format!("{value}: {}{}", first.message, others.collect::<String>());
+                let others = others
+                    .map(|(column, value, misfit)| format!("; column `{column}`: {}: {}", show(value), misfit.message));
+                let message = format!("{}: {}{}", show(value), first.message, others.collect::<String>());
                 let misfit = Misfit { code: first.code, message };
                 self.reject(row, Some(column.clone()), misfit);
             }
         }
     }
 
+    /// The cell alone: its row is loaded with null there.
+    fn reject_cell(&mut self, row: &Row<'_>, column: String, (value, misfit): (&[u8], Misfit)) {
+        let reject = Reject { kind: RejectKind::Cell, ..self.reject_of(row, Some(column), misfit) };
+        self.rejects.push((reject, value.to_vec()));
+    }
+
     fn reject(&mut self, row: &Row<'_>, column: Option<String>, misfit: Misfit) {
-        let reject = Reject {
+        let reject = self.reject_of(row, column, misfit);
+        self.rejects.push((reject, row.raw.to_vec()));
+    }
+
+    fn reject_of(&self, row: &Row<'_>, column: Option<String>, misfit: Misfit) -> Reject {
+        Reject {
             file: self.file.0.to_owned(),
             sha256: self.file.1.to_owned(),
             row: row.number,
@@ -353,8 +292,7 @@ impl<'a> BatchBuilder<'a> {
             code: misfit.code.to_owned(),
             message: misfit.message,
             original: String::new(),
-        };
-        self.rejects.push((reject, row.raw.to_vec()));
+        }
     }
 
     fn finish(&mut self) -> Result<Piece, CopyError> {
@@ -391,22 +329,10 @@ fn show(bytes: &[u8]) -> String {
 fn shape_fault(record: &Record, width: usize) -> Option<Misfit> {
     let count =
         |code| Some(Misfit { code, message: format!("the row has {} columns, the header {width}", record.len()) });
-    match record.fault {
-        Some(fault) => Some(fault_of(fault)),
+    match fault_of(record) {
+        Some(fault) => Some(fault),
         None if record.len() < width => count("too_few_columns"),
         None if record.len() > width => count("too_many_columns"),
         None => None,
-    }
-}
-
-fn fault_of(fault: Fault) -> Misfit {
-    match fault {
-        Fault::TextAfterQuote => {
-            Misfit { code: "text_after_quote", message: "text follows a closing quote".to_owned() }
-        }
-        Fault::UnclosedQuote => Misfit {
-            code: "unclosed_quote",
-            message: "a quote is opened and never closed: everything after it is one row".to_owned(),
-        },
     }
 }

@@ -13,12 +13,14 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::MemTable;
-use domain::TableName;
+use domain::{FileFormat, TableName};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::changes::What;
 use super::file::MAX_ORIGINAL_BYTES;
 use super::{Quarantined, RejectFilter, RejectId, RejectKind, no_reject};
-use crate::copy::csv::{CsvReader, Record};
+use crate::copy::record::Record;
+use crate::copy::rows::RowReader;
 use crate::copy::{CopyOptions, CsvOptions};
 use crate::engine::Scope;
 use crate::error::{Result, WarehouseError};
@@ -57,7 +59,13 @@ struct Cut {
     fields: Vec<Option<String>>,
     /// Fields that stood in quotes although they need none.
     quoted: Vec<bool>,
-    header: Arc<Vec<String>>,
+    header: Arc<Columns>,
+}
+
+/// How the rows of a file are cut.
+struct Columns {
+    format: FileFormat,
+    names: Vec<String>,
 }
 
 impl Warehouse {
@@ -73,7 +81,7 @@ impl Warehouse {
         run: &RunContext,
     ) -> Result<FixReport> {
         let filter = RejectFilter { only_open: true, ..filter.clone() };
-        let rows = self.cut_rejects(table, &filter, &options.csv).await?;
+        let rows = self.cut_rejects(table, &filter, options).await?;
         if rows.is_empty() {
             return Err(no_reject(table));
         }
@@ -94,19 +102,22 @@ impl Warehouse {
     }
 
     /// The rejected rows of text files, cut into fields.
-    async fn cut_rejects(&self, table: &TableName, filter: &RejectFilter, csv: &CsvOptions) -> Result<Vec<Cut>> {
+    async fn cut_rejects(&self, table: &TableName, filter: &RejectFilter, options: &CopyOptions) -> Result<Vec<Cut>> {
         let records = self.loads(table).await?;
-        let mut headers: BTreeMap<(u64, &str), Arc<Vec<String>>> = BTreeMap::new();
+        let mut headers: BTreeMap<(u64, &str), Arc<Columns>> = BTreeMap::new();
         for record in &records {
             for file in record.files.iter().filter(|file| !file.header.is_empty()) {
-                headers.insert((record.load, &file.report.file), Arc::new(file.header.clone()));
+                headers.insert(
+                    (record.load, &file.report.file),
+                    Arc::new(Columns { format: file.format, names: file.header.clone() }),
+                );
             }
         }
         let mut rows = Vec::new();
         for found in self.quarantine(table, filter, usize::MAX).await? {
             let header = headers.get(&(found.id.load, found.reject.file.as_str())).cloned();
             if let Some(header) = header.filter(|_| found.reject.kind == RejectKind::Row) {
-                rows.push(Cut::new(found, header, csv));
+                rows.push(Cut::new(found, header, options));
             }
         }
         Ok(rows)
@@ -114,14 +125,15 @@ impl Warehouse {
 }
 
 impl Cut {
-    fn new(found: Quarantined, header: Arc<Vec<String>>, csv: &CsvOptions) -> Self {
+    fn new(found: Quarantined, header: Arc<Columns>, options: &CopyOptions) -> Self {
+        let csv = &options.csv;
         let text = found.fixed.as_ref().map_or(found.bytes.as_slice(), |text| text.as_bytes());
         let mut record = Record::default();
         // A row that cannot be cut exactly has no fields, and `_original` all the same: written anew from fields it would be another row.
         let is_whole = found.fixed.is_some() || found.bytes.len() < MAX_ORIGINAL_BYTES;
         let is_cut = is_whole
             && std::str::from_utf8(text).is_ok()
-            && CsvReader::new(text, csv).next(&mut record).unwrap_or(false)
+            && RowReader::of(text, header.format, &header.names, options).next(&mut record).unwrap_or(false)
             && record.fault.is_none();
         let count = if is_cut { record.len() } else { 0 };
         let field = |number: usize| {
@@ -138,6 +150,14 @@ impl Cut {
         }
     }
 
+    /// Where a column stands that the statement returned.
+    fn place(&self, name: &str) -> Result<usize> {
+        self.header.names.iter().position(|column| column == name).ok_or_else(|| {
+            let next = format!("return some of: {}", self.header.names.join(", "));
+            wrong(format!("`{}` has no column `{name}`", self.found.reject.file), &next)
+        })
+    }
+
     fn text(&self) -> String {
         self.found.fixed.clone().unwrap_or_else(|| String::from_utf8_lossy(&self.found.bytes).into_owned())
     }
@@ -146,7 +166,7 @@ impl Cut {
 /// The rows as the statement sees them.
 fn table_of(rows: &[Cut]) -> Result<RecordBatch> {
     let mut names: Vec<&str> = Vec::new();
-    for name in rows.iter().flat_map(|row| row.header.iter()) {
+    for name in rows.iter().flat_map(|row| row.header.names.iter()) {
         if !names.contains(&name.as_str()) {
             names.push(name);
         }
@@ -165,7 +185,7 @@ fn table_of(rows: &[Cut]) -> Result<RecordBatch> {
     ];
     for name in names.into_iter().filter(|name| !columns.iter().any(|(taken, _)| taken == name)).collect::<Vec<_>>() {
         let value = |row: &Cut| {
-            let place = row.header.iter().position(|column| column == name)?;
+            let place = row.header.names.iter().position(|column| column == name)?;
             row.fields.get(place).cloned().flatten()
         };
         columns.push((name, Arc::new(rows.iter().map(value).collect::<StringArray>())));
@@ -229,14 +249,14 @@ fn rewritten(row: &Cut, changes: &[(&str, Option<&str>)], csv: &CsvOptions) -> R
     if let Some((_, whole)) = changes.iter().find(|(name, _)| *name == ORIGINAL) {
         return Ok(whole.unwrap_or_default().to_owned());
     }
+    if row.header.format == FileFormat::JsonLines {
+        return rewritten_object(row, changes);
+    }
     let (mut fields, mut quoted) = (row.fields.clone(), row.quoted.clone());
-    fields.resize(row.header.len().max(fields.len()), None);
+    fields.resize(row.header.names.len().max(fields.len()), None);
     quoted.resize(fields.len(), false);
     for (name, value) in changes {
-        let Some(place) = row.header.iter().position(|column| column == name) else {
-            let next = format!("return some of: {}", row.header.join(", "));
-            return Err(wrong(format!("`{}` has no column `{name}`", row.found.reject.file), &next));
-        };
+        let place = row.place(name)?;
         if fields[place].as_deref() != *value {
             fields[place] = value.map(str::to_owned);
             quoted[place] = false;
@@ -245,6 +265,29 @@ fn rewritten(row: &Cut, changes: &[(&str, Option<&str>)], csv: &CsvOptions) -> R
     let written: Vec<String> =
         fields.iter().zip(&quoted).map(|(field, quoted)| encoded(field.as_deref(), *quoted, csv)).collect();
     Ok(written.join(&char::from(csv.delimiter.0).to_string()))
+}
+
+/// The JSON object with `changes`; the values of its other keys stay to the last digit. A new value is a text where the old one was, or
+/// where it is no number, boolean, object or array.
+fn rewritten_object(row: &Cut, changes: &[(&str, Option<&str>)]) -> Result<String> {
+    let not_json = |error: serde_json::Error| WarehouseError::internal(error.to_string());
+    let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&row.text()).map_err(not_json)?;
+    for (name, value) in changes {
+        let place = row.place(name)?;
+        if row.fields.get(place).cloned().flatten().as_deref() == *value {
+            continue;
+        }
+        let was_text = object.get(*name).is_some_and(|old| old.get().starts_with('"'));
+        let is_typed = |value: &str| !was_text && !value.starts_with(['"', 'n']);
+        let parsed =
+            value.filter(|value| is_typed(value)).and_then(|value| RawValue::from_string(value.to_owned()).ok());
+        let raw = match parsed {
+            Some(parsed) => parsed,
+            None => to_raw_value(value).map_err(not_json)?,
+        };
+        object.insert((*name).to_owned(), raw);
+    }
+    serde_json::to_string(&object).map_err(not_json)
 }
 
 /// A field as it stands in a file: null is empty without quotes, an empty text stands in quotes.

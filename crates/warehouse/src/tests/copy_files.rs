@@ -59,6 +59,10 @@ impl Files {
         self.file(name, content.as_ref(), FileFormat::Csv, Compression::None).await
     }
 
+    pub async fn json(self, name: &str, lines: &str) -> Self {
+        self.file(name, lines.as_bytes(), FileFormat::JsonLines, Compression::None).await
+    }
+
     pub async fn parquet(self, name: &str, batch: &RecordBatch) -> Self {
         let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
         writer.write(batch).unwrap();

@@ -9,6 +9,7 @@ mod copy_files;
 mod copy_switch;
 mod fault;
 mod incremental;
+mod json_lines;
 mod quarantine;
 mod query;
 mod switch;
