@@ -36,7 +36,7 @@ pub struct StageManifest {
     /// Where the table was cut into files. The next extraction cuts at the same places, so that unchanged rows give unchanged files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<KeyCut>,
-    /// How the rows are applied; there in mode [`StageMode::Changes`] and nowhere else.
+    /// How the rows are applied, in mode [`StageMode::Changes`]. In mode [`StageMode::Full`]: several rows of one key are one row as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<ChangeRules>,
     /// From where the next extraction goes on, when it does not read everything again.

@@ -8,7 +8,7 @@
 //! Start at [`chain`].
 
 use chrono::{DateTime, Utc};
-use domain::{FileFormat, LogPosition, Provenance, SourceProof, StageMode, TableName};
+use domain::{FileFormat, LogPosition, Provenance, SourceProof, StageManifest, StageMode, TableName};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
@@ -34,10 +34,16 @@ pub struct LoadRecord {
     pub run_id: String,
     pub at: DateTime<Utc>,
     pub mode: StageMode,
+    /// The manifest that was loaded; none for a replay, and for loads of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<LoadedManifest>,
     pub files: Vec<LoadedFile>,
     /// Rows that earlier loads had rejected and this one brought, per staged file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replays: Vec<ReplayedFile>,
+    /// Files of the table that hold the rows of this load among others: those that a load of changes wrote.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) merged: Vec<DataFile>,
     /// File with this load's rejects, when there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
@@ -48,6 +54,30 @@ pub struct LoadRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<SourceProof>,
     pub provenance: Provenance,
+}
+
+impl LoadRecord {
+    /// The files that it brought into the table.
+    pub(crate) fn data_files(&self) -> impl Iterator<Item = &DataFile> {
+        let replayed = self.replays.iter().flat_map(|rows| &rows.data_files);
+        self.files.iter().flat_map(|file| &file.data_files).chain(&self.merged).chain(replayed)
+    }
+}
+
+/// Which manifest a load was of: its number, and the run that published it, since a stage that was emptied counts from 1 again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadedManifest {
+    pub number: u64,
+    pub run_id: String,
+}
+
+impl LoadedManifest {
+    /// Of a manifest that has a number.
+    pub(crate) fn of(manifest: &StageManifest) -> Option<Self> {
+        let run_id = manifest.provenance.run_id.clone();
+        (manifest.number > 0).then_some(Self { number: manifest.number, run_id })
+    }
 }
 
 /// One staged file of a load.
@@ -95,8 +125,14 @@ pub(crate) fn folder(table: &TableName) -> Path {
     all_tables().join(table.to_string())
 }
 
-/// The records that count, newest first. `txn` is the load number that the table's snapshot carries.
-pub(crate) async fn chain(store: &Store, table: &TableName, txn: Option<i64>) -> Result<Vec<LoadRecord>> {
+/// The records that count, newest first, up to the first that is the last wanted one. `txn` is the load number that the table's snapshot
+/// carries.
+pub(crate) async fn chain(
+    store: &Store,
+    table: &TableName,
+    txn: Option<i64>,
+    is_last: impl Fn(&LoadRecord) -> bool,
+) -> Result<Vec<LoadRecord>> {
     let mut records = Vec::new();
     let mut number = txn.and_then(|number| u64::try_from(number).ok()).unwrap_or_default();
     while number > 0 {
@@ -110,7 +146,7 @@ pub(crate) async fn chain(store: &Store, table: &TableName, txn: Option<i64>) ->
             let message = "it names itself or a later load as the one before it".to_owned();
             return Err(WarehouseError::Damaged { path: path.to_string(), message });
         }
-        number = record.previous;
+        number = if is_last(&record) { 0 } else { record.previous };
         records.push(record);
     }
     Ok(records)

@@ -51,7 +51,7 @@ pub use copy::{
 pub use engine::EngineLimits;
 pub use error::{Result, WarehouseError};
 pub use infer::Evidence;
-pub use ledger::{AbortedLoad, LoadRecord, LoadedFile, ReplayedFile};
+pub use ledger::{AbortedLoad, LoadRecord, LoadedFile, LoadedManifest, ReplayedFile};
 pub use model::{Interval, Materialization, Model};
 pub use quarantine::{
     FixReport, QuarantineCounts, Quarantined, Reject, RejectFilter, RejectId, RejectKind, RejectState,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use connect::sources::file::FileSource;
 use connect::{Source, Stage, SweepReport};
-use domain::NoProgress;
+use domain::{NoProgress, StageManifest, StageMode};
 use object_store::ObjectStoreExt;
 
 use crate::support::{code_of, is_killed_often, request, stage_in};
@@ -135,4 +135,35 @@ async fn kills_never_leave_a_half_file_visible() {
     stage.sweep(later).await.unwrap();
     let left = all_files(&root.path().join("stage"));
     assert!(!left.iter().any(|path| path.to_string_lossy().contains('#')), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_table_lacks_the_changes_since_what_it_holds() {
+    let root = tempfile::tempdir().unwrap();
+    let (stage, manifest) = staged(root.path()).await;
+    let publish = async |mode, run: &str| {
+        let mut next = StageManifest { mode, ..manifest.clone() };
+        next.provenance.run_id = run.to_owned();
+        stage.publish(next).await.unwrap()
+    };
+    publish(StageMode::Full, "base").await;
+    for run in ["c3", "c4"] {
+        publish(StageMode::Changes, run).await;
+    }
+    let pending = async |loaded: Option<(u64, &str)>| {
+        let found = stage.pending("shop", "lines", loaded).await.unwrap();
+        found.iter().map(|manifest| manifest.number).collect::<Vec<_>>()
+    };
+    assert_eq!(pending(None).await, [2, 3, 4]);
+    assert_eq!(pending(Some((2, "base"))).await, [3, 4]);
+    assert_eq!(pending(Some((4, "c4"))).await, [0; 0]);
+    // Another stage counted to 3 before this one: what it left says nothing about these.
+    assert_eq!(pending(Some((3, "another run"))).await, [2, 3, 4]);
+    // A whole table needs nothing before it, loaded or not.
+    publish(StageMode::Full, "anew").await;
+    assert_eq!(pending(Some((4, "c4"))).await, [5]);
+    assert_eq!(pending(Some((5, "anew"))).await, [5]);
+    // Changes follow exactly one manifest: another run that has published meanwhile stops them.
+    let late = StageManifest { mode: StageMode::Changes, ..manifest.clone() };
+    assert_eq!(code_of(stage.publish_next(late, 4).await, ""), "publish_race");
 }

@@ -101,6 +101,27 @@ fn a_wrong_key_is_named_with_the_nearest_right_one() {
 }
 
 #[test]
+fn a_mode_has_what_belongs_to_it_and_nothing_else() {
+    let source = |table: &str| format!("kind = \"mysql\"\nurl = \"${{DB}}\"\n[tables.a]\n{table}\n");
+    for (table, expected) in [
+        (
+            "mode = \"cursor\"",
+            "bad_value sources/shop.toml:4:8: mode \"cursor\" needs a column to go by\nhelp: add one that only grows: `cursor = \"updated_at\"`",
+        ),
+        (
+            "cursor = \"id\"",
+            "bad_value sources/shop.toml:4:10: `cursor` belongs to mode \"cursor\"\nhelp: add `mode = \"cursor\"`, or remove it",
+        ),
+        (
+            "mode = \"changes\"\nlook_back = \"5m\"",
+            "bad_value sources/shop.toml:5:13: `look_back` belongs to mode \"cursor\"\nhelp: add `mode = \"cursor\"`, or remove it",
+        ),
+    ] {
+        check("sources/shop.toml", &source(table), expected);
+    }
+}
+
+#[test]
 fn a_missing_key_says_where_it_belongs() {
     check(
         "montauk.toml",

@@ -43,6 +43,12 @@ pub enum CopyError {
     NotConvertible { table: String, column: String, found: String },
     #[error("table `{table}` is not what its source holds: {difference}")]
     NotProven { table: String, difference: String },
+    #[error("the changes are those of column `{column}`, which table `{table}` does not have")]
+    NoKeyColumn { table: String, column: String },
+    #[error("{rows} changes of table `{table}` have no key ({key}), so that nobody can say which row they change")]
+    NullKey { table: String, key: String, rows: u64 },
+    #[error("the changes follow extraction {before} of `{source_table}`, and table `{table}` holds {held}")]
+    NotNext { table: String, source_table: String, before: u64, held: String },
     #[error("table `{table}` keeps changing: other runs load it at the same time")]
     Busy { table: String },
 }
@@ -89,6 +95,8 @@ impl Problem for CopyError {
             | Self::ColumnsChanged { .. }
             | Self::Rewritten { .. }
             | Self::NotProven { .. }
+            | Self::NullKey { .. }
+            | Self::NotNext { .. }
             | Self::TypeChanged { .. } => ErrorKind::Refused,
             Self::Unreadable { .. }
             | Self::NotUtf8 { .. }
@@ -97,6 +105,7 @@ impl Problem for CopyError {
             | Self::WrongDelimiter { .. }
             | Self::DuplicateColumn { .. }
             | Self::NoDeclaredColumn { .. }
+            | Self::NoKeyColumn { .. }
             | Self::NotConvertible { .. } => ErrorKind::Invalid,
             Self::Busy { .. } => ErrorKind::Conflict,
         }
@@ -121,6 +130,9 @@ impl Problem for CopyError {
             Self::NoDeclaredColumn { .. } => "no_declared_column",
             Self::NotConvertible { .. } => "not_convertible",
             Self::NotProven { .. } => "not_proven",
+            Self::NoKeyColumn { .. } => "no_key_column",
+            Self::NullKey { .. } => "null_key",
+            Self::NotNext { .. } => "not_next",
             Self::Busy { .. } => "conflict",
         }
     }
@@ -176,6 +188,13 @@ impl Problem for CopyError {
                  this must not happen unless the source has changed since"
                     .to_owned()
             }
+            Self::NoKeyColumn { column, .. } => {
+                format!("load the column as well: `{column}` says which row a change is of")
+            }
+            Self::NullKey { .. } => "mend the rows at the source; nothing was loaded".to_owned(),
+            Self::NotNext { source_table, table, .. } => format!(
+                "read the whole table again: `montauk extract {source_table} --anew`, then `montauk copy {table}`"
+            ),
             Self::Busy { .. } => "run again when they have ended".to_owned(),
         })
     }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use domain::{FileFormat, StageMode, StagedFile, TableName};
 use futures::{StreamExt, pin_mut};
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::convert::Wanted;
 use super::error::CopyError;
+use super::merge::{change_schema, numbered, read_schema};
 use super::options::{ColumnType, OnError};
 use super::plan::Plan;
 use super::report::{FileReport, FileStatus, FirstError, InferReport, InferReportColumn, InferredColumn};
@@ -52,10 +54,26 @@ pub(crate) struct Loader<'a> {
     job: &'a Job<'a>,
 }
 
+/// Where the rows of a file go: changes are numbered, over all files of a load.
+struct Sink<'w> {
+    writer: &'w mut AsideWriter,
+    changes: Option<SchemaRef>,
+    next_row: &'w mut u64,
+}
+
+impl Sink<'_> {
+    async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let Some(schema) = &self.changes else { return self.writer.write(batch).await };
+        let numbered = numbered(batch, *self.next_row, schema)?;
+        *self.next_row += batch.num_rows() as u64;
+        self.writer.write(&numbered).await
+    }
+}
+
 /// One file on its way: what became of it so far, and where its rows and rejects go.
 struct Tally<'w> {
     report: FileReport,
-    writer: &'w mut AsideWriter,
+    sink: Sink<'w>,
     rejects: &'w mut QuarantineWriter,
 }
 
@@ -95,10 +113,13 @@ impl<'a> Loader<'a> {
         let aside = Aside::begin(self.warehouse.store(), target, self.job.run).await?;
         let rejects = QuarantineWriter::new(number, self.job.run.now);
         let mut loaded = Loaded { schema, files: Vec::new(), rejects, aside, inferred, stopped: None };
+        let mut next_row = 0;
         for (part, file) in plan.files.iter().enumerate() {
-            let mut writer = loaded.aside.writer(loaded.schema.clone(), &format!("f{part}"));
-            let mut tally =
-                Tally { report: FileReport::begun(&file.name), writer: &mut writer, rejects: &mut loaded.rejects };
+            let rules = self.job.manifest.changes.as_ref();
+            let schema = rules.map_or_else(|| loaded.schema.clone(), |rules| change_schema(&loaded.schema, rules));
+            let mut writer = loaded.aside.writer(schema.clone(), &format!("f{part}"));
+            let sink = Sink { writer: &mut writer, changes: rules.map(|_| schema), next_row: &mut next_row };
+            let mut tally = Tally { report: FileReport::begun(&file.name), sink, rejects: &mut loaded.rejects };
             let ended = match self.file(file, &loaded.schema, &mut tally).await {
                 Ok(()) => None,
                 Err(WarehouseError::Copy(error)) => Some(error),
@@ -183,7 +204,7 @@ impl<'a> Loader<'a> {
         // A table that no load has filled is what a COPY left that died: its types came from files that may have changed.
         let filled = table.filter(|table| table.txn(COPY_APP).is_some() || table.rows() > 0);
         if let Some(table) = filled
-            && self.job.manifest.mode == StageMode::Append
+            && self.job.manifest.mode != StageMode::Full
         {
             return Ok((table.schema(), Vec::new()));
         }
@@ -339,7 +360,7 @@ impl<'a> Loader<'a> {
         self.job.progress.advance(piece.rows_parsed);
         if let Some(batch) = &piece.batch {
             tally.report.rows_loaded += batch.num_rows() as u64;
-            tally.writer.write(batch).await?;
+            tally.sink.write(batch).await?;
         }
         for (reject, original) in piece.rejects {
             if reject.kind == RejectKind::Cell {
@@ -360,14 +381,16 @@ impl<'a> Loader<'a> {
 
     async fn parquet_file(&self, file: &StagedFile, schema: &SchemaRef, tally: &mut Tally<'_>) -> Result<()> {
         let table = self.job.manifest.target.to_string();
-        let rows = parquet::open(self.job.stage, file).await?.rows(&table, schema, self.job.options)?;
+        let rules = self.job.manifest.changes.as_ref();
+        let schema = rules.map_or_else(|| schema.clone(), |rules| read_schema(schema, rules));
+        let rows = parquet::open(self.job.stage, file).await?.rows(&table, &schema, self.job.options)?;
         pin_mut!(rows);
         while let Some(batch) = rows.next().await {
             let batch = batch?;
             tally.report.rows_parsed += batch.num_rows() as u64;
             tally.report.rows_loaded += batch.num_rows() as u64;
             self.job.progress.advance(batch.num_rows() as u64);
-            tally.writer.write(&batch).await?;
+            tally.sink.write(&batch).await?;
         }
         let found = tally.report.rows_parsed;
         if let Some(staged) = file.rows.filter(|staged| *staged != found) {

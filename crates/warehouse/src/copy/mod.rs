@@ -13,6 +13,7 @@ pub(crate) mod csv;
 mod error;
 mod json;
 mod load;
+pub(crate) mod merge;
 pub(crate) mod options;
 mod parquet;
 mod plan;
@@ -41,11 +42,12 @@ pub use report::{CopyReport, FileReport, FileStatus, FirstError, InferReport, In
 use crate::builds::CatalogChange;
 use crate::catalog::TableKind;
 use crate::error::{Result, WarehouseError};
-use crate::ledger::{self, AbortedLoad, LEDGER_FORMAT_VERSION, LoadRecord};
+use crate::ledger::{self, AbortedLoad, LEDGER_FORMAT_VERSION, LoadRecord, LoadedManifest};
 use crate::quarantine::{self, Reject};
 use crate::table::{COPY_APP, Commit, DataFile, Table, delta_schema, file_path};
 use crate::{RunContext, Warehouse};
 use load::{Loaded, Loader};
+use merge::{Merge, Merged};
 use plan::Plan;
 
 /// Lost races after which COPY gives up: more runs than that do not load one table by accident.
@@ -103,11 +105,15 @@ impl Warehouse {
     async fn copy_once(&self, job: &Job<'_>) -> Result<CopyReport> {
         let target = &job.manifest.target;
         let table = self.table(target).await?;
-        let records = self.records(target, table.as_ref()).await?;
+        let records = match job.manifest.mode {
+            // A table that follows its source may have thousands of loads, of which the newest says it all.
+            StageMode::Changes => self.newest_records(target, table.as_ref()).await?,
+            StageMode::Append | StageMode::Full => self.records(target, table.as_ref()).await?,
+        };
         let plan = Plan::new(job.manifest, &records, job.options.force, &config_hash(job.options)?)?;
         let mut report = CopyReport::default();
         plan.skipped.iter().cloned().for_each(|file| report.skip(file));
-        if plan.files.is_empty() {
+        if plan.is_done {
             report.catalog = self.enter(target, table.as_ref(), records.first(), job.run).await?;
             return Ok(report);
         }
@@ -153,14 +159,21 @@ impl Warehouse {
     async fn commit(&self, job: &Job<'_>, base: Base, loaded: Loaded, mut report: CopyReport) -> Result<CopyReport> {
         let target = &job.manifest.target;
         let Base { table, plan, records, number } = base;
-        let Loaded { schema, files, rejects, aside, inferred, stopped: _ } = loaded;
-        let removes = plan.removes(&table, &files)?;
-        report.rows_replaced = removes.iter().map(|file| file.rows).sum();
+        let Loaded { schema, mut files, rejects, aside, inferred, stopped: _ } = loaded;
+        let Merged { adds: merged, removes, rows_replaced } = match &job.manifest.changes {
+            Some(rules) => self.merge(job, &table, &mut files, (&schema, rules), &aside).await?,
+            None => {
+                let removes = plan.removes(&table, &files)?;
+                Merged { rows_replaced: removes.iter().map(|file| file.rows).sum(), removes, adds: Vec::new() }
+            }
+        };
+        report.rows_replaced = rows_replaced;
         report.cells_rejected = rejects.cells();
         report.inferred = inferred;
         files.iter().for_each(|file| report.add(file.report.clone()));
         let is_change = |file: &ledger::LoadedFile| file.report.is_loaded() || file.report.is_failed_by_rows();
-        if !files.iter().any(is_change) && removes.is_empty() {
+        let is_news = job.manifest.mode == StageMode::Changes;
+        if !is_news && !files.iter().any(is_change) && removes.is_empty() {
             aside.settle().await;
             report.catalog = self.enter(target, Some(&table), records.first(), job.run).await?;
             return Ok(report);
@@ -173,6 +186,8 @@ impl Warehouse {
             run_id: job.run.run_id.clone(),
             at: job.run.now,
             mode: job.manifest.mode,
+            manifest: LoadedManifest::of(job.manifest),
+            merged,
             replays: Vec::new(),
             quarantine: rejects.finish(self.store(), target).await?,
             provenance: provenance(job, &records, &files)?,
@@ -180,11 +195,16 @@ impl Warehouse {
             proof: job.manifest.proof.clone(),
             files,
         };
-        match self.prove(job, &record, &schema).await? {
+        let written: Vec<DataFile> = record.data_files().cloned().collect();
+        let mut now = written.clone();
+        if job.manifest.mode == StageMode::Changes {
+            let stays = |file: &&DataFile| !removes.iter().any(|gone| gone.path == file.path);
+            now.extend(table.files().iter().filter(stays).cloned());
+        }
+        match self.prove(job, &now, &schema).await? {
             None => {}
             Some(Ok(proof)) => report.proof = Some(proof),
             Some(Err(difference)) => {
-                let written = record.files.iter().flat_map(|file| file.data_files.clone()).collect();
                 self.discard(target, written).await;
                 aside.settle().await;
                 let mut files: Vec<FileReport> = record.files.into_iter().map(|file| file.report).collect();
@@ -199,7 +219,7 @@ impl Warehouse {
         ledger::claim(self.store(), &record).await?;
         let number = i64::try_from(number).map_err(|error| WarehouseError::internal(error.to_string()))?;
         let commit = Commit {
-            adds: record.files.iter().flat_map(|file| file.data_files.iter().cloned()).collect(),
+            adds: written,
             removes,
             txn: Some((COPY_APP.to_owned(), number)),
             schema: if table.schema() == schema { None } else { Some(delta_schema(&schema)?) },
@@ -214,16 +234,39 @@ impl Warehouse {
         Ok(report)
     }
 
-    /// Compares the files of a load with what the source says; `None` when it says nothing.
+    /// Applies the changes that `files` brought, which are files of the table no more.
+    async fn merge(
+        &self,
+        job: &Job<'_>,
+        table: &Table,
+        files: &mut [ledger::LoadedFile],
+        (schema, rules): (&arrow::datatypes::SchemaRef, &domain::ChangeRules),
+        aside: &crate::write::Aside,
+    ) -> Result<Merged> {
+        let changes: Vec<DataFile> = files.iter_mut().flat_map(|file| std::mem::take(&mut file.data_files)).collect();
+        // The first rows of a table, or all of them anew, may hold one key twice as well.
+        let is_whole = job.manifest.mode == StageMode::Full;
+        let held = if is_whole { &[] } else { table.files() };
+        let merge = Merge { engine: &self.engine, table: &job.manifest.target, schema, rules, changes: &changes, held };
+        let merged = merge.run(aside).await;
+        self.discard(&job.manifest.target, changes).await;
+        let mut merged = merged?;
+        if is_whole {
+            merged.removes = table.files().to_vec();
+            merged.rows_replaced = table.rows();
+        }
+        Ok(merged)
+    }
+
+    /// Compares files with what the source says its rows are; `None` when it says nothing.
     async fn prove(
         &self,
         job: &Job<'_>,
-        record: &LoadRecord,
+        files: &[DataFile],
         schema: &arrow::datatypes::SchemaRef,
     ) -> Result<Option<Result<ProofReport, String>>> {
         let Some(proof) = &job.manifest.proof else { return Ok(None) };
-        let files: Vec<DataFile> = record.files.iter().flat_map(|file| file.data_files.clone()).collect();
-        let loaded = (&job.manifest.target, files.as_slice(), schema);
+        let loaded = (&job.manifest.target, files, schema);
         proof::compare(&self.engine, loaded, proof, job.manifest).await.map(Some)
     }
 
@@ -290,7 +333,20 @@ impl Warehouse {
     }
 
     async fn records(&self, name: &TableName, table: Option<&Table>) -> Result<Vec<LoadRecord>> {
-        ledger::chain(self.store(), name, table.and_then(|table| table.txn(COPY_APP))).await
+        ledger::chain(self.store(), name, table.and_then(|table| table.txn(COPY_APP)), |_| false).await
+    }
+
+    /// The newest records, up to the first that loaded a manifest.
+    async fn newest_records(&self, name: &TableName, table: Option<&Table>) -> Result<Vec<LoadRecord>> {
+        let txn = table.and_then(|table| table.txn(COPY_APP));
+        ledger::chain(self.store(), name, txn, |record| record.manifest.is_some()).await
+    }
+
+    /// The manifest that a table was loaded from last; none when it was not, or before this was kept.
+    pub async fn loaded_manifest(&self, name: &TableName) -> Result<Option<LoadedManifest>> {
+        let table = self.table(name).await?;
+        let records = self.newest_records(name, table.as_ref()).await?;
+        Ok(records.into_iter().find_map(|record| record.manifest))
     }
 
     /// Keeps what an aborted COPY said, beside the loads.
@@ -338,12 +394,31 @@ const COPY_FORMAT_VERSION: u32 = 1;
 
 /// The table's content, named by the files it holds: the same files give the same identity, in however many loads they came.
 fn provenance(job: &Job<'_>, records: &[LoadRecord], files: &[ledger::LoadedFile]) -> Result<Provenance> {
+    if job.manifest.mode == StageMode::Changes {
+        return changed_content(job, records, files);
+    }
     let held = plan::held(job.manifest.mode, records, files);
     // What this load brings anew, or replaces whole, takes the replayed rows with it.
     let anew = |name: &str| files.iter().any(|file| file.report.file == name && file.report.is_loaded());
     let mut replays = plan::held_replays(records);
-    replays.retain(|replayed| job.manifest.mode == StageMode::Append && !anew(&replayed.file));
+    replays.retain(|replayed| job.manifest.mode != StageMode::Full && !anew(&replayed.file));
     content(held, &replays, job.options, job.run)
+}
+
+/// The identity of a table that was changed: what it was, and by what. In another order the same changes leave another table.
+fn changed_content(job: &Job<'_>, records: &[LoadRecord], files: &[ledger::LoadedFile]) -> Result<Provenance> {
+    let before = records.first().map(|record| &record.provenance.inputs);
+    let mut changed = content(std::collections::BTreeMap::new(), &[], job.options, job.run)?;
+    let names: Vec<(&str, &str)> = files.iter().map(|file| (file.report.file.as_str(), file.sha256.as_str())).collect();
+    changed.inputs = match before {
+        Some(before) if names.is_empty() => before.clone(),
+        before => {
+            let hash = domain::hash_json(&(before, names));
+            let hash = hash.map_err(|error| WarehouseError::internal(error.to_string()))?;
+            std::collections::BTreeMap::from([("changes".to_owned(), hash)])
+        }
+    };
+    Ok(changed)
 }
 
 /// The identity of a table that holds these files, and these rows of theirs that were rejected at first.

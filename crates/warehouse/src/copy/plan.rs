@@ -10,7 +10,7 @@ use domain::{StageManifest, StageMode, StagedFile};
 
 use super::error::CopyError;
 use super::report::{FileReport, FileStatus};
-use crate::ledger::{LoadRecord, LoadedFile, ReplayedFile};
+use crate::ledger::{LoadRecord, LoadedFile, LoadedManifest, ReplayedFile};
 use crate::table::{DataFile, Table};
 
 /// What one COPY has to do.
@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     /// In the order of the manifest.
     pub(crate) files: Vec<StagedFile>,
     pub(crate) skipped: Vec<FileReport>,
+    /// The table holds everything already. Changes may have no file and be news all the same: the source has been looked at.
+    pub(crate) is_done: bool,
     /// Staged name → files of the table that its earlier content brought.
     replaced: HashMap<String, Vec<String>>,
 }
@@ -34,22 +36,29 @@ impl Plan {
         force: bool,
         config_hash: &str,
     ) -> Result<Self, CopyError> {
-        let mut plan = Self { mode: manifest.mode, files: Vec::new(), skipped: Vec::new(), replaced: HashMap::new() };
+        let mut plan = Self::all(manifest);
+        plan.files.clear();
         match manifest.mode {
-            StageMode::Full => plan.full(manifest, records.first()),
-            StageMode::Append | StageMode::Changes => plan.append(manifest, records, force, config_hash)?,
+            StageMode::Full => plan.full(manifest, records),
+            StageMode::Append => plan.append(manifest, records, force, config_hash)?,
+            StageMode::Changes => plan.changes(manifest, records)?,
         }
+        plan.is_done |= plan.files.is_empty() && manifest.mode != StageMode::Changes;
         Ok(plan)
     }
 
     /// Every file of a manifest, as for a table that is not there yet.
     pub(crate) fn all(manifest: &StageManifest) -> Self {
         let files = manifest.files.clone();
-        Self { mode: manifest.mode, files, skipped: Vec::new(), replaced: HashMap::new() }
+        Self { mode: manifest.mode, files, skipped: Vec::new(), is_done: false, replaced: HashMap::new() }
     }
 
     /// The files are the whole table: all of them, unless the table holds exactly them.
-    fn full(&mut self, manifest: &StageManifest, newest: Option<&LoadRecord>) {
+    fn full(&mut self, manifest: &StageManifest, records: &[LoadRecord]) {
+        // What the next changes follow is noted down, even when the rows are the same.
+        let is_base = manifest.resume.is_some() || manifest.changes.is_some();
+        let held = records.iter().find_map(|record| record.manifest.as_ref());
+        let newest = records.first().filter(|_| !is_base || held == LoadedManifest::of(manifest).as_ref());
         let staged = manifest.files.iter().map(|file| (file.name.as_str(), file.sha256.as_str()));
         let is_same = newest.is_some_and(|record| {
             record.mode == StageMode::Full
@@ -61,6 +70,28 @@ impl Plan {
         } else {
             self.files = manifest.files.clone();
         }
+    }
+
+    /// The files change what the manifest before them left, and nothing else.
+    fn changes(&mut self, manifest: &StageManifest, records: &[LoadRecord]) -> Result<(), CopyError> {
+        let wanted = LoadedManifest::of(manifest);
+        let held = records.iter().find_map(|record| record.manifest.as_ref());
+        if wanted.is_some() && wanted.as_ref() == held {
+            self.skipped = manifest.files.iter().map(|file| loaded_before(&file.name)).collect();
+            self.is_done = true;
+            return Ok(());
+        }
+        let before = manifest.number.saturating_sub(1);
+        if held.is_none_or(|held| held.number != before) {
+            return Err(CopyError::NotNext {
+                table: manifest.target.to_string(),
+                source_table: format!("{}.{}", manifest.source, manifest.table),
+                before,
+                held: held.map_or_else(|| "none".to_owned(), |held| held.number.to_string()),
+            });
+        }
+        self.files = manifest.files.clone();
+        Ok(())
     }
 
     fn append(
@@ -171,7 +202,7 @@ pub(crate) fn held<'a>(
     loaded: &'a [LoadedFile],
 ) -> BTreeMap<&'a str, &'a str> {
     let mut held = BTreeMap::new();
-    if mode == StageMode::Append {
+    if mode != StageMode::Full {
         held.extend(newest_by_name(records).into_iter().map(|(name, file)| (name, file.sha256.as_str())));
     }
     let now = loaded.iter().filter(|file| file.report.is_loaded());

@@ -130,6 +130,10 @@ impl Warehouse {
         report: &mut ReplayReport,
     ) -> Result<BTreeMap<String, Rows>> {
         let states = self.states(name, records).await?;
+        let whole = records.iter().position(|record| record.mode == StageMode::Full);
+        let recent = records.iter().take(whole.map_or(records.len(), |place| place + 1));
+        let follows_changes =
+            recent.clone().any(|record| record.mode == StageMode::Changes || !record.merged.is_empty());
         let mut files: BTreeMap<String, Rows> = BTreeMap::new();
         for holding in holdings(records) {
             let Some(path) = &holding.record.quarantine else { continue };
@@ -146,6 +150,8 @@ impl Warehouse {
                     "its row is loaded, with null in that cell: mend the value at the source and extract again"
                 } else if !brought.report.is_loaded() {
                     "its file was left out whole: load it with `on_error = \"continue\"` first"
+                } else if follows_changes {
+                    "its table follows the changes of its source, which may have changed this row since: mend it there"
                 } else if brought.header.is_empty() {
                     "its file is not text, or was loaded before replays were known: load it again with `--force`"
                 } else if found.fixed.is_none() && found.bytes.len() >= MAX_ORIGINAL_BYTES {
@@ -185,6 +191,8 @@ impl Warehouse {
             run_id: run.run_id.clone(),
             at: run.now,
             mode: StageMode::Append,
+            manifest: None,
+            merged: Vec::new(),
             files: Vec::new(),
             quarantine: None,
             position: None,

@@ -4,6 +4,7 @@
 //! Start at [`world::World`].
 
 mod build;
+mod changes;
 mod copy;
 mod copy_files;
 mod copy_switch;
