@@ -224,6 +224,7 @@ impl ExtractRequest {
             proof: None,
             cut: None,
             changes: None,
+            column_types: Vec::new(),
             resume: None,
             provenance: Provenance {
                 inputs,

@@ -39,6 +39,10 @@ pub struct StageManifest {
     /// How the rows are applied, in mode [`StageMode::Changes`]. In mode [`StageMode::Full`]: several rows of one key are one row as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<ChangeRules>,
+    /// Columns and their types, in the table's order, where the files do not say them themselves but the source does. Other fields of
+    /// the files are no columns; a field that is missing is null.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub column_types: Vec<DeclaredColumn>,
     /// From where the next extraction goes on, when it does not read everything again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume: Option<Resume>,
@@ -76,6 +80,17 @@ pub enum Resume {
     Log { columns: String },
     /// What an Airbyte connector wants to be told, unread.
     Airbyte { state: serde_json::Value },
+}
+
+/// A column of staged text whose type the source declares.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredColumn {
+    /// Its name in the files.
+    pub name: String,
+    /// A type as in `[copy] columns` of a source file, such as `bigint` or `timestamptz`.
+    #[serde(rename = "type")]
+    pub type_name: String,
 }
 
 /// Borders between the files of a table, in its primary key.

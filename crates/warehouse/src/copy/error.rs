@@ -35,6 +35,10 @@ pub enum CopyError {
     ColumnDisappeared { table: String, file: String, column: String, renamed_to: Option<String> },
     #[error("`{file}` has a column `{column}`, which table `{table}` does not have")]
     NewColumn { table: String, file: String, column: String },
+    #[error("column `{column}` of table `{table}` is gone and `{renamed_to}` is new: it looks renamed")]
+    ProbablyRenamed { table: String, column: String, renamed_to: String },
+    #[error("{count} columns are new to table `{table}`, and one load adds {limit} at most")]
+    TooManyColumns { table: String, count: usize, limit: usize },
     #[error("column `{column}` is {found} in `{file}` and {expected} in table `{table}`")]
     TypeChanged { table: String, file: String, column: String, found: String, expected: String },
     #[error("`columns` declares `{column}`, and no file of table `{table}` has it")]
@@ -96,6 +100,8 @@ impl Problem for CopyError {
             | Self::Rewritten { .. }
             | Self::NotProven { .. }
             | Self::NullKey { .. }
+            | Self::ProbablyRenamed { .. }
+            | Self::TooManyColumns { .. }
             | Self::NotNext { .. }
             | Self::TypeChanged { .. } => ErrorKind::Refused,
             Self::Unreadable { .. }
@@ -132,6 +138,8 @@ impl Problem for CopyError {
             Self::NotProven { .. } => "not_proven",
             Self::NoKeyColumn { .. } => "no_key_column",
             Self::NullKey { .. } => "null_key",
+            Self::ProbablyRenamed { .. } => "probably_renamed",
+            Self::TooManyColumns { .. } => "too_many_columns",
             Self::NotNext { .. } => "not_next",
             Self::Busy { .. } => "conflict",
         }
@@ -171,7 +179,7 @@ impl Problem for CopyError {
                 "put it back at the source, or set `missing_columns = \"null\"` to load null there".to_owned()
             }
             Self::NewColumn { table, .. } => format!(
-                "set `new_columns = \"ignore\"` to leave it out, or load everything anew with it: a new target (`into`) for `{table}`"
+                "set `new_columns = \"add\"` to give it to `{table}`, or `new_columns = \"ignore\"` to leave it out"
             ),
             Self::TypeChanged { column, .. } => {
                 format!("change the type of `{column}` back at the source, or use a new target (`into`)")
@@ -190,6 +198,12 @@ impl Problem for CopyError {
             }
             Self::NoKeyColumn { column, .. } => {
                 format!("load the column as well: `{column}` says which row a change is of")
+            }
+            Self::ProbablyRenamed { table, column, .. } => format!(
+                "rename it back at the source, since `{column}` would be null from now on; if they are two columns, `montauk copy {table} --force`"
+            ),
+            Self::TooManyColumns { .. } => {
+                "look at the header of the files: are there data in the place of names?".to_owned()
             }
             Self::NullKey { .. } => "mend the rows at the source; nothing was loaded".to_owned(),
             Self::NotNext { source_table, table, .. } => format!(

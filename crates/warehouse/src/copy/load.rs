@@ -4,10 +4,8 @@
 //! Never here: the commit and the ledger (`copy`).
 //! Start at [`Loader::load`].
 
-use std::sync::Arc;
-
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use domain::{FileFormat, StageMode, StagedFile, TableName};
 use futures::{StreamExt, pin_mut};
 use tokio::sync::mpsc;
@@ -15,27 +13,21 @@ use tokio::sync::mpsc;
 use super::convert::Wanted;
 use super::error::CopyError;
 use super::merge::{change_schema, numbered, read_schema};
-use super::options::{ColumnType, OnError};
+use super::options::{ColumnType, NewColumns, OnError};
 use super::plan::Plan;
-use super::report::{FileReport, FileStatus, FirstError, InferReport, InferReportColumn, InferredColumn};
-use super::rows::{self, Header};
+use super::report::{FileReport, FileStatus, FirstError, InferredColumn};
+use super::schema::FORMAT;
 use super::text::{self, Piece, Target, TargetColumn};
 use super::{Job, parquet};
 use crate::Warehouse;
 use crate::error::{Result, WarehouseError};
-use crate::infer::ColumnInference;
 use crate::ledger::LoadedFile;
 use crate::quarantine::{QuarantineWriter, Reject, RejectKind};
-use crate::table::{COPY_APP, Table};
-use crate::widen::table_schema;
+use crate::table::Table;
 use crate::write::{Aside, AsideWriter};
 
 /// Batches that wait between the parsing thread and the writer.
 const PIECES_IN_FLIGHT: usize = 2;
-/// Files that inference reads at a time: reading is cheap, so a few are enough to keep a few cores busy.
-const FILES_AT_ONCE: usize = 4;
-/// Column metadata: the `strftime` format that inference found.
-const FORMAT: &str = "montauk.format";
 
 /// What was written aside.
 pub(crate) struct Loaded {
@@ -51,7 +43,7 @@ pub(crate) struct Loaded {
 
 pub(crate) struct Loader<'a> {
     warehouse: &'a Warehouse,
-    job: &'a Job<'a>,
+    pub(super) job: &'a Job<'a>,
 }
 
 /// Where the rows of a file go: changes are numbered, over all files of a load.
@@ -80,28 +72,6 @@ struct Tally<'w> {
 impl<'a> Loader<'a> {
     pub(crate) fn new(warehouse: &'a Warehouse, job: &'a Job<'a>) -> Self {
         Self { warehouse, job }
-    }
-
-    /// The columns that a first load of these files would make.
-    pub(crate) async fn infer(&self, plan: &Plan) -> Result<InferReport> {
-        let (schema, inferred) = self.schema_of_files(plan).await?;
-        let is_text = plan.files.iter().any(|file| file.format != FileFormat::Parquet);
-        let columns = schema.fields().iter().map(|field| {
-            let name = parquet::source_name(field);
-            let inferred = inferred.iter().find(|column| column.column == name).cloned();
-            let column_type = ColumnType::of_arrow(field.data_type());
-            InferReportColumn {
-                column: name.to_owned(),
-                column_type: column_type.map_or_else(|| field.data_type().to_string(), |found| found.to_string()),
-                origin: match (&inferred, is_text) {
-                    (Some(_), _) => "inferred",
-                    (None, true) => "declared",
-                    (None, false) => "typed",
-                },
-                inferred,
-            }
-        });
-        Ok(InferReport { files: plan.files.len(), columns: columns.collect() })
     }
 
     /// Loads every file of the plan aside, as load `number`.
@@ -161,12 +131,6 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// The columns that a text file has by itself.
-    async fn own_columns(&self, file: &StagedFile) -> Result<Header> {
-        let (stage, file, csv) = (self.job.stage.clone(), file.clone(), self.job.options.csv.clone());
-        blocking(move || Ok(rows::header(&stage, &file, &csv)?)).await
-    }
-
     /// What the way a file ended means for it, and, as the result, for the whole COPY.
     fn judge(&self, report: &mut FileReport, ended: Option<CopyError>) -> Option<CopyError> {
         if let Some(error) = ended {
@@ -195,138 +159,8 @@ impl<'a> Loader<'a> {
     }
 
     /// Whether other files are loaded although one cannot be. The files of a full load are the table only together.
-    fn may_go_on(&self) -> bool {
+    pub(super) fn may_go_on(&self) -> bool {
         self.job.options.on_error != OnError::Abort && self.job.manifest.mode == StageMode::Append
-    }
-
-    /// The schema of the table after this load: its own, or on a first or full load that of the files.
-    async fn schema(&self, table: Option<&Table>, plan: &Plan) -> Result<(SchemaRef, Vec<InferredColumn>)> {
-        // A table that no load has filled is what a COPY left that died: its types came from files that may have changed.
-        let filled = table.filter(|table| table.txn(COPY_APP).is_some() || table.rows() > 0);
-        if let Some(table) = filled
-            && self.job.manifest.mode != StageMode::Full
-        {
-            return Ok((table.schema(), Vec::new()));
-        }
-        let found = self.schema_of_files(plan).await?;
-        match filled {
-            Some(table) if !self.job.options.force => {
-                same_columns(&self.job.manifest.target, &table.schema(), &found.0)?;
-                // Its own metadata, so that an unchanged table stays unchanged.
-                Ok((table.schema(), found.1))
-            }
-            _ => Ok(found),
-        }
-    }
-
-    async fn schema_of_files(&self, plan: &Plan) -> Result<(SchemaRef, Vec<InferredColumn>)> {
-        let mut first_error = None;
-        for file in &plan.files {
-            let found = match file.format {
-                FileFormat::Parquet => self.parquet_schema(file).await.map(|schema| (schema, Vec::new())),
-                FileFormat::Csv | FileFormat::JsonLines => self.text_schema(file, plan).await,
-            };
-            match found {
-                Ok(found) => return Ok(found),
-                Err(WarehouseError::Copy(error)) if self.may_go_on() && error.is_of_one_file() => {
-                    first_error = first_error.or(Some(error));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let error = first_error.unwrap_or_else(|| CopyError::EmptyFile { file: self.job.manifest.table.clone() });
-        Err(error.into())
-    }
-
-    async fn parquet_schema(&self, file: &StagedFile) -> Result<SchemaRef> {
-        Ok(parquet::open(self.job.stage, file).await?.schema().clone())
-    }
-
-    /// Declared types, and for the others what all rows of all files say. `first` names the columns and their order.
-    async fn text_schema(&self, first: &StagedFile, plan: &Plan) -> Result<(SchemaRef, Vec<InferredColumn>)> {
-        let options = Arc::new(self.job.options.clone());
-        let header = Arc::new(self.header_of(first, plan).await?);
-        if let Some(column) = options.columns.keys().find(|name| !header.0.contains(name)) {
-            let table = self.job.manifest.target.to_string();
-            let available = header.0.clone();
-            return Err(CopyError::NoDeclaredColumn { table, column: column.clone(), available }.into());
-        }
-        let undeclared = |name: &&String| !options.columns.contains_key(*name);
-        let mut columns = vec![ColumnInference::default(); header.0.len()];
-        if header.0.iter().any(|name| undeclared(&name)) {
-            let files = plan.files.iter().filter(|file| file.format == first.format).cloned();
-            // Collected, because a stream that holds the closure cannot be sent between threads.
-            let looks: Vec<_> = files
-                .map(|file| {
-                    let (stage, options, header) = (self.job.stage.clone(), options.clone(), header.clone());
-                    // A file that cannot be read says nothing about types; loading it reports why.
-                    blocking(move || Ok(text::infer(&stage, &file, &options, &header).ok()))
-                })
-                .collect();
-            let mut looks = futures::stream::iter(looks).buffered(FILES_AT_ONCE);
-            let mut has_rows = false;
-            while let Some(look) = looks.next().await {
-                let Some(look) = look? else {
-                    has_rows = true;
-                    continue;
-                };
-                has_rows |= look.rows > 0;
-                for (column, seen) in columns.iter_mut().zip(look.columns) {
-                    column.merge(seen.unwrap_or_default());
-                }
-            }
-            if !has_rows {
-                let columns: Vec<&str> = header.0.iter().filter(undeclared).map(String::as_str).collect();
-                let table = self.job.manifest.target.to_string();
-                return Err(CopyError::NothingToInfer { table, columns: columns.join(", ") }.into());
-            }
-        }
-        self.typed(&header, &columns)
-    }
-
-    /// The columns of all files: a CSV's header, which the others must have as well; or every key of all JSON lines.
-    async fn header_of(&self, first: &StagedFile, plan: &Plan) -> Result<Header> {
-        let mut header = self.own_columns(first).await?;
-        if first.format != FileFormat::JsonLines {
-            return Ok(header);
-        }
-        let others = plan.files.iter().filter(|file| file.format == first.format && file.name != first.name);
-        for file in others {
-            match self.own_columns(file).await {
-                Ok(own) => own.0.into_iter().for_each(|name| {
-                    if !header.0.contains(&name) {
-                        header.0.push(name);
-                    }
-                }),
-                // It says nothing about columns; loading it reports why.
-                Err(WarehouseError::Copy(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(header)
-    }
-
-    fn typed(&self, header: &Header, columns: &[ColumnInference]) -> Result<(SchemaRef, Vec<InferredColumn>)> {
-        let mut fields = Vec::with_capacity(header.0.len());
-        let mut inferred = Vec::new();
-        for (name, column) in header.0.iter().zip(columns) {
-            let wanted = match self.job.options.columns.get(name) {
-                Some(declared) => Wanted { column_type: *declared, format: None },
-                None => column.wanted(),
-            };
-            if !self.job.options.columns.contains_key(name) {
-                inferred.push(InferredColumn {
-                    column: name.clone(),
-                    column_type: wanted.column_type.to_string(),
-                    format: wanted.format.clone(),
-                    nulls: column.nulls(),
-                    evidence: column.evidence().cloned(),
-                });
-            }
-            let format = wanted.format.map(|format| (FORMAT.to_owned(), format));
-            fields.push(Field::new(name, wanted.column_type.arrow(), true).with_metadata(format.into_iter().collect()));
-        }
-        Ok((table_schema(&Schema::new(fields))?, inferred))
     }
 
     async fn file(&self, file: &StagedFile, schema: &SchemaRef, tally: &mut Tally<'_>) -> Result<()> {
@@ -338,7 +172,11 @@ impl<'a> Loader<'a> {
 
     async fn text_file(&self, file: &StagedFile, schema: &SchemaRef, tally: &mut Tally<'_>) -> Result<()> {
         let target = target_of(&self.job.manifest.target, schema)?;
-        let (stage, options, staged) = (self.job.stage.clone(), self.job.options.clone(), file.clone());
+        let (stage, mut options, staged) = (self.job.stage.clone(), self.job.options.clone(), file.clone());
+        if !self.job.manifest.column_types.is_empty() {
+            // Fields that the source does not declare are no columns, and say so nowhere else either.
+            options.new_columns = NewColumns::Ignore;
+        }
         let (sender, mut pieces) = mpsc::channel::<Piece>(PIECES_IN_FLIGHT);
         let parsing = blocking(move || {
             text::read(&stage, &staged, &target, &options, |piece| sender.blocking_send(piece).is_ok())?;
@@ -431,26 +269,6 @@ pub(crate) fn target_of(table: &TableName, schema: &SchemaRef) -> Result<Target,
     });
     let columns = columns.collect::<Result<Vec<_>, CopyError>>()?;
     Ok(Target { table: table.clone(), schema: schema.clone(), columns })
-}
-
-/// Whether a full load has the columns that the table has, in whatever order.
-fn same_columns(table: &TableName, before: &SchemaRef, now: &SchemaRef) -> Result<(), CopyError> {
-    let mut differences = Vec::new();
-    for field in before.fields() {
-        match now.field_with_name(field.name()) {
-            Err(_) => differences.push(format!("`{}` is gone", field.name())),
-            Ok(found) if found.data_type() != field.data_type() => {
-                differences.push(format!("`{}` was {} and is {}", field.name(), field.data_type(), found.data_type()));
-            }
-            Ok(_) => {}
-        }
-    }
-    let is_new = |field: &&Arc<Field>| before.field_with_name(field.name()).is_err();
-    differences.extend(now.fields().iter().filter(is_new).map(|field| format!("`{}` is new", field.name())));
-    if differences.is_empty() {
-        return Ok(());
-    }
-    Err(CopyError::ColumnsChanged { table: table.to_string(), difference: differences.join(", ") })
 }
 
 /// Runs parsing where it does not hold up the async threads.

@@ -22,6 +22,7 @@ pub(crate) mod record;
 mod replay;
 pub(crate) mod report;
 pub(crate) mod rows;
+mod schema;
 mod stream;
 mod text;
 mod window;

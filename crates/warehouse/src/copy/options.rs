@@ -133,6 +133,8 @@ pub enum NewColumns {
     Error,
     /// The column is left out.
     Ignore,
+    /// The table gets the column; it is null in the rows of before. A load may add 100.
+    Add,
 }
 
 /// What a value of a text file that is none of its column's type means.

@@ -64,7 +64,8 @@ impl<R: Read> RowReader<R> {
 /// What a key without a column means under these options.
 fn unknown_keys(options: &CopyOptions) -> UnknownKeys {
     match options.new_columns {
-        NewColumns::Error => UnknownKeys::Fault,
+        // Where new columns are added, the table has them by now.
+        NewColumns::Error | NewColumns::Add => UnknownKeys::Fault,
         NewColumns::Ignore => UnknownKeys::Ignore,
     }
 }

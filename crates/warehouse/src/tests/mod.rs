@@ -8,6 +8,7 @@ mod changes;
 mod copy;
 mod copy_files;
 mod copy_switch;
+mod evolution;
 mod fault;
 mod incremental;
 mod json_lines;
