@@ -187,8 +187,29 @@ pub struct Copy {
     /// What a row that does not fit means, instead of `on_error` in the source file: `abort`, `skip_file`, `skip_file_10`, `skip_file_2%`, `continue`
     #[arg(long, value_name = "WHAT")]
     pub on_error: Option<warehouse::OnError>,
+    /// Only this staged file, by its name; may be repeated
+    #[arg(long = "file", value_name = "NAME")]
+    pub files: Vec<String>,
+    /// Only files whose whole name fits this regular expression
+    #[arg(long, value_name = "REGEX")]
+    pub pattern: Option<String>,
+    /// Only files whose name begins so
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
+    /// Bytes after which no further file is begun
+    #[arg(long, value_name = "BYTES")]
+    pub size_limit: Option<u64>,
+    /// Remove files from the stage once all their rows are loaded
+    #[arg(long)]
+    pub purge: bool,
+    /// Any other option of `[copy]`, as COPY INTO has it: `--option "csv = (delimiter = ';')"`; may be repeated
+    #[arg(long = "option", value_name = "NAME = VALUE")]
+    pub options: Vec<String>,
+    /// Load nothing: show what would be rejected (`return_errors`, `return_all_errors`) or the first rows (`return_10_rows`)
+    #[arg(long, value_name = "WHAT")]
+    pub validation_mode: Option<warehouse::ValidationMode>,
     /// Load nothing: show the columns that the tables would have, and which row made each type what it is
-    #[arg(long, conflicts_with_all = ["force", "on_error"])]
+    #[arg(long, conflicts_with_all = ["force", "on_error", "validation_mode"])]
     pub infer: bool,
 }
 

@@ -44,9 +44,10 @@ pub use check::{
     Severity,
 };
 pub use copy::{
-    AsciiChar, BadCells, ColumnType, CopyError, CopyOptions, CopyReport, CsvOptions, Encoding, FileReport, FileStatus,
-    FirstError, InferReport, InferReportColumn, InferredColumn, MissingColumns, NewColumns, OnError, ProofReport,
-    ReplayReport, TimeFormat,
+    AsciiChar, BadCells, ColumnType, CopyError, CopyOptions, CopyReport, CopyStatement, CsvOptions, Encoding,
+    FileReport, FileStatus, FirstError, InferReport, InferReportColumn, InferredColumn, MAX_FILES, MatchByColumnName,
+    Metadata, MissingColumns, NewColumns, OnError, OptionMap, Pattern, ProofReport, Purge, ReplayReport, TimeFormat,
+    Validation, ValidationError, ValidationMode, parse_options,
 };
 pub use engine::EngineLimits;
 pub use error::{Result, WarehouseError};

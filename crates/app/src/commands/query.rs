@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::Path;
 
 use pipeline::steps::query::{self, Report, Request};
+use warehouse::CopyStatement;
 
 use super::{Outcome, Shell};
 use crate::cli::{self, Format};
@@ -17,6 +18,9 @@ use crate::table::Table;
 
 pub async fn run(shell: &Shell, arguments: cli::Query) -> Result<Outcome, AppError> {
     let sql = statement(&arguments)?;
+    if CopyStatement::is_copy(&sql) {
+        return super::copy::run_statement(shell, &sql).await;
+    }
     let project = shell.project()?;
     // A person reads a screenful; a program reads everything.
     let screenful = (arguments.format == Format::Table && !shell.output.json).then_some(project.settings.query.limit);
@@ -56,14 +60,19 @@ fn statement(arguments: &cli::Query) -> Result<String, AppError> {
     }
 }
 
-fn draw(shell: &Shell, report: &Report) -> Result<(), AppError> {
+/// The rows as a table.
+pub(super) fn rendered(report: &Report) -> Result<String, AppError> {
     let cells = report.cells()?;
     let mut table = Table::with_kinds(cells.columns.into_iter().map(|column| (column.name, column.is_number)));
-    let rows = cells.rows.len() as u64;
     for row in cells.rows {
         table.row(row);
     }
-    shell.output.data(&table.render())?;
+    Ok(table.render())
+}
+
+fn draw(shell: &Shell, report: &Report) -> Result<(), AppError> {
+    let rows = report.result.batches.iter().map(|batch| batch.num_rows() as u64).sum();
+    shell.output.data(&rendered(report)?)?;
     let more = if report.truncated {
         format!("the first {} rows; more with `--limit`", grouped(rows))
     } else {

@@ -4,8 +4,14 @@
 //! Never here: parsing, the load ledger, quarantine (all `warehouse`).
 //! Start at [`run`].
 
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use domain::{StageManifest, TableName};
-use warehouse::{CopyReport, InferReport, OnError};
+use warehouse::{
+    CopyOptions, CopyReport, CopyStatement, FileStatus, InferReport, OptionMap, QueryResult, Validation, ValidationMode,
+};
 
 use super::Context;
 use crate::PipelineError;
@@ -17,8 +23,33 @@ pub struct Request {
     pub selection: Vec<String>,
     /// Load a file again that changed after it was loaded; its earlier rows are replaced.
     pub force: bool,
-    /// Instead of what the source file says.
-    pub on_error: Option<OnError>,
+    /// Options over those of the source file.
+    pub options: OptionMap,
+    /// Instead of the target in the source file; only with one table.
+    pub into: Option<TableName>,
+    /// Leave files out of the report that are loaded without an error.
+    pub return_failed_only: bool,
+}
+
+impl From<CopyStatement> for Request {
+    fn from(statement: CopyStatement) -> Self {
+        Self {
+            selection: vec![statement.stage],
+            force: statement.force,
+            options: statement.options,
+            into: Some(statement.table),
+            return_failed_only: statement.return_failed_only,
+        }
+    }
+}
+
+impl Request {
+    /// The options of one table, with those of the request over them.
+    fn options_of(&self, table: &CopyOptions) -> Result<CopyOptions, PipelineError> {
+        let mut options = table.overlaid(&self.options)?;
+        options.force = self.force;
+        Ok(options)
+    }
 }
 
 /// What was loaded.
@@ -42,7 +73,8 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
     let mut tables = Vec::new();
     let mut missing = None;
     for (file, table) in context.project.select_tables(&request.selection)? {
-        let pending = pending(context, (&file.name, &table.name), &table.target).await?;
+        let target = request.into.as_ref().unwrap_or(&table.target);
+        let pending = pending(context, (&file.name, &table.name), target).await?;
         if pending.is_empty() {
             missing = missing.or(Some((file.name.clone(), table.name.clone())));
             if request.selection.is_empty() {
@@ -50,14 +82,16 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
             }
             return Err(PipelineError::NothingStaged { source_name: file.name.clone(), table: table.name.clone() });
         }
-        let mut options = table.copy.clone();
-        options.force = request.force;
-        options.on_error = request.on_error.unwrap_or(options.on_error);
+        let options = request.options_of(&table.copy)?;
         for manifest in pending {
+            let manifest = StageManifest { target: target.clone(), ..manifest };
             let stage = context.stage.store().object_store.clone();
             let (run, progress) = (context.run(), context.progress.as_ref());
-            let copy = context.warehouse.copy(stage, &manifest, &options, &run, progress).await?;
-            tables.push(TableReport { table: table.target.clone(), copy });
+            let mut copy = context.warehouse.copy(stage, &manifest, &options, &run, progress).await?;
+            if request.return_failed_only {
+                copy.files.retain(|file| !matches!(file.status, FileStatus::Loaded | FileStatus::LoadSkipped));
+            }
+            tables.push(TableReport { table: target.clone(), copy });
         }
     }
     match missing {
@@ -80,6 +114,45 @@ async fn pending(
         return Ok(pending);
     }
     Ok(context.stage.latest(source, table).await?.into_iter().collect())
+}
+
+/// What a COPY of one table would do.
+#[derive(Debug)]
+pub struct ValidatedTable {
+    pub table: TableName,
+    pub validation: Validation,
+}
+
+impl ValidatedTable {
+    /// The first rows, as the result of a query.
+    pub fn rows(&self) -> Result<super::query::Report, PipelineError> {
+        let batches = self.validation.rows.clone();
+        let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
+        Ok(super::query::Report { catalog: 0, result: QueryResult { schema, batches }, truncated: false })
+    }
+}
+
+/// Reads what the selected tables would load, and loads nothing.
+pub async fn validate(
+    context: &Context,
+    request: Request,
+    mode: ValidationMode,
+) -> Result<Vec<ValidatedTable>, PipelineError> {
+    let mut tables = Vec::new();
+    for (file, table) in context.project.select_tables(&request.selection)? {
+        let target = request.into.as_ref().unwrap_or(&table.target);
+        // Of changes, the oldest that is not loaded: those after it have nothing to be applied to.
+        let Some(manifest) = pending(context, (&file.name, &table.name), target).await?.into_iter().next() else {
+            return Err(PipelineError::NothingStaged { source_name: file.name.clone(), table: table.name.clone() });
+        };
+        let manifest = StageManifest { target: target.clone(), ..manifest };
+        let options = request.options_of(&table.copy)?;
+        let stage = context.stage.store().object_store.clone();
+        let run = (&context.run(), context.progress.as_ref());
+        let validation = context.warehouse.validate(stage, &manifest, &options, mode, run).await?;
+        tables.push(ValidatedTable { table: target.clone(), validation });
+    }
+    Ok(tables)
 }
 
 /// The columns of one table that is not made yet.

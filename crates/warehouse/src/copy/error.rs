@@ -53,6 +53,14 @@ pub enum CopyError {
     NullKey { table: String, key: String, rows: u64 },
     #[error("the changes follow extraction {before} of `{source_table}`, and table `{table}` holds {held}")]
     NotNext { table: String, source_table: String, before: u64, held: String },
+    #[error("the files of table `{table}` are one table only together, so that none can be chosen")]
+    NotSelectable { table: String },
+    #[error("{count} files are named for table `{table}`, and {limit} can be")]
+    TooManyFiles { table: String, count: usize, limit: usize },
+    #[error("no staged file of table `{table}` is named `{file}`")]
+    NoSuchFile { table: String, file: String, available: Vec<String> },
+    #[error("column `{column}` of table `{table}` is {found}, and the metadata for it is {expected}")]
+    MetadataMisfit { table: String, column: String, found: String, expected: String },
     #[error("table `{table}` keeps changing: other runs load it at the same time")]
     Busy { table: String },
 }
@@ -112,7 +120,11 @@ impl Problem for CopyError {
             | Self::DuplicateColumn { .. }
             | Self::NoDeclaredColumn { .. }
             | Self::NoKeyColumn { .. }
+            | Self::NotSelectable { .. }
+            | Self::TooManyFiles { .. }
+            | Self::MetadataMisfit { .. }
             | Self::NotConvertible { .. } => ErrorKind::Invalid,
+            Self::NoSuchFile { .. } => ErrorKind::NotFound,
             Self::Busy { .. } => ErrorKind::Conflict,
         }
     }
@@ -141,6 +153,10 @@ impl Problem for CopyError {
             Self::ProbablyRenamed { .. } => "probably_renamed",
             Self::TooManyColumns { .. } => "too_many_columns",
             Self::NotNext { .. } => "not_next",
+            Self::NotSelectable { .. } => "not_selectable",
+            Self::TooManyFiles { .. } => "too_many_files",
+            Self::NoSuchFile { .. } => "no_such_file",
+            Self::MetadataMisfit { .. } => "metadata_misfit",
             Self::Busy { .. } => "conflict",
         }
     }
@@ -209,6 +225,15 @@ impl Problem for CopyError {
             Self::NotNext { source_table, table, .. } => format!(
                 "read the whole table again: `montauk extract {source_table} --anew`, then `montauk copy {table}`"
             ),
+            Self::NotSelectable { .. } => "leave out `files`, `pattern` and `prefix`".to_owned(),
+            Self::TooManyFiles { .. } => "choose them with `pattern` or `prefix`".to_owned(),
+            Self::NoSuchFile { file, available, .. } => {
+                match crate::catalog::nearest(file, available.iter().cloned()) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => "stage it first: `montauk extract`".to_owned(),
+                }
+            }
+            Self::MetadataMisfit { .. } => "name another column in `include_metadata`".to_owned(),
             Self::Busy { .. } => "run again when they have ended".to_owned(),
         })
     }

@@ -42,12 +42,15 @@ struct Columns {
     names: Vec<String>,
     places: HashMap<String, usize>,
     unknown: UnknownKeys,
+    /// Keys are compared without regard to case; the names in `places` are in lower case.
+    ignores_case: bool,
 }
 
 impl<R: Read> JsonReader<R> {
-    pub(crate) fn new(source: R, columns: &[String], unknown: UnknownKeys) -> Self {
-        let places = columns.iter().enumerate().map(|(place, name)| (name.clone(), place)).collect();
-        let columns = Columns { names: columns.to_vec(), places, unknown };
+    pub(crate) fn new(source: R, columns: &[String], unknown: UnknownKeys, ignores_case: bool) -> Self {
+        let folded = |name: &String| if ignores_case { name.to_lowercase() } else { name.clone() };
+        let places = columns.iter().enumerate().map(|(place, name)| (folded(name), place)).collect();
+        let columns = Columns { names: columns.to_vec(), places, unknown, ignores_case };
         Self { window: Window::new(source), columns, values: Vec::new() }
     }
 
@@ -212,7 +215,12 @@ impl Visitor<'_> for Key<'_> {
     }
 
     fn visit_str<E: Error>(self, key: &str) -> Result<Option<usize>, E> {
-        if let Some(place) = self.columns.places.get(key) {
+        let place = if self.columns.ignores_case {
+            self.columns.places.get(&key.to_lowercase())
+        } else {
+            self.columns.places.get(key)
+        };
+        if let Some(place) = place {
             return Ok(Some(*place));
         }
         match self.columns.unknown {
@@ -237,7 +245,7 @@ mod tests {
 
     fn read(bytes: &[u8], columns: &[&str], unknown: UnknownKeys) -> Vec<String> {
         let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
-        let mut reader = JsonReader::new(bytes, &columns, unknown);
+        let mut reader = JsonReader::new(bytes, &columns, unknown, false);
         let mut record = Record::default();
         let mut shown = Vec::new();
         while reader.next(&mut record).unwrap() {
@@ -282,7 +290,7 @@ mod tests {
             let shown = read(line, &["a"], UnknownKeys::Fault);
             assert!(shown[0].contains(expected), "{shown:?}");
         }
-        let array = JsonReader::new(&b"[{\"a\":1}]"[..], &[], UnknownKeys::Add).next(&mut Record::default());
+        let array = JsonReader::new(&b"[{\"a\":1}]"[..], &[], UnknownKeys::Add, false).next(&mut Record::default());
         assert!(array.unwrap_err().to_string().contains("jq -c"));
     }
 }

@@ -17,7 +17,7 @@ use super::options::{ColumnType, NewColumns, OnError};
 use super::plan::Plan;
 use super::report::{FileReport, FileStatus, FirstError, InferredColumn};
 use super::schema::FORMAT;
-use super::text::{self, Piece, Target, TargetColumn};
+use super::text::{self, Origin, Piece, Target, TargetColumn};
 use super::{Job, parquet};
 use crate::Warehouse;
 use crate::error::{Result, WarehouseError};
@@ -177,9 +177,10 @@ impl<'a> Loader<'a> {
             // Fields that the source does not declare are no columns, and say so nowhere else either.
             options.new_columns = NewColumns::Ignore;
         }
+        let at = self.job.run.now.timestamp_micros();
         let (sender, mut pieces) = mpsc::channel::<Piece>(PIECES_IN_FLIGHT);
         let parsing = blocking(move || {
-            text::read(&stage, &staged, &target, &options, |piece| sender.blocking_send(piece).is_ok())?;
+            text::read(&stage, &staged, &target, (&options, at), |piece| sender.blocking_send(piece).is_ok())?;
             Ok(())
         });
         // Takes the receiving end along: an error here drops it, and the parser, which may wait for room, stops.
@@ -221,7 +222,9 @@ impl<'a> Loader<'a> {
         let table = self.job.manifest.target.to_string();
         let rules = self.job.manifest.changes.as_ref();
         let schema = rules.map_or_else(|| schema.clone(), |rules| read_schema(schema, rules));
-        let rows = parquet::open(self.job.stage, file).await?.rows(&table, &schema, self.job.options)?;
+        let at = self.job.run.now.timestamp_micros();
+        let origin = Origin { name: &file.name, sha256: &file.sha256, at };
+        let rows = parquet::open(self.job.stage, file).await?.rows(&table, &schema, (self.job.options, origin))?;
         pin_mut!(rows);
         while let Some(batch) = rows.next().await {
             let batch = batch?;

@@ -23,8 +23,11 @@ mod replay;
 pub(crate) mod report;
 pub(crate) mod rows;
 mod schema;
+pub(crate) mod selection;
+pub(crate) mod statement;
 mod stream;
 mod text;
+pub(crate) mod validate;
 mod window;
 
 use std::sync::Arc;
@@ -34,11 +37,17 @@ use object_store::ObjectStore;
 
 pub use error::CopyError;
 pub use options::{
-    AsciiChar, BadCells, ColumnType, CopyOptions, CsvOptions, Encoding, MissingColumns, NewColumns, OnError, TimeFormat,
+    AsciiChar, BadCells, ColumnType, CopyOptions, CsvOptions, Encoding, MatchByColumnName, Metadata, MissingColumns,
+    NewColumns, OnError, Pattern, TimeFormat,
 };
 pub use proof::ProofReport;
 pub use replay::ReplayReport;
-pub use report::{CopyReport, FileReport, FileStatus, FirstError, InferReport, InferReportColumn, InferredColumn};
+pub use report::{
+    CopyReport, FileReport, FileStatus, FirstError, InferReport, InferReportColumn, InferredColumn, Purge,
+};
+pub use selection::MAX_FILES;
+pub use statement::{CopyStatement, OptionMap, parse_options};
+pub use validate::{Validation, ValidationError, ValidationMode};
 
 use crate::builds::CatalogChange;
 use crate::catalog::TableKind;
@@ -75,6 +84,7 @@ impl Warehouse {
         run: &RunContext,
         progress: &dyn Progress,
     ) -> Result<CopyReport> {
+        let manifest = &*options.chosen(manifest)?;
         let job = Job { stage: &stage, manifest, options, run, progress };
         progress.begin(&format!("copy {}", manifest.target), manifest.files.iter().map(|file| file.rows).sum());
         for _ in 0..ATTEMPTS {
@@ -111,11 +121,15 @@ impl Warehouse {
             StageMode::Changes => self.newest_records(target, table.as_ref()).await?,
             StageMode::Append | StageMode::Full => self.records(target, table.as_ref()).await?,
         };
-        let plan = Plan::new(job.manifest, &records, job.options.force, &config_hash(job.options)?)?;
+        let mut plan = Plan::new(job.manifest, &records, job.options.force, &config_hash(job.options)?)?;
+        if let Some(limit) = job.options.size_limit.filter(|_| job.manifest.mode == StageMode::Append) {
+            plan.stop_at(limit);
+        }
         let mut report = CopyReport::default();
         plan.skipped.iter().cloned().for_each(|file| report.skip(file));
         if plan.is_done {
             report.catalog = self.enter(target, table.as_ref(), records.first(), job.run).await?;
+            self.purge_loaded(job, &records, &mut report).await;
             return Ok(report);
         }
         self.refuse_models(target).await?;
@@ -141,7 +155,15 @@ impl Warehouse {
             // Somebody made the table and loaded it since: what they loaded was planned here as well.
             return Err(WarehouseError::Conflict { what: format!("table `{target}`") });
         }
-        self.commit(job, Base { table, plan, records, number }, loaded, report).await
+        let mut report = self.commit(job, Base { table, plan, records: &records, number }, loaded, report).await?;
+        self.purge_loaded(job, &records, &mut report).await;
+        Ok(report)
+    }
+
+    async fn purge_loaded(&self, job: &Job<'_>, records: &[LoadRecord], report: &mut CopyReport) {
+        if job.options.purge {
+            selection::purge(job.stage, job.manifest, records, &mut report.files).await;
+        }
     }
 
     /// A table that a model makes is not loaded as well.
@@ -157,7 +179,13 @@ impl Warehouse {
     }
 
     /// Everything is written aside: the ledger record, the commit, the catalog.
-    async fn commit(&self, job: &Job<'_>, base: Base, loaded: Loaded, mut report: CopyReport) -> Result<CopyReport> {
+    async fn commit(
+        &self,
+        job: &Job<'_>,
+        base: Base<'_>,
+        loaded: Loaded,
+        mut report: CopyReport,
+    ) -> Result<CopyReport> {
         let target = &job.manifest.target;
         let Base { table, plan, records, number } = base;
         let Loaded { schema, mut files, rejects, aside, inferred, stopped: _ } = loaded;
@@ -191,7 +219,7 @@ impl Warehouse {
             merged,
             replays: Vec::new(),
             quarantine: rejects.finish(self.store(), target).await?,
-            provenance: provenance(job, &records, &files)?,
+            provenance: provenance(job, records, &files)?,
             position: job.manifest.position.clone(),
             proof: job.manifest.proof.clone(),
             files,
@@ -374,10 +402,10 @@ impl Warehouse {
 }
 
 /// What a load was planned on.
-struct Base {
+struct Base<'a> {
     table: Table,
     plan: Plan,
-    records: Vec<LoadRecord>,
+    records: &'a [LoadRecord],
     number: u64,
 }
 
@@ -387,7 +415,7 @@ fn last_load(table: Option<&Table>) -> u64 {
 }
 
 fn config_hash(options: &CopyOptions) -> Result<String> {
-    domain::hash_json(options).map_err(|error| WarehouseError::internal(error.to_string()))
+    domain::hash_json(&options.shaping()).map_err(|error| WarehouseError::internal(error.to_string()))
 }
 
 /// Version of what COPY makes of a file; raise it when the same file would give other rows.

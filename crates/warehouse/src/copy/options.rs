@@ -31,9 +31,30 @@ pub struct CopyOptions {
     /// A file has a column that the table lacks.
     pub new_columns: NewColumns,
     /// A value of a text file is none of its column's type.
-    #[serde(skip_serializing_if = "BadCells::is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub bad_cells: BadCells,
     pub csv: CsvOptions,
+    /// How columns of files find theirs in the table.
+    #[serde(skip_serializing_if = "is_default")]
+    pub match_by_column_name: MatchByColumnName,
+    /// Columns of the table that say where a row came from, beside or instead of those in the files.
+    #[serde(skip_serializing_if = "is_default")]
+    pub include_metadata: BTreeMap<String, Metadata>,
+    /// Only these of the staged files, by their names; at most [`MAX_FILES`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub files: Vec<String>,
+    /// Only files whose whole name fits this regular expression.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pattern: Option<Pattern>,
+    /// Only files whose name begins so. No folder: `2026-0` means `2026-01.csv` as well.
+    #[serde(skip_serializing_if = "is_default")]
+    pub prefix: Option<String>,
+    /// Bytes after which no further file is begun; the first is loaded however large it is.
+    #[serde(skip_serializing_if = "is_default")]
+    pub size_limit: Option<u64>,
+    /// Remove files from the stage once all their rows are loaded.
+    #[serde(skip_serializing_if = "is_default")]
+    pub purge: bool,
     /// Load a file again that changed after it was loaded or was loaded only in part (its earlier rows are replaced), or one
     /// that has the content of another; let a full load change the columns. A flag of the run, never of the project.
     #[serde(skip)]
@@ -148,10 +169,96 @@ pub enum BadCells {
     Null,
 }
 
-impl BadCells {
-    /// Then it is left out of what names a load's options: tables loaded before there was a choice stay as they are.
-    fn is_default(&self) -> bool {
-        *self == Self::default()
+/// Then it is left out of what names a load's options: tables loaded before there was a choice stay as they are.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// How columns of files find theirs in the table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MatchByColumnName {
+    /// By name, in any order.
+    #[default]
+    CaseSensitive,
+    /// By name, in any order, whatever its case.
+    CaseInsensitive,
+    /// By place: the first column of the file is the first of the table. JSON has no places and goes by name.
+    None,
+}
+
+impl MatchByColumnName {
+    /// The place in a file of the column that is number `number` in the table and has `name` there.
+    pub(crate) fn find<'n>(self, names: impl Iterator<Item = &'n str>, number: usize, name: &str) -> Option<usize> {
+        let mut names = names.enumerate();
+        let found = match self {
+            Self::CaseSensitive => names.find(|(_, found)| *found == name),
+            Self::CaseInsensitive => names.find(|(_, found)| found.to_lowercase() == name.to_lowercase()),
+            Self::None => names.nth(number),
+        };
+        found.map(|(place, _)| place)
+    }
+}
+
+/// What a column says about where its row came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metadata {
+    /// Name of the staged file.
+    Filename,
+    /// 1-based number of the row in its file.
+    FileRowNumber,
+    /// SHA-256 of the staged bytes, in hex.
+    FileContentKey,
+    /// When the load began.
+    StartScanTime,
+}
+
+impl Metadata {
+    /// The type of the column.
+    pub(crate) fn column_type(self) -> ColumnType {
+        match self {
+            Self::Filename | Self::FileContentKey => ColumnType::Text,
+            Self::FileRowNumber => ColumnType::Bigint,
+            Self::StartScanTime => ColumnType::Timestamptz,
+        }
+    }
+}
+
+/// A regular expression that was checked to be one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Whether it fits the whole of `name`.
+    pub(crate) fn fits(&self, name: &str) -> bool {
+        whole(&self.0).is_ok_and(|pattern| pattern.is_match(name))
+    }
+}
+
+fn whole(pattern: &str) -> Result<regex::Regex, regex::Error> {
+    regex::Regex::new(&format!("^(?:{pattern})$"))
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match whole(&text) {
+            Ok(_) => Ok(Self(text)),
+            Err(error) => Err(format!("`{text}` is not a regular expression: {}", last_line(&error.to_string()))),
+        }
+    }
+}
+
+/// The sentence of an error whose other lines draw the place.
+fn last_line(text: &str) -> String {
+    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> String {
+        pattern.0
     }
 }
 

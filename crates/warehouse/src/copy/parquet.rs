@@ -8,7 +8,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, new_null_array};
+use arrow::array::{
+    ArrayRef, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArray, RecordBatch, StringArray,
+    TimestampMicrosecondArray, new_null_array,
+};
 use arrow::datatypes::{DurationNanosecondType, SchemaRef, Time64NanosecondType, TimestampNanosecondType};
 use bytes::Bytes;
 use domain::StagedFile;
@@ -23,7 +26,9 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use super::error::CopyError;
-use super::options::{CopyOptions, MissingColumns, NewColumns};
+use super::options::{CopyOptions, Metadata};
+use super::rows::Header;
+use super::text::{self, Origin, Place};
 use crate::error::{Result, innermost};
 use crate::widen::{SOURCE_NAME, table_schema, widen_batch};
 
@@ -86,9 +91,11 @@ impl ParquetFile {
         self,
         table: &str,
         schema: &SchemaRef,
-        options: &CopyOptions,
+        (options, origin): (&CopyOptions, Origin<'_>),
     ) -> Result<impl Stream<Item = Result<RecordBatch>> + Send + use<>, CopyError> {
         let places = places(&self.file, table, &self.widened, schema, options)?;
+        let (name, sha256, at) = (origin.name.to_owned(), origin.sha256.to_owned(), origin.at);
+        let mut rows_before = 0;
         let (file, widened, schema) = (self.file, self.widened, schema.clone());
         let failed = move |message: String| CopyError::Unreadable { file: file.clone(), message };
         let stream = self.builder.with_batch_size(BATCH_ROWS).build().map_err(|error| failed(innermost(&error)))?;
@@ -101,9 +108,14 @@ impl ParquetFile {
                 .into());
             }
             let batch = widen_batch(&batch, &widened)?;
+            let rows = rows_before..rows_before + batch.num_rows() as i64;
+            rows_before = rows.end;
             let columns = places.iter().zip(schema.fields()).map(|(place, field)| match place {
-                Some(place) => batch.column(*place).clone(),
-                None => new_null_array(field.data_type(), batch.num_rows()),
+                Place::Field(place) => batch.column(*place).clone(),
+                Place::Null => new_null_array(field.data_type(), batch.num_rows()),
+                Place::Metadata(metadata) => {
+                    metadata_column(*metadata, Origin { name: &name, sha256: &sha256, at }, rows.clone())
+                }
             });
             let columns = columns.collect();
             Ok(RecordBatch::try_new(schema.clone(), columns).map_err(|error| failed(error.to_string()))?)
@@ -116,53 +128,44 @@ pub(crate) fn source_name(field: &arrow::datatypes::Field) -> &str {
     field.metadata().get(SOURCE_NAME).map_or(field.name(), String::as_str)
 }
 
-/// For each column of the table, its place in the file.
+/// A column of metadata for rows of these numbers, counted from 0.
+fn metadata_column(metadata: Metadata, origin: Origin<'_>, rows: Range<i64>) -> ArrayRef {
+    let count = rows.clone().count();
+    match metadata {
+        Metadata::Filename => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(origin.name, count))),
+        Metadata::FileContentKey => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(origin.sha256, count))),
+        Metadata::FileRowNumber => Arc::new(Int64Array::from_iter_values(rows.map(|row| row + 1))),
+        Metadata::StartScanTime => {
+            Arc::new(TimestampMicrosecondArray::from_value(origin.at, count).with_timezone("UTC"))
+        }
+    }
+}
+
+/// For each column of the table, where its values come from.
 fn places(
     file: &str,
     table: &str,
     found: &SchemaRef,
     wanted: &SchemaRef,
     options: &CopyOptions,
-) -> Result<Vec<Option<usize>>, CopyError> {
-    let position = |schema: &SchemaRef, name: &str| schema.fields().iter().position(|field| source_name(field) == name);
-    let added: Vec<&str> =
-        found.fields().iter().map(|field| source_name(field)).filter(|name| position(wanted, name).is_none()).collect();
-    let mut places = Vec::with_capacity(wanted.fields().len());
-    for field in wanted.fields() {
-        let name = source_name(field);
-        let Some(place) = position(found, name) else {
-            if options.missing_columns == MissingColumns::Null {
-                places.push(None);
-                continue;
-            }
-            return Err(CopyError::ColumnDisappeared {
-                table: table.to_owned(),
-                file: file.to_owned(),
-                column: name.to_owned(),
-                renamed_to: if let [only] = added.as_slice() { Some((*only).to_owned()) } else { None },
-            });
-        };
-        let data_type = found.field(place).data_type();
+) -> Result<Vec<Place>, CopyError> {
+    let names: Vec<String> = wanted.fields().iter().map(|field| source_name(field).to_owned()).collect();
+    let header = Header(found.fields().iter().map(|field| source_name(field).to_owned()).collect());
+    let places = text::places((file, table), &header, &names, options)?;
+    for (place, field) in places.iter().zip(wanted.fields()) {
+        let Place::Field(place) = place else { continue };
+        let data_type = found.field(*place).data_type();
         if data_type != field.data_type() {
             return Err(CopyError::TypeChanged {
                 table: table.to_owned(),
                 file: file.to_owned(),
-                column: name.to_owned(),
+                column: source_name(field).to_owned(),
                 found: data_type.to_string(),
                 expected: field.data_type().to_string(),
             });
         }
-        places.push(Some(place));
     }
-    match added.first() {
-        _ if places.iter().all(Option::is_none) => {
-            Err(CopyError::NoCommonColumn { table: table.to_owned(), file: file.to_owned() })
-        }
-        Some(column) if options.new_columns == NewColumns::Error => {
-            Err(CopyError::NewColumn { table: table.to_owned(), file: file.to_owned(), column: (*column).to_owned() })
-        }
-        _ => Ok(places),
-    }
+    Ok(places)
 }
 
 /// A column whose nanoseconds are no whole microseconds: widening would cut them.

@@ -10,6 +10,7 @@ use domain::{StageManifest, StageMode, StagedFile};
 
 use super::error::CopyError;
 use super::report::{FileReport, FileStatus};
+use super::selection::over_limit;
 use crate::ledger::{LoadRecord, LoadedFile, LoadedManifest, ReplayedFile};
 use crate::table::{DataFile, Table};
 
@@ -136,6 +137,13 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Leaves the files to the next load that begin past `limit` bytes.
+    pub(crate) fn stop_at(&mut self, limit: u64) {
+        let reason = || format!("`size_limit` of {limit} bytes is reached");
+        let left = over_limit(&mut self.files, limit);
+        self.skipped.extend(left.iter().map(|file| FileReport::skipped(&file.name, reason())));
     }
 
     /// Files of the table that go because their staged file has been loaded anew, out of those that it has.

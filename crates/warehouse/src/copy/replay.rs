@@ -13,7 +13,7 @@ use domain::{FileFormat, Progress, StageMode, TableName};
 use super::error::CopyError;
 use super::load::{blocking, target_of};
 use super::options::CopyOptions;
-use super::text::{self, Again, Piece};
+use super::text::{self, Again, Origin, Piece};
 use super::{ATTEMPTS, content, last_load, plan};
 use crate::builds::CatalogChange;
 use crate::error::{Result, WarehouseError};
@@ -100,7 +100,7 @@ impl Warehouse {
         let aside = Aside::begin(self.store(), name, run).await?;
         let mut replays = Vec::new();
         for (part, (file, rows)) in files.into_iter().enumerate() {
-            let pieces = read_again(name, &table, options, &file, &rows).await?;
+            let pieces = read_again(name, &table, (options, run.now), &file, &rows).await?;
             let mut writer = aside.writer(table.schema(), &format!("r{part}"));
             for batch in pieces.iter().filter_map(|piece| piece.batch.as_ref()) {
                 writer.write(batch).await?;
@@ -224,7 +224,7 @@ impl Warehouse {
 async fn read_again(
     name: &TableName,
     table: &Table,
-    options: &CopyOptions,
+    (options, now): (&CopyOptions, chrono::DateTime<chrono::Utc>),
     file: &str,
     rows: &Rows,
 ) -> Result<Vec<Piece>> {
@@ -239,8 +239,11 @@ async fn read_again(
         })
         .collect();
     let (file, sha256, header, options) = (file.to_owned(), rows.sha256.clone(), rows.header.clone(), options.clone());
-    let format = rows.format.unwrap_or(FileFormat::Csv);
-    blocking(move || Ok(text::read_again((&file, &sha256), (format, &header), &again, &target, &options)?)).await
+    let (format, at) = (rows.format.unwrap_or(FileFormat::Csv), now.timestamp_micros());
+    blocking(move || {
+        Ok(text::read_again(Origin { name: &file, sha256: &sha256, at }, (format, &header), &again, &target, &options)?)
+    })
+    .await
 }
 
 /// Parts those that fit, whose ids are the answer in the order of their rows, from those that still do not.

@@ -43,6 +43,9 @@ pub struct FileReport {
     /// Why it was skipped or failed, when that is not the first error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What became of it in the stage, when it was to be removed there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purge: Option<Purge>,
 }
 
 /// What became of a file.
@@ -56,6 +59,15 @@ pub enum FileStatus {
     LoadFailed,
     /// It was loaded before, or another file has the same content.
     LoadSkipped,
+}
+
+/// What became of a loaded file in the stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purge {
+    Purged,
+    /// It is still there. The load stands, and the next COPY tries again.
+    PurgeFailed,
 }
 
 impl FileStatus {
@@ -144,6 +156,7 @@ impl FileReport {
             rows_rejected: 0,
             first_error: None,
             reason: None,
+            purge: None,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::convert::Misfit;
 use super::csv::CsvReader;
 use super::error::CopyError;
 use super::json::{JsonReader, UnknownKeys};
-use super::options::{CopyOptions, CsvOptions, NewColumns};
+use super::options::{CopyOptions, CsvOptions, MatchByColumnName, NewColumns};
 use super::record::{Fault, Record};
 use super::stream;
 use crate::error::innermost;
@@ -39,7 +39,10 @@ impl<R: Read> RowReader<R> {
     /// For rows without a header: `columns` are known.
     pub(crate) fn of(source: R, format: FileFormat, columns: &[String], options: &CopyOptions) -> Self {
         match format {
-            FileFormat::JsonLines => Self::Json(JsonReader::new(source, columns, unknown_keys(options))),
+            FileFormat::JsonLines => {
+                let ignores_case = options.match_by_column_name == MatchByColumnName::CaseInsensitive;
+                Self::Json(JsonReader::new(source, columns, unknown_keys(options), ignores_case))
+            }
             FileFormat::Csv | FileFormat::Parquet => Self::Csv(CsvReader::new(source, &options.csv)),
         }
     }
@@ -141,7 +144,7 @@ pub(crate) fn header(store: &Arc<dyn ObjectStore>, file: &StagedFile, csv: &CsvO
         let options = CopyOptions { csv: csv.clone(), ..CopyOptions::default() };
         return Rows::open(store, file, &[], &options).map(|rows| rows.header);
     }
-    let mut reader = JsonReader::new(open(store, file)?, &[], UnknownKeys::Add);
+    let mut reader = JsonReader::new(open(store, file)?, &[], UnknownKeys::Add, false);
     let mut record = Record::default();
     while reader.next(&mut record).map_err(|error| unreadable(&file.name, &error))? {}
     match reader.columns() {

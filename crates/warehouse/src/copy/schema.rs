@@ -58,8 +58,41 @@ impl Loader<'_> {
     /// The schema of the table after this load: its own, or on a first or full load that of the files; with new columns where the
     /// options add them.
     pub(super) async fn schema(&self, table: Option<&Table>, plan: &Plan) -> Result<(SchemaRef, Vec<InferredColumn>)> {
+        let (schema, inferred) = self.schema_without_metadata(table, plan).await?;
+        Ok((self.with_metadata(&schema, table.is_some_and(is_filled))?, inferred))
+    }
+
+    /// The columns, and those that `include_metadata` names.
+    fn with_metadata(&self, schema: &SchemaRef, is_fixed: bool) -> Result<SchemaRef> {
+        let mut fields: Vec<FieldRef> = schema.fields().iter().cloned().collect();
+        for (column, metadata) in &self.job.options.include_metadata {
+            let wanted = metadata.column_type().arrow();
+            let place = fields.iter().position(|field| parquet::source_name(field) == column);
+            let found = place.map(|place| fields[place].data_type().clone());
+            match (place, found) {
+                (Some(_), Some(found)) if found == wanted => {}
+                (Some(_), Some(found)) if is_fixed => {
+                    let (found, expected) = (found.to_string(), wanted.to_string());
+                    let table = self.job.manifest.target.to_string();
+                    return Err(CopyError::MetadataMisfit { table, column: column.clone(), found, expected }.into());
+                }
+                (Some(place), _) => fields[place] = Arc::new(fields[place].as_ref().clone().with_data_type(wanted)),
+                (None, _) => fields.push(Arc::new(Field::new(column, wanted, true))),
+            }
+        }
+        if fields.len() == schema.fields().len() && fields.iter().eq(schema.fields().iter()) {
+            return Ok(schema.clone());
+        }
+        table_schema(&Schema::new(fields))
+    }
+
+    async fn schema_without_metadata(
+        &self,
+        table: Option<&Table>,
+        plan: &Plan,
+    ) -> Result<(SchemaRef, Vec<InferredColumn>)> {
         // A table that no load has filled is what a COPY left that died: its types came from files that may have changed.
-        let Some(table) = table.filter(|table| table.txn(COPY_APP).is_some() || table.rows() > 0) else {
+        let Some(table) = table.filter(|table| is_filled(table)) else {
             return self.schema_of_files(plan).await;
         };
         let options = self.job.options;
@@ -336,6 +369,10 @@ impl Loader<'_> {
         let (stage, file, csv) = (self.job.stage.clone(), file.clone(), self.job.options.csv.clone());
         blocking(move || Ok(rows::header(&stage, &file, &csv)?)).await
     }
+}
+
+fn is_filled(table: &Table) -> bool {
+    table.txn(COPY_APP).is_some() || table.rows() > 0
 }
 
 /// Whether a schema has a column of this name in files.

@@ -14,7 +14,7 @@ use object_store::ObjectStore;
 
 use super::convert::{Cell, ColumnBuilder, Converter, Misfit, Wanted};
 use super::error::CopyError;
-use super::options::{BadCells, CopyOptions, MissingColumns, NewColumns};
+use super::options::{BadCells, CopyOptions, Metadata, MissingColumns, NewColumns};
 use super::record::Record;
 use super::rows::{Header, RowReader, Rows, fault_of, unreadable};
 use crate::infer::ColumnInference;
@@ -58,13 +58,13 @@ pub(crate) fn read(
     store: &Arc<dyn ObjectStore>,
     file: &StagedFile,
     target: &Target,
-    options: &CopyOptions,
+    (options, at): (&CopyOptions, i64),
     mut take: impl FnMut(Piece) -> bool,
 ) -> Result<(), CopyError> {
     let mut rows = Rows::open(store, file, &target.names(), options)?;
-    let places = places(&file.name, &rows.header, target, options)?;
+    let places = places((&file.name, &target.table.to_string()), &rows.header, &target.names(), options)?;
     let converter = Converter::new(&options.csv);
-    let mut batch = BatchBuilder::new(target, &places, (&file.name, &file.sha256), options);
+    let mut batch = BatchBuilder::new(target, &places, Origin { name: &file.name, sha256: &file.sha256, at }, options);
     let mut record = Record::default();
     while rows.next(&mut record)? {
         let row = Row { record: &record, number: rows.row, width: rows.header.0.len(), raw: rows.raw() };
@@ -77,6 +77,26 @@ pub(crate) fn read(
     Ok(())
 }
 
+/// Where rows come from: what `include_metadata` can say of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) sha256: &'a str,
+    /// When the load began, in microseconds since 1970-01-01 UTC.
+    pub(crate) at: i64,
+}
+
+impl<'a> Origin<'a> {
+    fn cell(&self, metadata: Metadata, row: u64) -> Cell<'a> {
+        match metadata {
+            Metadata::Filename => Cell::Text(self.name),
+            Metadata::FileContentKey => Cell::Text(self.sha256),
+            Metadata::FileRowNumber => i64::try_from(row).map_or(Cell::Null, Cell::Bigint),
+            Metadata::StartScanTime => Cell::Micros(self.at),
+        }
+    }
+}
+
 /// Rows of one file that are read again, each by itself; `bytes` as they stood in the file or as somebody mended them.
 pub(crate) struct Again {
     pub(crate) number: u64,
@@ -86,17 +106,17 @@ pub(crate) struct Again {
 
 /// Reads rows of a file again against its header. The pieces hold the rows that fit now; a reject stands for one that still does not.
 pub(crate) fn read_again(
-    (file, sha256): (&str, &str),
+    origin: Origin<'_>,
     (format, header): (FileFormat, &[String]),
     rows: &[Again],
     target: &Target,
     options: &CopyOptions,
 ) -> Result<Vec<Piece>, CopyError> {
-    let header = Header(header.to_vec());
+    let (header, file) = (Header(header.to_vec()), origin.name);
     let unreadable = |error: std::io::Error| unreadable(file, &error);
-    let places = places(file, &header, target, options)?;
+    let places = places((file, &target.table.to_string()), &header, &target.names(), options)?;
     let converter = Converter::new(&options.csv);
-    let mut batch = BatchBuilder::new(target, &places, (file, sha256), options);
+    let mut batch = BatchBuilder::new(target, &places, origin, options);
     let mut pieces = Vec::new();
     let mut record = Record::default();
     for again in rows {
@@ -156,34 +176,55 @@ pub(crate) fn infer(
     Ok(Look { rows: rows.row, columns })
 }
 
-/// For each column of the table, its place in the file; none for a column that the options let be missing.
-fn places(
-    file: &str,
+/// Where the values of a column of the table come from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// The field of this number.
+    Field(usize),
+    Metadata(Metadata),
+    /// Nowhere: the options let the column be missing.
+    Null,
+}
+
+/// For each column of the table, where its values come from.
+pub(crate) fn places(
+    (file, table): (&str, &str),
     header: &Header,
-    target: &Target,
+    columns: &[String],
     options: &CopyOptions,
-) -> Result<Vec<Option<usize>>, CopyError> {
-    let table = target.table.to_string();
-    let is_known = |name: &String| target.columns.iter().any(|column| column.source_name == *name);
-    let added: Vec<&String> = header.0.iter().filter(|name| !is_known(name)).collect();
-    let mut places = Vec::with_capacity(target.columns.len());
-    for column in &target.columns {
-        let place = header.0.iter().position(|name| *name == column.source_name);
-        if place.is_none() && options.missing_columns == MissingColumns::Error {
-            return Err(CopyError::ColumnDisappeared {
-                table,
-                file: file.to_owned(),
-                column: column.source_name.clone(),
-                renamed_to: if let [only] = added.as_slice() { Some((*only).clone()) } else { None },
-            });
+) -> Result<Vec<Place>, CopyError> {
+    let table = table.to_owned();
+    let by = options.match_by_column_name;
+    let mut fields = vec![false; header.0.len()];
+    let mut places = Vec::with_capacity(columns.len());
+    let mut missing = None;
+    for (number, column) in columns.iter().enumerate() {
+        let metadata = options.include_metadata.get(column);
+        let found = by.find(header.0.iter().map(String::as_str), number, column);
+        if let Some(place) = found {
+            fields[place] = true;
         }
-        places.push(place);
+        places.push(match (metadata, found) {
+            (Some(metadata), _) => Place::Metadata(*metadata),
+            (None, Some(place)) => Place::Field(place),
+            (None, None) => {
+                missing = missing.or(Some(column));
+                Place::Null
+            }
+        });
     }
-    match added.first() {
+    let mut added = header.0.iter().zip(&fields).filter(|(_, is_known)| !**is_known).map(|(name, _)| name);
+    if let Some(column) = missing.filter(|_| options.missing_columns == MissingColumns::Error) {
+        let renamed_to = added.next().filter(|_| added.next().is_none()).cloned();
+        return Err(CopyError::ColumnDisappeared { table, file: file.to_owned(), column: column.clone(), renamed_to });
+    }
+    match added.next() {
         Some(column) if options.new_columns == NewColumns::Error => {
-            Err(CopyError::NewColumn { table, file: file.to_owned(), column: (*column).clone() })
+            Err(CopyError::NewColumn { table, file: file.to_owned(), column: column.clone() })
         }
-        _ if places.iter().all(Option::is_none) => Err(CopyError::NoCommonColumn { table, file: file.to_owned() }),
+        _ if !places.iter().any(|place| matches!(place, Place::Field(_))) => {
+            Err(CopyError::NoCommonColumn { table, file: file.to_owned() })
+        }
         _ => Ok(places),
     }
 }
@@ -200,9 +241,8 @@ struct Row<'a> {
 /// Collects rows until there are enough for a batch.
 struct BatchBuilder<'a> {
     target: &'a Target,
-    places: &'a [Option<usize>],
-    /// Name and SHA-256 of the file.
-    file: (&'a str, &'a str),
+    places: &'a [Place],
+    file: Origin<'a>,
     bad_cells: BadCells,
     builders: Vec<ColumnBuilder>,
     rows: usize,
@@ -211,7 +251,7 @@ struct BatchBuilder<'a> {
 }
 
 impl<'a> BatchBuilder<'a> {
-    fn new(target: &'a Target, places: &'a [Option<usize>], file: (&'a str, &'a str), options: &CopyOptions) -> Self {
+    fn new(target: &'a Target, places: &'a [Place], file: Origin<'a>, options: &CopyOptions) -> Self {
         let builders = target.columns.iter().map(|column| ColumnBuilder::new(column.wanted.column_type)).collect();
         Self {
             target,
@@ -235,9 +275,16 @@ impl<'a> BatchBuilder<'a> {
         let mut cells = Vec::with_capacity(self.builders.len());
         let mut misfits = Vec::new();
         for (column, place) in self.target.columns.iter().zip(self.places) {
-            let Some(place) = *place else {
-                cells.push(Cell::Null);
-                continue;
+            let place = match *place {
+                Place::Field(place) => place,
+                Place::Metadata(metadata) => {
+                    cells.push(self.file.cell(metadata, row.number));
+                    continue;
+                }
+                Place::Null => {
+                    cells.push(Cell::Null);
+                    continue;
+                }
             };
             let (bytes, quoted) = record.field(place);
             match converter.convert(bytes, quoted, &column.wanted) {
@@ -282,8 +329,8 @@ impl<'a> BatchBuilder<'a> {
 
     fn reject_of(&self, row: &Row<'_>, column: Option<String>, misfit: Misfit) -> Reject {
         Reject {
-            file: self.file.0.to_owned(),
-            sha256: self.file.1.to_owned(),
+            file: self.file.name.to_owned(),
+            sha256: self.file.sha256.to_owned(),
             row: row.number,
             line: row.record.line,
             byte_offset: row.record.offset,
@@ -297,16 +344,15 @@ impl<'a> BatchBuilder<'a> {
 
     fn finish(&mut self) -> Result<Piece, CopyError> {
         let columns = self.builders.iter_mut().map(ColumnBuilder::finish).collect();
-        let batch =
-            if self.rows == 0 {
-                None
-            } else {
-                let batch = RecordBatch::try_new(self.target.schema.clone(), columns);
-                Some(batch.map_err(|error| CopyError::Unreadable {
-                    file: self.file.0.to_owned(),
-                    message: error.to_string(),
-                })?)
-            };
+        let batch = if self.rows == 0 {
+            None
+        } else {
+            let batch = RecordBatch::try_new(self.target.schema.clone(), columns);
+            Some(batch.map_err(|error| CopyError::Unreadable {
+                file: self.file.name.to_owned(),
+                message: error.to_string(),
+            })?)
+        };
         self.rows = 0;
         let rejects = std::mem::take(&mut self.rejects);
         Ok(Piece { batch, rejects, rows_parsed: std::mem::take(&mut self.rows_parsed) })

@@ -14,5 +14,6 @@ mod incremental;
 mod json_lines;
 mod quarantine;
 mod query;
+mod selection;
 mod switch;
 mod world;
