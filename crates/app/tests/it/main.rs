@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod database;
 mod full_disk;
+mod load_files;
 mod proof;
 mod publish;
 mod readers;
