@@ -4,6 +4,7 @@
 mod bad_input;
 mod cli;
 mod database;
+mod follow;
 mod full_disk;
 mod load_files;
 mod proof;
