@@ -224,6 +224,7 @@ impl ExtractRequest {
             proof: None,
             cut: None,
             changes: None,
+            column_types: Vec::new(),
             resume: None,
             provenance: Provenance {
                 inputs,
@@ -250,6 +251,7 @@ impl ExtractRequest {
                 && latest.mode == manifest.mode
                 && latest.files == manifest.files
                 && latest.resume == manifest.resume
+                && latest.column_types == manifest.column_types
                 && (manifest.proof.is_none() || latest.proof == manifest.proof);
             if is_same {
                 return Ok(ExtractOutcome::of(latest, true));

@@ -21,8 +21,8 @@ pub use feed::{FEED_FORMAT_VERSION, FeedFile, FeedHeader, FeedHistory, FeedInter
 pub use hash::{Hasher, hash_bytes, hash_json};
 pub use id::{IdError, ItemId, TableName, UserId};
 pub use manifest::{
-    ChangeRules, Compression, DELETED_COLUMN, ExtractReject, FileFormat, KeyCut, Resume, STAGE_FORMAT_VERSION,
-    StageManifest, StageMode, StagedFile,
+    ChangeRules, Compression, DELETED_COLUMN, DeclaredColumn, ExtractReject, FileFormat, KeyCut, Resume,
+    STAGE_FORMAT_VERSION, StageManifest, StageMode, StagedFile,
 };
 pub use position::LogPosition;
 pub use progress::{NoProgress, Progress};

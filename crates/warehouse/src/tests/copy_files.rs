@@ -40,6 +40,7 @@ impl Files {
             proof: None,
             cut: None,
             changes: None,
+            column_types: Vec::new(),
             resume: None,
             number: 0,
             extracted_at: DateTime::UNIX_EPOCH,
