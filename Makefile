@@ -27,6 +27,7 @@ test-connectors:
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --test connectors --locked -- -D warnings
 
 bench:
 	cargo build --release --workspace --locked

@@ -187,7 +187,14 @@ impl Choice {
     pub(super) fn of(connector: &str, stream: CatalogStream, choice: &StreamChoice) -> Result<Self, ConnectError> {
         let shown = choice.location();
         let mode = choice.mode;
-        if mode == StreamMode::Full {
+        if stream.columns.is_empty() {
+            tracing::warn!(
+                connector,
+                stream = shown,
+                "the connector declares no columns: the fields of its rows are in no table"
+            );
+        }
+        if mode == StreamMode::Full && stream.supports("full_refresh") {
             return Ok(Self { stream, mode, key: Vec::new(), cursor: Vec::new() });
         }
         if !stream.supports("incremental") {

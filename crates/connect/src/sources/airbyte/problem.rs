@@ -77,8 +77,8 @@ impl ConnectorProblem {
             Fault::Missing => "install it, or correct `command` in the source file; its first word is a program".to_owned(),
             Fault::Config => "correct `[config]` in the source file, or the environment variables it names".to_owned(),
             Fault::Transient => format!("run again later; {goes_on}"),
-            Fault::Failed => format!("look at its log with `-v`, then run again; {goes_on}"),
-            Fault::Stalled => "look at its log with `-v`; if it is only slow, raise `stall_seconds` in the source file".to_owned(),
+            Fault::Failed => format!("look at its log with `-vv`, then run again; {goes_on}"),
+            Fault::Stalled => "look at its log with `-vv`; if it is only slow, raise `stall_seconds` in the source file".to_owned(),
             Fault::Protocol => {
                 "nothing that depends on it was staged; use another version of the connector, or report it to its makers".to_owned()
             }

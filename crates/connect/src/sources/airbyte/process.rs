@@ -87,11 +87,20 @@ pub(super) struct Ended {
     status: ExitStatus,
     /// The last lines of its standard error, without secrets.
     last_words: String,
+    /// Why it was ended before it ended.
+    cut_short: Option<ConnectorProblem>,
 }
 
 impl Ended {
-    /// Why the command is no success, as the end of a sentence; `None` when it is one.
-    pub(super) fn failure(&self) -> Option<String> {
+    /// Why the command is no success; `None` when it is one.
+    pub(super) fn failure(&self, connector: &Connector, verb: Verb) -> Option<ConnectorProblem> {
+        let how = self.how();
+        let told =
+            |how: String| connector.problem(Fault::Failed, &format!("was asked to {} and ended {how}", verb.as_str()));
+        self.cut_short.clone().or_else(|| how.map(told))
+    }
+
+    fn how(&self) -> Option<String> {
         use std::os::unix::process::ExitStatusExt;
         if self.status.success() {
             return None;
@@ -115,7 +124,8 @@ impl Connector {
 
     /// Runs one verb to its end. `look` is called now and then meanwhile.
     ///
-    /// Errors: `Missing` when it does not start, `Stalled`, the listener's, and those of the temporary files.
+    /// Errors: `Missing` when it does not start, the listener's, and those of the temporary files. One that was silent for too long has
+    /// [`Ended`] all the same: what it said before still counts.
     pub(super) async fn run<L: Listener>(
         &self,
         verb: Verb,
@@ -128,9 +138,9 @@ impl Connector {
             .map_err(|error| crate::store::io_problem(&std::env::temp_dir().display().to_string(), &error))?;
         let mut child = self.start(verb, input, files.path())?;
         let leash = Leash(Group { id: child.id(), is_over: Arc::default() });
-        let heard = Heard::default();
-        let errors = child.stderr.take().map(|stderr| self.hear_errors(stderr, heard.clone()));
-        let ear = Ear { connector: self.clone(), group: leash.0.clone(), heard: heard.clone(), errors };
+        let clock = Clock::default();
+        let errors = child.stderr.take().map(|stderr| self.hear_errors(stderr, clock.clone()));
+        let ear = Ear { connector: self.clone(), group: leash.0.clone(), clock: clock.clone(), errors };
         let mut job = tokio::task::spawn_blocking(move || ear.hear(child, listener));
         let mut ended_at: Option<Instant> = None;
         let done = loop {
@@ -138,28 +148,27 @@ impl Connector {
                 done = &mut job => break done,
                 () = tokio::time::sleep(LOOK_EVERY) => look(),
             }
-            if ended_at.is_none() && heard.silence() > self.stall {
+            if ended_at.is_none() && clock.silence() > self.stall {
                 ended_at = Some(Instant::now());
                 leash.0.end();
             }
             // Whoever has left the group may hold the pipe open; nobody waits for that.
             if ended_at.is_some_and(|at| at.elapsed() > 2 * GRACE) {
-                break Ok(Err(self.stalled(verb)));
+                return Err(self.stalled(verb).into());
             }
         };
         look();
         drop(files);
-        let done = done.map_err(|error| ConnectError::internal("hear a connector", error))?;
+        let (listener, mut ended) = done.map_err(|error| ConnectError::internal("hear a connector", error))??;
         if ended_at.is_some() {
-            return Err(self.stalled(verb));
+            ended.cut_short = Some(self.stalled(verb));
         }
-        let (listener, status, last_words) = done?;
-        Ok((listener, Ended { status, last_words }))
+        Ok((listener, ended))
     }
 
-    fn stalled(&self, verb: Verb) -> ConnectError {
-        let what = format!("said nothing for {} s while asked to {}", self.stall.as_secs(), verb.as_str());
-        self.problem(Fault::Stalled, &what).into()
+    fn stalled(&self, verb: Verb) -> ConnectorProblem {
+        let what = format!("was asked to {} and said nothing for {} s", verb.as_str(), self.stall.as_secs());
+        self.problem(Fault::Stalled, &what)
     }
 
     /// Writes what the verb needs into a new directory.
@@ -183,7 +192,9 @@ impl Connector {
         let place = |word: &String| word.replace("{dir}", &files.display().to_string()).replace("{user}", &user);
         let mut words = self.command.iter().map(place);
         let program = words.next().unwrap_or_default();
-        let mut command = Command::new(&program);
+        // A path is relative to the project, a name is looked for as a shell does.
+        let found = if program.contains('/') { self.directory.join(&program) } else { PathBuf::from(&program) };
+        let mut command = Command::new(found);
         command.args(words).arg(verb.as_str());
         if verb != Verb::Spec {
             command.arg("--config").arg(files.join("config.json"));
@@ -204,14 +215,14 @@ impl Connector {
     }
 
     /// Reads standard error on a thread of its own: a full pipe would stop the connector.
-    fn hear_errors(&self, stderr: ChildStderr, heard: Heard) -> std::thread::JoinHandle<log::LastLines> {
+    fn hear_errors(&self, stderr: ChildStderr, clock: Clock) -> std::thread::JoinHandle<log::LastLines> {
         let secrets = self.secrets.clone();
         std::thread::spawn(move || {
             let mut last = log::LastLines::default();
             let mut reader = BufReader::new(stderr);
             let mut line = Vec::new();
             while let Ok(true) = next_line(&mut reader, &mut line) {
-                heard.now();
+                clock.heard();
                 last.add(log::error_line(&secrets, &String::from_utf8_lossy(&line)));
             }
             last
@@ -219,49 +230,60 @@ impl Connector {
     }
 }
 
-/// What the thread that hears a connector hands back.
-type HeardOut<L> = (L, ExitStatus, String);
-
 /// The thread that hears a connector.
 struct Ear {
     connector: Connector,
     group: Group,
-    heard: Heard,
+    clock: Clock,
     errors: Option<std::thread::JoinHandle<log::LastLines>>,
 }
 
 impl Ear {
     /// Hears standard output to its end, then waits for the command.
-    fn hear<L: Listener>(self, mut child: Child, mut listener: L) -> Result<HeardOut<L>, ConnectError> {
-        let taken = self.hear_lines(&mut child, &mut listener);
-        if !matches!(taken, Ok(true)) {
+    fn hear<L: Listener>(self, mut child: Child, mut listener: L) -> Result<(L, Ended), ConnectError> {
+        let heard = self.hear_lines(&mut child, &mut listener);
+        if !matches!(heard, Ok(Heard::All)) {
             self.group.end();
         }
         let status = child.wait();
         // From here on the number may be another process's.
         self.group.is_over.store(true, Ordering::Release);
         let last = self.errors.and_then(|thread| thread.join().ok()).unwrap_or_default();
-        taken?;
+        let cut_short = match heard? {
+            Heard::Broken(error) => Some(self.connector.problem(Fault::Protocol, &format!("cannot be heard: {error}"))),
+            Heard::All | Heard::Enough => None,
+        };
         let status = status.map_err(|error| ConnectError::internal("wait for a connector", error))?;
-        Ok((listener, status, last.text()))
+        Ok((listener, Ended { status, last_words: last.text(), cut_short }))
     }
 
-    /// False when the listener wants no more.
-    fn hear_lines<L: Listener>(&self, child: &mut Child, listener: &mut L) -> Result<bool, ConnectError> {
-        let Some(stdout) = child.stdout.take() else { return Ok(true) };
+    fn hear_lines<L: Listener>(&self, child: &mut Child, listener: &mut L) -> Result<Heard, ConnectError> {
+        let Some(stdout) = child.stdout.take() else { return Ok(Heard::All) };
         let mut reader = BufReader::with_capacity(PIPE_BYTES, stdout);
         let mut line = Vec::new();
-        let broken = |error: io::Error| self.connector.problem(Fault::Protocol, &format!("cannot be heard: {error}"));
-        while next_line(&mut reader, &mut line).map_err(broken)? {
-            self.heard.now();
+        loop {
+            match next_line(&mut reader, &mut line) {
+                Ok(true) => {}
+                Ok(false) => return Ok(Heard::All),
+                Err(error) => return Ok(Heard::Broken(error)),
+            }
+            self.clock.heard();
             if !listener.take(&line)? {
-                return Ok(false);
+                return Ok(Heard::Enough);
             }
             // Disks and buckets may be slow; that is not the connector's silence.
-            self.heard.now();
+            self.clock.heard();
         }
-        Ok(true)
     }
+}
+
+/// How the hearing of a connector ended.
+enum Heard {
+    All,
+    /// The listener wants no more.
+    Enough,
+    /// The pipe broke, or a line is too long.
+    Broken(io::Error),
 }
 
 /// Reads one line without its end; false when there is none left.
@@ -290,16 +312,16 @@ fn write_private(path: &Path, content: &str) -> io::Result<()> {
 
 /// When a connector was heard last.
 #[derive(Debug, Clone)]
-struct Heard(Arc<Mutex<Instant>>);
+struct Clock(Arc<Mutex<Instant>>);
 
-impl Default for Heard {
+impl Default for Clock {
     fn default() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 }
 
-impl Heard {
-    fn now(&self) {
+impl Clock {
+    fn heard(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::log;
 use super::messages::{self, Descriptor, Estimate, Message, Record, StreamStatus, TraceError};
 use super::problem::{ConnectorProblem, Fault};
-use super::process::{Connector, Ended, Listener};
+use super::process::{Connector, Ended, Listener, Verb};
 use super::row::RowWriter;
 use super::state::{self, Owner};
 use super::stream_file::StreamFile;
@@ -203,10 +203,7 @@ impl Reading {
     /// The streams, and what is to be said of each: `None` when all is well.
     pub(super) fn finish(self, ended: &Ended) -> Vec<(StreamRun, Option<ConnectorProblem>)> {
         let connector = self.connector;
-        let ended_badly = || {
-            ended.failure().map(|how| connector.problem(Fault::Failed, &format!("was asked to read and ended {how}")))
-        };
-        let failure = self.failure.or_else(ended_badly);
+        let failure = self.failure.or_else(|| ended.failure(&connector, Verb::Read));
         let are_whole = self.streams.iter().all(StreamRun::is_whole);
         let tell = |stream: StreamRun| {
             let incomplete = || {

@@ -61,11 +61,8 @@ fn unanswered(connector: &Connector, verb: Verb, failure: Option<&TraceError>, e
     if let Some(failure) = failure {
         return explained(connector, failure);
     }
-    let what = match ended.failure() {
-        Some(how) => format!("was asked to {} and ended {how}", verb.as_str()),
-        None => format!("was asked to {} and gave no answer", verb.as_str()),
-    };
-    connector.problem(Fault::Failed, &what)
+    let silent = || connector.problem(Fault::Failed, &format!("was asked to {} and gave no answer", verb.as_str()));
+    ended.failure(connector, verb).unwrap_or_else(silent)
 }
 
 /// A failure in the connector's own words.

@@ -173,7 +173,10 @@ async fn a_silent_connector_is_ended_with_what_it_started() {
     play.reads(&[&user(r#"{"id":1}"#), &state("{}", "1"), "#child 300", "#sleep 300"]);
     let began = Instant::now();
     let result = play.run(&[table("users", StreamMode::Changes)]).await.remove(0);
+    assert!(result.as_ref().unwrap_err().to_string().ends_with("was asked to read and said nothing for 1 s"));
     assert_eq!(code_of(result, ""), "connector_stalled");
+    // What its last state covers is staged all the same.
+    assert_eq!(play.rows(&play.latest("users").await.unwrap()).await, [r#"{"id":1}"#]);
     assert!(began.elapsed() < Duration::from_secs(30));
     assert_gone(&play).await;
 }
@@ -202,6 +205,18 @@ async fn a_run_that_is_given_up_ends_its_connector_and_leaves_no_files() {
     let config = calls.lines().last().unwrap().split(' ').nth(2).unwrap().to_owned();
     assert!(config.ends_with("config.json") && !std::path::Path::new(&config).exists(), "{config}");
     assert!(play.stage().latest("shop", "users").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_line_without_end_is_not_waited_for() {
+    let play = Play::new();
+    std::fs::File::create(play.path("endless")).unwrap().set_len(100 << 20).unwrap();
+    play.reads(&[&user(r#"{"id":1}"#), &state("{}", "1"), "#print endless", &complete("users")]);
+    let result = play.run(&[table("users", StreamMode::Changes)]).await.remove(0);
+    assert!(result.as_ref().unwrap_err().to_string().ends_with("a line of it is longer than 60 MiB"));
+    assert_eq!(code_of(result, ""), "connector_protocol");
+    assert_eq!(play.rows(&play.latest("users").await.unwrap()).await, [r#"{"id":1}"#]);
+    assert_gone(&play).await;
 }
 
 /// Waits until no process of the connector's group is left.

@@ -201,6 +201,35 @@ async fn streams_that_cannot_be_read_as_wanted_are_refused_before_anything_is_re
 }
 
 #[tokio::test]
+async fn a_stream_without_a_full_refresh_is_read_whole_without_a_state() {
+    let play = Play::new();
+    play.says(
+        "discover",
+        r#"{"type":"CATALOG","catalog":{"streams":[{"name":"log","json_schema":{"properties":{"at":{"type":"integer"}}},"supported_sync_modes":["incremental"],"source_defined_cursor":true,"default_cursor_field":["at"]}]}}"#,
+    );
+    let done = r#"{"type":"TRACE","trace":{"type":"STREAM_STATUS","emitted_at":1,"stream_status":{"stream_descriptor":{"name":"log","namespace":""},"status":"COMPLETE"}}}"#;
+    let row = |number: u64| {
+        format!(
+            r#"{{"type":"RECORD","record":{{"stream":"log","namespace":"","data":{{"at":{number}}},"emitted_at":1}}}}"#
+        )
+    };
+    let state =
+        r#"{"type":"STATE","state":{"type":"STREAM","stream":{"stream_descriptor":{"name":"log"},"stream_state":{}}}}"#;
+    for number in 1..=2 {
+        play.reads(&[&row(number), state, done]);
+        let manifest = play.extract(table("log", StreamMode::Full)).await.manifest;
+        assert_eq!((manifest.number, manifest.mode, play.got("read.state")), (number, StageMode::Full, None));
+        assert_eq!(play.rows(&manifest).await, [format!("{{\"at\":{number}}}")]);
+        let entry = play.configured("log");
+        assert_eq!(
+            (&entry["sync_mode"], &entry["destination_sync_mode"]),
+            (&json!("incremental"), &json!("overwrite"))
+        );
+        assert_eq!((&entry["cursor_field"], &entry["generation_id"]), (&json!(["at"]), &json!(number)));
+    }
+}
+
+#[tokio::test]
 async fn discover_tells_names_types_and_keys() {
     let play = Play::new();
     let tables = play.source(&[]).discover().await.unwrap();

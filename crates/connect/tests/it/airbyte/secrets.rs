@@ -60,6 +60,26 @@ async fn settings_go_through_private_files_that_are_gone_afterwards() {
 }
 
 #[tokio::test]
+async fn a_container_can_be_given_the_directory_and_its_owner() {
+    let mut play = Play::new();
+    let words = play.settings.command.clone();
+    let script =
+        format!("printf '%s ' \"$@\" >{}; shift 2; exec {} \"$@\"", play.path("given").display(), words.join(" "));
+    play.settings.command = ["sh", "-c", &script, "-", "{dir}:{dir}", "{user}"].map(str::to_owned).to_vec();
+    play.reads(&[&complete("users")]);
+    play.extract(table("users", StreamMode::Full)).await;
+    let given = std::fs::read_to_string(play.path("given")).unwrap();
+    let given: Vec<&str> = given.split(' ').collect();
+    let directory = std::path::Path::new(given[4]).parent().unwrap().display().to_string();
+    assert_eq!((given[0], given[3]), (format!("{directory}:{directory}").as_str(), "--config"));
+    let id = |flag: &str| {
+        let output = std::process::Command::new("id").arg(flag).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(given[1], format!("{}:{}", id("-u"), id("-g")));
+}
+
+#[tokio::test]
 async fn a_connector_that_shouts_its_settings_is_not_heard_by_anybody() {
     let log = Captured::default();
     let writer = log.clone();
