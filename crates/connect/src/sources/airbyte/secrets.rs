@@ -85,7 +85,10 @@ impl Secrets {
     pub(super) fn add(&self, secret: &str) {
         let secret = secret.trim();
         let mut found = vec![secret.to_owned(), utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string()];
-        found.push(Value::from(secret).to_string().trim_matches('"').to_owned());
+        let json = Value::from(secret).to_string();
+        let json = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(secret);
+        // Python's JSON writes what is not ASCII as numbers.
+        found.extend([json.to_owned(), in_ascii(json)]);
         let lines = secret.lines().filter(|line| line.chars().count() >= MIN_LINE_CHARACTERS);
         found.extend(lines.map(str::to_owned));
         let mut forms = self.forms.write().unwrap_or_else(PoisonError::into_inner);
@@ -101,6 +104,18 @@ impl Secrets {
             if text.contains(form.as_str()) { text.replace(form.as_str(), MASK) } else { text }
         })
     }
+}
+
+fn in_ascii(json: &str) -> String {
+    json.chars().fold(String::with_capacity(json.len()), |mut ascii, letter| {
+        if letter.is_ascii() {
+            ascii.push(letter);
+        } else {
+            let mut units = [0; 2];
+            letter.encode_utf16(&mut units).iter().for_each(|unit| ascii.push_str(&format!("\\u{unit:04x}")));
+        }
+        ascii
+    })
 }
 
 #[cfg(test)]
@@ -123,6 +138,15 @@ mod tests {
         let settings = serde_json::json!({"a": ["x${KEY}y", 1, null], "b": {"c": "${TINY}"}, "d": 1.5});
         let (filled, _) = secrets_of(&settings);
         assert_eq!(filled, serde_json::json!({"a": ["xp@ss \"w\"ordy", 1, null], "b": {"c": "abc"}, "d": 1.5}));
+    }
+
+    #[test]
+    fn a_secret_is_known_in_every_json() {
+        let secrets = Secrets::default();
+        secrets.add("pä\u{1f511}ss\"");
+        for shown in [r#"{"a":"pä🔑ss\""}"#, r#"{"a": "p\u00e4\ud83d\udd11ss\""}"#] {
+            assert!(secrets.redact(shown).ends_with("\"***\"}"), "{}", secrets.redact(shown));
+        }
     }
 
     #[test]
