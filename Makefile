@@ -1,11 +1,12 @@
 # Thin names over cargo; nothing hidden. CARGO_TARGET_DIR and every other cargo setting are respected.
 # Always the whole workspace: with -p the features of shared dependencies change, and the data engine is compiled again.
 
-.PHONY: help test test-needs test-long lint bench bench-ingest deny
+.PHONY: help test test-needs test-long test-connectors lint bench bench-ingest deny
 
 help:
 	@echo 'make test       everything: Rust, SQL, the real binary, real MariaDB, PostgreSQL and S3 (installs what it needs, see scripts/test-needs.sh)'
 	@echo 'make test-long  the switch with 200 kills instead of a dozen, in a directory and in a bucket'
+	@echo 'make test-connectors  real Airbyte connectors (installs two of them, 1.1 GB, into .venv-connectors)'
 	@echo 'make lint       formatting and clippy, warnings are errors'
 	@echo 'make bench      release build, then our figures (bench/README.md)'
 	@echo 'make bench-ingest  our reading of a database beside connectorx (installs it into .venv-bench)'
@@ -20,9 +21,13 @@ test-needs:
 test-long: test-needs
 	MONTAUK_SWITCH_KILLS=200 cargo test --workspace --locked --test it -- switch --nocapture
 
+test-connectors:
+	@scripts/test-connectors.sh
+
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --test connectors --locked -- -D warnings
 
 bench:
 	cargo build --release --workspace --locked

@@ -6,6 +6,8 @@
 
 use domain::{ErrorKind, Problem};
 
+use crate::sources::airbyte::ConnectorProblem;
+
 /// An error of this room.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -81,6 +83,9 @@ pub enum ConnectError {
     #[error("{server} answers with error {number} while {action}: {reason}")]
     Database { server: String, number: String, action: String, reason: String },
 
+    #[error(transparent)]
+    Connector(#[from] ConnectorProblem),
+
     #[error("target `{table}` does not fit: {reason}")]
     TargetMismatch { table: String, reason: String, next: String },
     #[error("column `{column}` has type {found}, which `{table}` cannot take")]
@@ -135,6 +140,7 @@ impl Problem for ConnectError {
             | Self::Database { .. } => ErrorKind::Unavailable,
             Self::LogGone { .. } | Self::TooManyRejects { .. } | Self::BadValue { .. } => ErrorKind::Refused,
             Self::BadCut { .. } | Self::Internal { .. } => ErrorKind::Internal,
+            Self::Connector(problem) => problem.kind(),
         }
     }
 
@@ -176,6 +182,7 @@ impl Problem for ConnectError {
             Self::UnsupportedType { .. } => "unsupported_type",
             Self::StaleReceipt { .. } => "stale_receipt",
             Self::Internal { .. } => "connect_internal",
+            Self::Connector(problem) => problem.code(),
         }
     }
 
@@ -235,6 +242,7 @@ impl Problem for ConnectError {
             Self::TargetMismatch { next, .. } => next.clone(),
             Self::UnsupportedType { column, .. } => format!("cast `{column}` to text or a number in the model"),
             Self::StaleReceipt { .. } => "another run published meanwhile: run again".to_owned(),
+            Self::Connector(problem) => problem.help(),
             Self::Internal { .. } => return None,
         };
         Some(step)

@@ -251,6 +251,7 @@ impl ExtractRequest {
                 && latest.mode == manifest.mode
                 && latest.files == manifest.files
                 && latest.resume == manifest.resume
+                && latest.column_types == manifest.column_types
                 && (manifest.proof.is_none() || latest.proof == manifest.proof);
             if is_same {
                 return Ok(ExtractOutcome::of(latest, true));

@@ -105,8 +105,16 @@ pub(crate) fn spool_problem(stage: &Stage, error: &io::Error) -> ConnectError {
 }
 
 /// Writes into a [`Spool`].
+#[derive(Debug)]
 pub(crate) struct SpoolWriter {
     file: File,
+    hasher: Hasher,
+    bytes: u64,
+}
+
+/// A place in what was written, to which a writer can go back.
+#[derive(Debug, Clone)]
+pub(crate) struct SpoolMark {
     hasher: Hasher,
     bytes: u64,
 }
@@ -114,6 +122,19 @@ pub(crate) struct SpoolWriter {
 impl SpoolWriter {
     pub(crate) fn finish(self) -> Spooled {
         Spooled { bytes: self.bytes, sha256: self.hasher.finish() }
+    }
+
+    /// Remembers how much is written.
+    pub(crate) fn mark(&self) -> SpoolMark {
+        SpoolMark { hasher: self.hasher.clone(), bytes: self.bytes }
+    }
+
+    /// Takes back what was written after `mark`.
+    pub(crate) fn cut(&mut self, mark: SpoolMark) -> io::Result<()> {
+        self.file.set_len(mark.bytes)?;
+        self.file.seek(io::SeekFrom::Start(mark.bytes))?;
+        (self.hasher, self.bytes) = (mark.hasher, mark.bytes);
+        Ok(())
     }
 }
 

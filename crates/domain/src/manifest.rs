@@ -36,7 +36,8 @@ pub struct StageManifest {
     /// Where the table was cut into files. The next extraction cuts at the same places, so that unchanged rows give unchanged files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<KeyCut>,
-    /// How the rows are applied, in mode [`StageMode::Changes`]. In mode [`StageMode::Full`]: several rows of one key are one row as well.
+    /// How the rows are applied; always there in mode [`StageMode::Changes`]. In mode [`StageMode::Full`] it says that the files may hold a
+    /// row several times, or rows that are gone: they are to be applied to a table without rows. Never there in mode `Append`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<ChangeRules>,
     /// Columns and their types, in the table's order, where the files do not say them themselves but the source does. Other fields of
@@ -78,8 +79,9 @@ pub enum Resume {
     Cursor { column: String, value: Option<String> },
     /// The manifest's `position` in the log, and a hash of the columns whose rows are in it.
     Log { columns: String },
-    /// What an Airbyte connector wants to be told, unread.
-    Airbyte { state: serde_json::Value },
+    /// What an Airbyte connector wants to be told: the text of its last state message, unread, byte for byte. `None` when it sent none.
+    /// The generation rises whenever the table is read whole again.
+    Airbyte { state: Option<String>, generation: u64 },
 }
 
 /// A column of staged text whose type the source declares.

@@ -69,7 +69,7 @@ fn draw_verified(shell: &Shell, report: &Report) {
     for table in &report.tables {
         match &table.verified {
             Some(proof) => shell.output.done("Verified", &format!("{}: {}", table.target, proven(proof))),
-            None => shell.output.say(&format!("{}: files and views cannot be compared", table.target)),
+            None => shell.output.say(&format!("{}: files, views and connectors cannot be compared", table.target)),
         }
     }
     shell.output.done("Compared", &format!("{}, in {}", count(report.tables.len() as u64, "table"), shell.took()));

@@ -4,6 +4,7 @@
 //! Never here: what is common to all (`source`).
 //! Start at [`file`], the simplest.
 
+pub mod airbyte;
 mod calendar;
 mod copy_binary;
 pub mod file;

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests may stop at the first surprise: the panic is the report")]
 
+mod airbyte;
 mod files;
 mod mysql_destination;
 mod mysql_source;

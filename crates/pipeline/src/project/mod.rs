@@ -4,10 +4,11 @@
 //! Never here: the environment's secrets (resolved late, by the step that needs them), opening stores or databases.
 //! Start at [`Project::open`].
 
+mod airbyte;
 mod document;
 mod lock;
 mod read;
-mod secret;
+pub(crate) mod secret;
 mod settings;
 mod source;
 mod sync;

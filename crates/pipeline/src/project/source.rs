@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 
+use connect::sources::airbyte::{AirbyteSettings, StreamChoice};
 use connect::{DEFAULT_WORKERS, ExtractMode, InvalidDates, LookBack, MAX_WORKERS, SecretText};
 use domain::TableName;
 use serde::de::IgnoredAny;
 use warehouse::CopyOptions;
 
 use super::document::Document;
-use super::secret;
+use super::{airbyte, secret};
 use crate::error::PipelineError;
 
 /// Schema of a target table when a source table does not say `into`.
@@ -45,6 +46,8 @@ pub enum SourceKind {
     Postgres {
         url: SecretText,
     },
+    /// A program that speaks the Airbyte protocol.
+    Airbyte(AirbyteSettings),
 }
 
 /// One table of a source.
@@ -52,10 +55,12 @@ pub enum SourceKind {
 pub struct SourceTable {
     /// Name in the source file.
     pub name: String,
-    /// Pattern of files, or the table's name in the database.
+    /// Pattern of files, the table's name in the database, or the stream's name.
     pub location: String,
     /// Where COPY loads it.
     pub target: TableName,
+    /// Which stream of a connector it is; only connectors have them.
+    pub stream: Option<StreamChoice>,
     /// How COPY reads it.
     pub copy: CopyOptions,
     /// What happens to dates that do not exist; only databases have them.
@@ -79,6 +84,7 @@ enum Kind {
     Mysql,
     Mariadb,
     Postgres,
+    Airbyte,
 }
 
 #[derive(serde::Deserialize)]
@@ -136,13 +142,14 @@ enum ModeWord {
     Changes,
 }
 
-/// A table of either kind, before its names are settled.
-struct Written {
-    location: String,
-    into: Option<TableName>,
-    copy: CopyOptions,
-    invalid_dates: InvalidDates,
-    mode: ExtractMode,
+/// A table of any kind, before its names are settled.
+pub(super) struct Written {
+    pub(super) location: String,
+    pub(super) into: Option<TableName>,
+    pub(super) copy: CopyOptions,
+    pub(super) invalid_dates: InvalidDates,
+    pub(super) mode: ExtractMode,
+    pub(super) stream: Option<StreamChoice>,
 }
 
 impl SourceFile {
@@ -163,6 +170,10 @@ impl SourceFile {
                 let (url, settings, tables) = read_database(document)?;
                 (SourceKind::Postgres { url }, settings, tables)
             }
+            Kind::Airbyte => {
+                let (settings, tables) = airbyte::read(document)?;
+                (SourceKind::Airbyte(settings), (1, false), tables)
+            }
         };
         if tables.is_empty() {
             let problem = document.problem_at(&["tables"], "no_tables", "this source has no tables".to_owned());
@@ -176,12 +187,12 @@ impl SourceFile {
         Ok(Self { name: name.to_owned(), path: document.path.clone(), kind, workers, proof, tables: settled })
     }
 
-    /// The database address with its `${NAME}` parts filled in; `None` for files.
+    /// The database address with its `${NAME}` parts filled in; `None` for files and connectors.
     ///
     /// Errors: [`PipelineError::UnsetVariable`], which names the variable and this file.
     pub fn resolve_url(&self) -> Result<Option<String>, PipelineError> {
         match &self.kind {
-            SourceKind::File => Ok(None),
+            SourceKind::File | SourceKind::Airbyte(_) => Ok(None),
             SourceKind::MySql { url } | SourceKind::Postgres { url } => secret::resolve(url, &self.path).map(Some),
         }
     }
@@ -194,6 +205,7 @@ impl SourceKind {
             Self::File => "file",
             Self::MySql { .. } => "mysql",
             Self::Postgres { .. } => "postgres",
+            Self::Airbyte(_) => "airbyte",
         }
     }
 }
@@ -206,6 +218,7 @@ impl From<FileTable> for Written {
             copy: table.copy,
             invalid_dates: InvalidDates::default(),
             mode: ExtractMode::Full,
+            stream: None,
         }
     }
 }
@@ -225,7 +238,7 @@ fn read_database(document: &Document) -> Result<DatabaseParts, PipelineError> {
         let mode = mode_of(&name, &table, document)?;
         let location = table.table.unwrap_or_else(|| name.clone());
         let (into, copy, invalid_dates) = (table.into, table.copy, table.invalid_dates);
-        tables.insert(name, Written { location, into, copy, invalid_dates, mode });
+        tables.insert(name, Written { location, into, copy, invalid_dates, mode, stream: None });
     }
     Ok((file.url, (workers, file.proof.unwrap_or(true)), tables))
 }
@@ -274,15 +287,21 @@ fn settle(
         })?,
     };
     if written.location.trim().is_empty() {
-        let key = if matches!(kind, SourceKind::File) { "path" } else { "table" };
+        let key = match kind {
+            SourceKind::File => "path",
+            SourceKind::MySql { .. } | SourceKind::Postgres { .. } => "table",
+            SourceKind::Airbyte(_) => "stream",
+        };
         let message = format!("`{key}` is empty");
         return Err(document.problem_at(&["tables", table, key], "bad_value", message).into());
     }
     let shape = (kind.as_str(), &written.location, &target, written.invalid_dates);
-    let hash = match &written.mode {
+    let hash = match (kind, &written.mode) {
+        // Another account or start is other data; another version of the connector, in its command, is not.
+        (SourceKind::Airbyte(settings), _) => domain::hash_json(&(shape, &written.stream, &settings.config)),
         // As it was before there were modes, so that an upgrade does not make unchanged tables look new.
-        ExtractMode::Full => domain::hash_json(&shape),
-        mode @ (ExtractMode::Cursor { .. } | ExtractMode::Changes) => domain::hash_json(&(shape, mode)),
+        (_, ExtractMode::Full) => domain::hash_json(&shape),
+        (_, mode @ (ExtractMode::Cursor { .. } | ExtractMode::Changes)) => domain::hash_json(&(shape, mode)),
     };
     let config_hash = hash.map_err(|error| PipelineError::json(&document.path, &error))?;
     Ok(SourceTable {
@@ -292,6 +311,7 @@ fn settle(
         copy: written.copy,
         invalid_dates: written.invalid_dates,
         mode: written.mode,
+        stream: written.stream,
         config_hash,
     })
 }

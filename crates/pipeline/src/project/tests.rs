@@ -146,7 +146,7 @@ fn a_wrong_value_says_what_was_expected() {
         "sources/shop.toml",
         "kind = \"postgress\"\n",
         "bad_value sources/shop.toml:1:8: `postgress` is not a value of this key\n\
-         = expected one of `file`, `mysql`, `mariadb`, `postgres`\nhelp: did you mean `postgres`?",
+         = expected one of `file`, `mysql`, `mariadb`, `postgres`, `airbyte`\nhelp: did you mean `postgres`?",
     );
     check(
         "montauk.toml",
@@ -173,6 +173,53 @@ fn a_wrong_value_says_what_was_expected() {
         "from = \"marts.interactions\"\nkind = \"mysql\"\nurl = \"x\"\ntable = \"t\"\nkey = []\n",
         "bad_value publish/out.toml:5:7: `key` names no column\n\
          help: name the columns that identify a row: `key = [\"user_id\"]`",
+    );
+}
+
+#[test]
+fn a_connector_has_settings_and_streams() {
+    let text = "kind = \"airbyte\"\ncommand = [\"./crm\"]\n[config]\nkey = \"${CRM_KEY}\"\nfrom = 2026-01-01\n\
+                [tables.users]\nmode = \"changes\"\ninto = \"raw.people\"\n[tables.x]\nstream = \"a.b\"\nnamespace = \"n\"\n";
+    let project = open("sources/crm.toml", text).unwrap();
+    let source = project.source("crm").unwrap();
+    let SourceKind::Airbyte(settings) = &source.kind else { panic!("{source:?}") };
+    assert_eq!(settings.config, serde_json::json!({"key": "${CRM_KEY}", "from": "2026-01-01"}));
+    assert_eq!((settings.command.as_slice(), settings.stall.as_secs()), (&["./crm".to_owned()][..], 600));
+    let (users, other) = (&source.tables["users"], &source.tables["x"]);
+    assert_eq!((users.location.as_str(), users.target.to_string().as_str()), ("users", "raw.people"));
+    assert_eq!((other.location.as_str(), other.target.to_string().as_str()), ("n.a.b", "raw.crm_x"));
+    // Another version of the connector reads the same data; another setting may not.
+    let hash =
+        |text: &str| open("sources/crm.toml", text).unwrap().source("crm").unwrap().tables["x"].config_hash.clone();
+    assert_eq!(hash(&text.replace("./crm", "./crm-2")), other.config_hash);
+    assert_ne!(hash(&text.replace("2026", "2025")), other.config_hash);
+}
+
+#[test]
+fn mistakes_in_a_connector_are_told() {
+    let head = "kind = \"airbyte\"\ncommand = [\"./crm\"]\n";
+    check(
+        "sources/crm.toml",
+        "kind = \"airbyte\"\ncommand = []\n[tables.a]\n",
+        "bad_value sources/crm.toml:2:11: `command` names no program\n\
+         help: write a program and its arguments: `command = [\"docker\", \"run\", …]`",
+    );
+    check(
+        "sources/crm.toml",
+        "kind = \"airbyte\"\ncommand = [\"./crm\", \"${KEY}\"]\n[tables.a]\n",
+        "bad_value sources/crm.toml:2:11: `command` is not filled in: everybody on this machine can see it\n\
+         help: put it into `[config]`; a program sees the environment by itself",
+    );
+    check(
+        "sources/crm.toml",
+        &format!("{head}stall_seconds = 0\n[tables.a]\n"),
+        "bad_value sources/crm.toml:3:17: `stall_seconds` is 0, and must be 1 to 86400",
+    );
+    check(
+        "sources/crm.toml",
+        &format!("{head}[tables.a]\ncursor = \"at\"\n"),
+        "bad_value sources/crm.toml:4:10: `cursor` belongs to the modes \"append\" and \"changes\"\n\
+         help: add `mode = \"changes\"`, or remove it",
     );
 }
 

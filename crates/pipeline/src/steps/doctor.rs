@@ -18,6 +18,8 @@ use crate::project::{Project, SourceFile, SourceKind};
 
 /// How long a source may take to list its tables. A database that needs longer will not extract well either.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(15);
+/// A connector takes up to 40 s to start, and its image may have to be fetched first.
+const CONNECTOR_TIMEOUT: Duration = Duration::from_secs(300);
 /// Below this, runs will soon fail: the example project needs about 200 MB.
 const LITTLE_SPACE: u64 = 2_000_000_000;
 const NO_SPACE: u64 = 200_000_000;
@@ -214,16 +216,21 @@ fn look_at_clock(report: &mut Report, what: &str, now: DateTime<Utc>, modified: 
 
 async fn look_at_source(report: &mut Report, project: &Project, source: &SourceFile) {
     let what = format!("source {}", source.name);
-    let opened = match open_source(source, project.dir()) {
+    let names: Vec<&str> = source.tables.keys().map(String::as_str).collect();
+    let opened = match open_source(source, &names, project.dir()) {
         Ok(opened) => opened,
         Err(error) => return report.problem(&what, &error),
     };
-    match tokio::time::timeout(SOURCE_TIMEOUT, opened.discover()).await {
-        Err(_) => report.fail(
-            &what,
-            format!("no answer within {} s", SOURCE_TIMEOUT.as_secs()),
-            Some("check host, port and firewall".to_owned()),
-        ),
+    let (timeout, next) = match source.kind {
+        SourceKind::Airbyte(_) => (CONNECTOR_TIMEOUT, "run its command by hand with the word `spec`"),
+        SourceKind::File | SourceKind::MySql { .. } | SourceKind::Postgres { .. } => {
+            (SOURCE_TIMEOUT, "check host, port and firewall")
+        }
+    };
+    match tokio::time::timeout(timeout, opened.discover()).await {
+        Err(_) => {
+            report.fail(&what, format!("no answer within {} s", timeout.as_secs()), Some(next.to_owned()));
+        }
         Ok(Err(error)) => report.problem(&what, &error),
         Ok(Ok(tables)) => {
             look_at_tables(report, &what, source, &tables);
@@ -267,6 +274,7 @@ fn look_at_tables(report: &mut Report, what: &str, source: &SourceFile, tables: 
     let is_named = |table: &DiscoveredTable, wanted: &str| {
         table.name == wanted || table.name.rsplit_once('.').is_some_and(|(_, name)| name == wanted)
     };
+    let word = if matches!(source.kind, SourceKind::Airbyte(_)) { "stream" } else { "table" };
     let missing: Vec<&str> = source
         .tables
         .values()
@@ -274,16 +282,15 @@ fn look_at_tables(report: &mut Report, what: &str, source: &SourceFile, tables: 
         .filter(|wanted| !tables.iter().any(|table| is_named(table, wanted)))
         .collect();
     match missing.first() {
-        None => {
-            report.ok(what, format!("reachable, {} tables, all {} wanted are there", tables.len(), source.tables.len()))
-        }
+        None => report
+            .ok(what, format!("reachable, {} {word}s, all {} wanted are there", tables.len(), source.tables.len())),
         Some(first) => {
             let meant = nearest(first, tables.iter().map(|table| table.name.as_str()));
             let next = match meant {
                 Some(meant) => format!("did you mean `{meant}`? correct it in {}", source.path),
-                None => format!("correct `table` in {}, or grant this user the right to see it", source.path),
+                None => format!("correct `{word}` in {}, or grant this user the right to see it", source.path),
             };
-            report.fail(what, format!("reachable, but there is no table `{first}`"), Some(next));
+            report.fail(what, format!("reachable, but there is no {word} `{first}`"), Some(next));
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use connect::sources::airbyte::{AirbyteSource, AirbyteTable};
 use connect::sources::file::FileSource;
 use connect::sources::mysql::MySqlSource;
 use connect::sources::postgres::PostgresSource;
@@ -16,7 +17,7 @@ use warehouse::ProofReport;
 
 use super::Context;
 use crate::PipelineError;
-use crate::project::{SourceFile, SourceKind};
+use crate::project::{SourceFile, SourceKind, SourceTable, secret};
 
 /// Which tables to extract, and how.
 #[derive(Debug, Clone, Default)]
@@ -81,10 +82,15 @@ pub enum Status {
 pub async fn run(context: &Context, request: Request) -> Result<Report, PipelineError> {
     let mut sources: BTreeMap<&str, Box<dyn Source>> = BTreeMap::new();
     let mut tables = Vec::new();
-    for (file, table) in context.project.select_tables(&request.selection)? {
+    let selected = context.project.select_tables(&request.selection)?;
+    for (file, table) in &selected {
         let source = match sources.remove(file.name.as_str()) {
             Some(source) => source,
-            None => open_source(file, context.project.dir())?,
+            None => {
+                let of_file = selected.iter().filter(|(other, _)| other.name == file.name);
+                let names: Vec<&str> = of_file.map(|(_, table)| table.name.as_str()).collect();
+                open_source(file, &names, context.project.dir())?
+            }
         };
         let wanted = ExtractRequest {
             source: file.name.clone(),
@@ -166,12 +172,35 @@ impl TableReport {
     }
 }
 
-/// The system behind a source; its URL is resolved here, when it is needed.
-pub(crate) fn open_source(file: &SourceFile, project_dir: &Path) -> Result<Box<dyn Source>, PipelineError> {
+/// The system behind a source; its URL is resolved here, when it is needed. `selected` are the tables that this run reads.
+pub(crate) fn open_source(
+    file: &SourceFile,
+    selected: &[&str],
+    project_dir: &Path,
+) -> Result<Box<dyn Source>, PipelineError> {
     let url = file.resolve_url()?.unwrap_or_default();
     Ok(match &file.kind {
         SourceKind::File => Box::new(FileSource { project_dir: project_dir.to_owned() }),
         SourceKind::MySql { .. } => Box::new(MySqlSource::new(&url)?),
         SourceKind::Postgres { .. } => Box::new(PostgresSource::new(&url)?),
+        SourceKind::Airbyte(settings) => {
+            let tables = streams(file, selected);
+            let opened = AirbyteSource::new(settings.clone(), tables, project_dir.to_owned());
+            Box::new(opened.map_err(|error| secret::wanted_by(error, &file.path))?)
+        }
     })
+}
+
+/// The tables of a connector: it reads all of a run in one go.
+fn streams(file: &SourceFile, selected: &[&str]) -> Vec<AirbyteTable> {
+    let wanted = |table: &SourceTable| {
+        table.stream.clone().map(|choice| AirbyteTable {
+            name: table.name.clone(),
+            target: table.target.clone(),
+            config_hash: table.config_hash.clone(),
+            choice,
+            is_selected: selected.contains(&table.name.as_str()),
+        })
+    };
+    file.tables.values().filter_map(wanted).collect()
 }
