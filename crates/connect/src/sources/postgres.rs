@@ -161,7 +161,7 @@ impl PostgresSource {
         *held = Some(snapshot);
         let (parts, cut) = result?;
         let cut = (!cut.borders.is_empty()).then_some(cut);
-        Ok((parts, Told { position, cut, hash: wanted.proof.then_some(ProofHash::Md5) }))
+        Ok((parts, Told { position, cut, hash: wanted.proof.then_some(ProofHash::Md5), resume: None }))
     }
 }
 

@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "tests may stop at the first surprise: the panic is the report")]
 
 mod files;
+mod fold;
+mod mysql_cursor;
 mod mysql_destination;
 mod mysql_source;
 mod parallel;
