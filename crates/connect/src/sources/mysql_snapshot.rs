@@ -128,7 +128,8 @@ async fn agree(connections: &mut [Conn]) -> Result<Option<Option<Place>>, Error>
     for _ in 0..ATTEMPTS {
         let places = begin(connections).await?;
         let Some(Some(first)) = places.first() else { return Ok(None) };
-        if places.iter().all(|place| place.as_ref() == Some(first)) {
+        // Said twice: a monitor that asks at the same moment can make a connection answer with a place that is not its own.
+        if places.iter().all(|place| place.as_ref() == Some(first)) && places == snapshot_places(connections).await? {
             return Ok(Some(Some(first.clone())));
         }
     }
@@ -139,7 +140,17 @@ async fn agree(connections: &mut [Conn]) -> Result<Option<Option<Place>>, Error>
 async fn begin(connections: &mut [Conn]) -> Result<Vec<Option<Place>>, Error> {
     let started = connections.iter_mut().map(|connection| connection.query_drop(START));
     try_join_all(started).await?;
-    try_join_all(connections.iter_mut().map(snapshot_place)).await
+    snapshot_places(connections).await
+}
+
+/// Where each connection stands, asked one after the other: the server collects the answer in a place that all connections share
+/// (`binlog_status_vars` in MariaDB's `log.cc`), so that those who ask at the same time hear each other's.
+async fn snapshot_places(connections: &mut [Conn]) -> Result<Vec<Option<Place>>, Error> {
+    let mut places = Vec::with_capacity(connections.len());
+    for connection in connections {
+        places.push(snapshot_place(connection).await?);
+    }
+    Ok(places)
 }
 
 /// MariaDB: "binlog_snapshot_file" and "binlog_snapshot_position" belong to the session's snapshot. Absent in MySQL.
