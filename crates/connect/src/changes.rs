@@ -5,8 +5,11 @@
 //! Start at [`start`].
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::array::BooleanArray;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use domain::{ChangeRules, DELETED_COLUMN, Resume, StageManifest, StageMode, StagedFile};
 use object_store::ObjectStoreExt;
@@ -81,6 +84,25 @@ fn unproven(latest: &StageManifest, files: &[StagedFile]) -> Vec<String> {
     let rejects = latest.files.iter().chain(files).flat_map(|file| &file.rejects);
     let columns: BTreeSet<&String> = before.chain(rejects.map(|reject| &reject.column)).collect();
     columns.into_iter().cloned().collect()
+}
+
+/// The schema of a file of changes: the table's columns, and at the end [`DELETED_COLUMN`].
+pub(crate) fn with_deleted(schema: &SchemaRef) -> SchemaRef {
+    let mark = Arc::new(Field::new(DELETED_COLUMN, DataType::Boolean, false));
+    let fields = schema.fields().iter().cloned().chain(std::iter::once(mark));
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+}
+
+/// The batch with its [`DELETED_COLUMN`]; `schema` is that of [`with_deleted`], and `deleted` says for each row whether it is gone.
+pub(crate) fn mark_deleted(
+    batch: &RecordBatch,
+    schema: &SchemaRef,
+    deleted: Vec<bool>,
+) -> Result<RecordBatch, ConnectError> {
+    let mut columns = batch.columns().to_vec();
+    columns.push(Arc::new(BooleanArray::from(deleted)));
+    let marked = RecordBatch::try_new(Arc::clone(schema), columns);
+    marked.map_err(|error| ConnectError::internal("mark deleted rows", error))
 }
 
 /// The columns of the newest staged file of a table, without [`DELETED_COLUMN`]; `None` when no file is left to tell.

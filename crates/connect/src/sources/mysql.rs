@@ -1,18 +1,24 @@
-//! MySQL and MariaDB as a source: whole tables as typed Parquet, all tables of a run from one snapshot.
+//! MySQL and MariaDB as a source: tables as typed Parquet, whole or what has changed, all tables of a run from one snapshot.
 //!
 //! In: a URL and `database.table`.  Out: staged Parquet files, one per range of the primary key, each in the key's order, so that
 //! unchanged data gives the same bytes; a table without a key is one file in the server's order. Beside them in the manifest:
 //! the snapshot's place in the binlog, and what the server says its columns add up to.
+//! What has changed is one file: the rows after a cursor, or the changes in the log between the last snapshot and this one. The proof is
+//! always of the whole table.
 //! Rows stream over the binary protocol; each connection holds a few megabytes of them (plus the largest row a few times).
 //! Checked on MariaDB; MySQL speaks the same protocol but has not been run here.
 //! Never here: the snapshot (`mysql_snapshot`), where to cut (`mysql_ranges`), types (`mysql_columns`), values (`mysql_rows`), the
-//! proof (`mysql_proof`), which rows are new (`mysql_cursor`), retries (`parts`).
+//! proof (`mysql_proof`), which rows are new (`mysql_cursor`), the log (`mysql_log`), retries
+//! (`parts`).
 //! Start at [`MySqlSource::extract`].
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::{KeyCut, Progress, ProofHash, Resume, SourceProof, StageManifest, StagedFile};
+use domain::{
+    DELETED_COLUMN, KeyCut, LogPosition, Problem as _, Progress, ProofHash, Resume, SourceProof, StageManifest,
+    StagedFile,
+};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio::sync::{Mutex, MutexGuard};
@@ -20,6 +26,9 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::mysql_columns::{MySqlTable, read_tables, schema_of};
 use super::mysql_cursor::Cursor;
 use super::mysql_doctor;
+use super::mysql_log::{Follow, Followed, follow, hash_columns};
+use super::mysql_log_check::{LogTable, check_position, check_server, check_table, log_end, unusable};
+use super::mysql_log_stream::{Broken, LogStream, Place};
 use super::mysql_ranges::{borders, full_name};
 use super::mysql_reader::{MySqlReader, NewRows, TableRead};
 use super::mysql_snapshot::{RELEASE, SESSION, Snapshot, close};
@@ -30,7 +39,7 @@ use crate::key_range::ranges_between;
 use crate::parts::{Parts, Told, Wanted, borders_to_keep, read_parts, wanted_parts};
 use crate::{
     ConnectError, DiscoveredColumn, DiscoveredTable, ExtractMode, ExtractOutcome, ExtractRequest, Finding,
-    InvalidDates, LookBack, Source, Stage,
+    InvalidDates, Source, Stage,
 };
 
 /// Connections beside the workers': one stands by for one that is lost.
@@ -62,6 +71,14 @@ impl Looked {
     fn shown(&self) -> String {
         format!("{}.{}", self.database, self.table.name)
     }
+}
+
+/// How what is new is told.
+enum By {
+    /// It is not: all is read.
+    Nothing,
+    Cursor(Cursor),
+    Log(LogTable),
 }
 
 /// What is extracted, and to where.
@@ -216,40 +233,101 @@ impl MySqlSource {
         latest: Option<StageManifest>,
     ) -> Result<ExtractOutcome, ConnectError> {
         let looked = self.look(snapshot, job.0).await?;
-        let cursor = match &job.0.mode {
-            ExtractMode::Cursor { column, look_back } => Some(self.cursor(&looked, column, *look_back)?),
-            ExtractMode::Full | ExtractMode::Changes => None,
-        };
-        let why = match (changes::start(latest.as_ref(), job.0), &cursor) {
-            (Start::From(before), Some(cursor)) => match changes::staged_columns(job.1, &before).await? {
+        let by = self.check_mode(snapshot, job.0, &looked).await?;
+        let why = match (changes::start(latest.as_ref(), job.0), &by) {
+            (Start::From(before), By::Cursor(cursor)) => match changes::staged_columns(job.1, &before).await? {
                 Some(columns) if columns.fields() == schema_of(&looked.table.columns).fields() => {
                     return self.extract_new(snapshot, job, (&looked, cursor), *before).await;
                 }
                 _ => Some("its columns have changed".to_owned()),
             },
-            (Start::From(_), None) => None,
+            (Start::From(before), By::Log(log)) => {
+                match self.extract_changes(snapshot, job, (&looked, log), *before).await? {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(why) => Some(why),
+                }
+            }
+            (Start::From(_), By::Nothing) => None,
             (Start::Whole(why), _) => why,
         };
-        let outcome = self.extract_whole(snapshot, job, (&looked, cursor.as_ref()), latest).await?;
+        let outcome = self.extract_whole(snapshot, job, (&looked, &by), latest).await?;
         Ok(ExtractOutcome { read_anew: why, ..outcome })
     }
 
-    fn cursor(&self, looked: &Looked, column: &str, look_back: LookBack) -> Result<Cursor, ConnectError> {
-        Cursor::of(&looked.table, &looked.shown(), column, look_back)
+    /// Whether the table can be read in the wanted mode, before anything is read.
+    async fn check_mode(
+        &self,
+        snapshot: &mut Snapshot,
+        request: &ExtractRequest,
+        looked: &Looked,
+    ) -> Result<By, ConnectError> {
+        Ok(match &request.mode {
+            ExtractMode::Full => By::Nothing,
+            ExtractMode::Cursor { column, look_back } => {
+                By::Cursor(Cursor::of(&looked.table, &looked.shown(), column, *look_back)?)
+            }
+            ExtractMode::Changes => {
+                let connection = self.first(snapshot)?;
+                let server = check_server(connection, &self.address).await?;
+                By::Log(check_table(connection, &self.address, server, (&looked.database, &looked.table)).await?)
+            }
+        })
+    }
+
+    /// Whether the changes of `tables` can be followed, from the end of the log on.
+    async fn try_log(&self, connection: &mut Conn, tables: &[(&str, &str)]) -> Result<String, ConnectError> {
+        let server = check_server(connection, &self.address).await?;
+        for (database, name) in tables {
+            let table = self.table(connection, (database, name), InvalidDates::default()).await?;
+            check_table(connection, &self.address, server, (database, &table)).await?;
+        }
+        let end = log_end(connection, &self.address, server).await?;
+        match LogStream::open(&self.address, server, (&end, &end)).await {
+            Ok(stream) => stream.close().await,
+            Err(Broken::Gone(reason)) => {
+                return Err(ConnectError::internal("look at the log", format!("its end is not there: {reason}")));
+            }
+            Err(Broken::Other(error)) => return Err(error),
+        }
+        Ok(format!("changes of {} tables can be followed in it, which ends at {}:{}", tables.len(), end.0, end.1))
+    }
+
+    /// Where the snapshot stands in the log.
+    fn place(&self, snapshot: &Snapshot) -> Result<Place, ConnectError> {
+        match &snapshot.position {
+            Some(LogPosition::Binlog { file, position, .. }) => Ok((file.clone(), *position)),
+            Some(LogPosition::Wal { .. }) | None => Err(unusable(
+                &self.address,
+                "the server does not say where in its log the snapshot stands".to_owned(),
+                format!("`GRANT RELOAD, REPLICATION CLIENT ON *.* TO {}`", self.address.user),
+            )),
+        }
     }
 
     async fn extract_whole(
         &self,
         snapshot: &mut Snapshot,
         job: Job<'_>,
-        (looked, cursor): (&Looked, Option<&Cursor>),
+        (looked, by): (&Looked, &By),
         latest: Option<StageManifest>,
     ) -> Result<ExtractOutcome, ConnectError> {
+        if let By::Log(log) = by {
+            // A right that is missing shows now, and not when the whole table has been read.
+            let place = self.place(snapshot)?;
+            match LogStream::open(&self.address, log.server, (&place, &place)).await {
+                Ok(stream) => stream.close().await,
+                Err(Broken::Gone(reason)) => {
+                    return Err(self.log_gone(job.0, looked, snapshot.position.as_ref(), reason));
+                }
+                Err(Broken::Other(error)) => return Err(error),
+            }
+        }
         let wanted = Wanted { proof: job.0.with_proof, ..ALL };
         let (parts, cut) = self.read_cut(snapshot, job, looked, latest.as_ref(), wanted).await?;
-        let resume = match cursor {
-            Some(cursor) => Some(self.resume_after(snapshot, job.0, (looked, cursor), None).await?),
-            None => None,
+        let resume = match by {
+            By::Nothing => None,
+            By::Cursor(cursor) => Some(self.resume_after(snapshot, job.0, (looked, cursor), None).await?),
+            By::Log(_) => Some(Resume::Log { columns: hash_columns(&looked.table) }),
         };
         let told = Told {
             position: snapshot.position.clone(),
@@ -261,6 +339,67 @@ impl MySqlSource {
         let outcome = parts.publish(job.0, job.1, latest, told).await?;
         job.2.finish(&format!("{rows} rows"));
         Ok(outcome)
+    }
+
+    fn log_gone(
+        &self,
+        request: &ExtractRequest,
+        looked: &Looked,
+        position: Option<&LogPosition>,
+        reason: String,
+    ) -> ConnectError {
+        ConnectError::LogGone {
+            server: self.address.server.clone(),
+            source_table: format!("{}.{}", request.source, request.table),
+            table: looked.shown(),
+            position: position.map(ToString::to_string).unwrap_or_default(),
+            reason,
+        }
+    }
+
+    /// Stages what the log says has changed since `before`; or answers why the table must be read whole.
+    async fn extract_changes(
+        &self,
+        snapshot: &mut Snapshot,
+        job: Job<'_>,
+        (looked, log): (&Looked, &LogTable),
+        before: StageManifest,
+    ) -> Result<Result<ExtractOutcome, String>, ConnectError> {
+        let (request, stage, progress) = job;
+        let columns = Resume::Log { columns: hash_columns(&looked.table) };
+        if before.resume.as_ref() != Some(&columns) {
+            return Ok(Err("its columns have changed".to_owned()));
+        }
+        let Some(at @ LogPosition::Binlog { file, position, .. }) = &before.position else {
+            return Ok(Err("it was read from another kind of server".to_owned()));
+        };
+        let (from, to) = ((file.clone(), *position), self.place(snapshot)?);
+        let gone = |reason| self.log_gone(request, looked, Some(at), reason);
+        let connection = self.first(snapshot)?;
+        if let Some(reason) = check_position(connection, &self.address, log.server, at).await? {
+            return Err(gone(reason));
+        }
+        let what = Follow { address: &self.address, request, stage, progress, table: &looked.table, log };
+        progress.begin(&format!("follow {}.{}", request.source, request.table), None);
+        let part = match follow(&what, &from, &to).await? {
+            Followed::Changes(part) => part,
+            Followed::Anew(why) => return Ok(Err(why)),
+            Followed::Gone(reason) => return Err(gone(reason)),
+        };
+        let rows = part.as_ref().map_or(0, |part| part.written.rows());
+        progress.finish(&format!("{rows} changes"));
+        let (proof, proof_milliseconds) = self.prove_in(snapshot, job, looked, &before).await?;
+        let mut files: Vec<StagedFile> = Vec::new();
+        if let Some(part) = part {
+            files.push(part.written.keep(request, stage, changes::file_name(request, &before), part.rejects).await?);
+        }
+        let rules = (looked.table.primary_key.clone(), Some(DELETED_COLUMN));
+        let mut manifest = changes::manifest(request, &before, files, rules)?;
+        manifest.position = snapshot.position.clone();
+        manifest.proof = proof;
+        manifest.resume = Some(columns);
+        let outcome = request.publish_changes(stage, before, manifest).await?;
+        Ok(Ok(ExtractOutcome { proof_milliseconds, ..outcome }))
     }
 
     /// The largest value of the cursor's column in the snapshot, or the one `before` when the rows that had it are gone.
@@ -393,12 +532,26 @@ impl Source for MySqlSource {
         Ok(proof)
     }
 
-    async fn examine(&self, locations: &[&str]) -> Result<Vec<Finding>, ConnectError> {
-        let tables: Vec<_> = locations.iter().map(|location| self.address.split(location)).collect::<Result<_, _>>()?;
+    async fn examine(&self, tables: &[(&str, &ExtractMode)]) -> Result<Vec<Finding>, ConnectError> {
+        let (mut all, mut followed) = (Vec::new(), Vec::new());
+        for (location, mode) in tables {
+            let names = self.address.split(location)?;
+            all.push(names);
+            if **mode == ExtractMode::Changes {
+                followed.push(names);
+            }
+        }
         let mut connection = self.address.connect(SESSION).await?;
-        let findings = mysql_doctor::examine(&mut connection, &self.address.user, &tables).await;
+        let findings = mysql_doctor::examine(&mut connection, &self.address.user, &all).await;
+        let mut findings = findings.map_err(|error| self.address.problem(error, "looking at its settings", ""))?;
+        if !followed.is_empty() {
+            findings.push(match self.try_log(&mut connection, &followed).await {
+                Ok(detail) => Finding::fine("log", detail),
+                Err(error) => Finding::mend("log", error.to_string(), error.help().unwrap_or_default()),
+            });
+        }
         close(connection, &self.address.server).await;
-        findings.map_err(|error| self.address.problem(error, "looking at its settings", ""))
+        Ok(findings)
     }
 
     async fn close(&self) {
