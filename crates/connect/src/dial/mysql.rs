@@ -14,6 +14,9 @@ use crate::ConnectError;
 /// Idle time after which the system asks whether the other side is still there: a query that computes for minutes sends nothing.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// What servers send at most in one packet: the limit of the protocol's users, 1 GiB.
+const LARGEST_PACKET: usize = 1 << 30;
+
 /// Where a server is and who asks.
 #[derive(Clone)]
 pub(crate) struct MySqlAddress {
@@ -70,11 +73,23 @@ impl MySqlAddress {
 
     /// Connects, and runs `setup` in the new session.
     pub(crate) async fn connect(&self, setup: &[&str]) -> Result<Conn, ConnectError> {
+        self.connect_as(self.options(setup)).await
+    }
+
+    /// Connects to read the log, whose events can be larger than what the server takes from a client.
+    pub(crate) async fn connect_for_log(&self, setup: &[&str]) -> Result<Conn, ConnectError> {
+        self.connect_as(self.options(setup).max_allowed_packet(Some(LARGEST_PACKET))).await
+    }
+
+    fn options(&self, setup: &[&str]) -> OptsBuilder {
         // A socket would be another way in, with other rights than the URL says.
-        let options = OptsBuilder::from_opts(self.options.clone())
+        OptsBuilder::from_opts(self.options.clone())
             .prefer_socket(false)
             .tcp_keepalive(Some(KEEPALIVE))
-            .setup(setup.to_vec());
+            .setup(setup.to_vec())
+    }
+
+    async fn connect_as(&self, options: OptsBuilder) -> Result<Conn, ConnectError> {
         match tokio::time::timeout(CONNECT_TIMEOUT, Conn::new(options)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(Error::Io(error))) => Err(self.unreachable(&error.to_string())),

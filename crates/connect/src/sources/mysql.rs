@@ -1,42 +1,52 @@
-//! MySQL and MariaDB as a source: whole tables as typed Parquet, all tables of a run from one snapshot.
+//! MySQL and MariaDB as a source: tables as typed Parquet, whole or what has changed, all tables of a run from one snapshot.
 //!
 //! In: a URL and `database.table`.  Out: staged Parquet files, one per range of the primary key, each in the key's order, so that
 //! unchanged data gives the same bytes; a table without a key is one file in the server's order. Beside them in the manifest:
 //! the snapshot's place in the binlog, and what the server says its columns add up to.
+//! What has changed is one file: the rows after a cursor, or the changes in the log between the last snapshot and this one. The proof is
+//! always of the whole table.
 //! Rows stream over the binary protocol; each connection holds a few megabytes of them (plus the largest row a few times).
 //! Checked on MariaDB; MySQL speaks the same protocol but has not been run here.
 //! Never here: the snapshot (`mysql_snapshot`), where to cut (`mysql_ranges`), types (`mysql_columns`), values (`mysql_rows`), the
-//! proof (`mysql_proof`), retries (`parts`).
+//! proof (`mysql_proof`), which rows are new (`mysql_cursor`), the log (`mysql_log`), retries
+//! (`parts`).
 //! Start at [`MySqlSource::extract`].
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::{Dialect, KeyCut, Progress, ProofHash, SourceProof, StageManifest, quote_identifier};
+use domain::{
+    DELETED_COLUMN, KeyCut, LogPosition, Problem as _, Progress, ProofHash, Resume, SourceProof, StageManifest,
+    StagedFile,
+};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
-use super::mysql_columns::{MySqlTable, read_tables};
+use super::mysql_columns::{MySqlTable, read_tables, schema_of};
+use super::mysql_cursor::Cursor;
 use super::mysql_doctor;
-use super::mysql_proof::{read_proof, select_proof};
+use super::mysql_log::{Follow, Followed, follow, hash_columns};
+use super::mysql_log_check::{LogTable, check_position, check_server, check_table, log_end, unusable};
+use super::mysql_log_stream::{Broken, LogStream, Place};
 use super::mysql_ranges::{borders, full_name};
-use super::mysql_rows::RowBatcher;
+use super::mysql_reader::{MySqlReader, NewRows, TableRead};
 use super::mysql_snapshot::{RELEASE, SESSION, Snapshot, close};
+use crate::changes::{self, Start};
 use crate::dial::mysql::MySqlAddress;
 use crate::dial::nearest;
-use crate::key_range::{KeyRange, ranges_between};
-use crate::parts::{
-    Part, PartProof, PartReader, Parts, RowCount, Told, Wanted, borders_to_keep, read_parts, wanted_parts,
-};
-use crate::table_writer::TableWriter;
+use crate::key_range::ranges_between;
+use crate::parts::{Parts, Told, Wanted, borders_to_keep, read_parts, wanted_parts};
 use crate::{
-    ConnectError, DiscoveredColumn, DiscoveredTable, ExtractOutcome, ExtractRequest, Finding, InvalidDates, Source,
-    Stage,
+    ConnectError, DiscoveredColumn, DiscoveredTable, ExtractMode, ExtractOutcome, ExtractRequest, Finding,
+    InvalidDates, Source, Stage,
 };
 
 /// Connections beside the workers': one stands by for one that is lost.
 const RESERVE: usize = 1;
+const ALL: Wanted = Wanted { rows: true, proof: true };
+const PROOF: Wanted = Wanted { rows: false, proof: true };
+const ROWS: Wanted = Wanted { rows: true, proof: false };
 
 /// A MySQL or MariaDB server as a source.
 #[derive(Debug)]
@@ -50,8 +60,29 @@ pub struct MySqlSource {
 struct Looked {
     database: String,
     table: Arc<MySqlTable>,
-    cut: KeyCut,
 }
+
+impl Looked {
+    fn full_name(&self) -> String {
+        full_name(&self.database, &self.table.name)
+    }
+
+    /// As people write it.
+    fn shown(&self) -> String {
+        format!("{}.{}", self.database, self.table.name)
+    }
+}
+
+/// How what is new is told.
+enum By {
+    /// It is not: all is read.
+    Nothing,
+    Cursor(Cursor),
+    Log(LogTable),
+}
+
+/// What is extracted, and to where.
+type Job<'a> = (&'a ExtractRequest, &'a Stage, &'a dyn Progress);
 
 impl MySqlSource {
     /// Reads `url`, such as `mysql://user:password@host:3306/database`; connects to nothing yet.
@@ -80,79 +111,21 @@ impl MySqlSource {
         })
     }
 
-    /// Columns and borders, seen by the first connection of the snapshot.
-    async fn look(
+    /// The snapshot of this run, which the first call opens; to be given back with [`Self::give_back`].
+    async fn take_snapshot(
         &self,
-        connection: &mut Conn,
         request: &ExtractRequest,
-        latest: Option<&StageManifest>,
-    ) -> Result<Looked, ConnectError> {
-        let (database, name) = self.address.split(&request.location)?;
-        let table = self.table(connection, (database, name), request.invalid_dates).await?;
-        let key = key_of(&table);
-        let borders = match borders_to_keep(latest, &key, table.approximate_rows) {
-            Some(borders) => borders,
-            None => {
-                let parts = wanted_parts(table.approximate_rows, request.workers);
-                let found = borders(connection, database, &table, parts).await;
-                found.map_err(|error| self.address.problem(error, "looking for parts", &request.location))?
-            }
-        };
-        Ok(Looked { database: database.to_owned(), table: Arc::new(table), cut: KeyCut { key, borders } })
-    }
-
-    /// Reads a table, proves it, or both, on the connections of `snapshot`.
-    async fn read(
-        &self,
-        snapshot: &mut Snapshot,
-        (request, stage): (&ExtractRequest, &Stage),
-        latest: Option<&StageManifest>,
-        wanted: Wanted,
-        progress: &dyn Progress,
-    ) -> Result<(Parts, KeyCut), ConnectError> {
-        let first = snapshot.connections.first_mut().ok_or_else(|| lost(&self.address))?;
-        let looked = self.look(first, request, latest).await?;
-        let wanted = Wanted { proof: wanted.proof && looked.table.is_stored, ..wanted };
-        progress.begin(&format!("extract {}.{}", request.source, request.table), looked.table.approximate_rows);
-        let shared = Arc::new(TableRead {
-            address: self.address.clone(),
-            stage: stage.clone(),
-            request: request.clone(),
-            name: full_name(&looked.database, &looked.table.name),
-            shown: format!("{}.{}", looked.database, looked.table.name),
-            table: Arc::clone(&looked.table),
-        });
-        let readers = snapshot.connections.drain(..);
-        let readers = readers.map(|connection| MySqlReader { connection, shared: Arc::clone(&shared) }).collect();
-        let ranges = ranges_between(&looked.cut.borders);
-        let (readers, result) = read_parts(readers, request.workers, ranges, wanted, progress).await;
-        snapshot.connections = readers.into_iter().map(|reader| reader.connection).collect();
-        let parts = result?;
-        let first = snapshot.connections.first_mut().ok_or_else(|| lost(&self.address))?;
-        // A column that changed while rows were read would be staged under its old type.
-        let names = (looked.database.as_str(), looked.table.name.as_str());
-        let after = self.table(first, names, request.invalid_dates).await?;
-        if after.columns != looked.table.columns {
-            return Err(ConnectError::TableChanged { table: shared.shown.clone() });
-        }
-        Ok((parts, looked.cut))
-    }
-
-    /// Does `work` in the snapshot of this run, which the first call opens, and releases the table afterwards.
-    async fn in_snapshot(
-        &self,
-        (request, stage): (&ExtractRequest, &Stage),
-        latest: Option<&StageManifest>,
-        wanted: Wanted,
-        progress: &dyn Progress,
-    ) -> Result<(Parts, Told), ConnectError> {
+    ) -> Result<(MutexGuard<'_, Option<Snapshot>>, Snapshot), ConnectError> {
         let mut held = self.snapshot.lock().await;
-        let mut snapshot = match held.take() {
+        let snapshot = match held.take() {
             Some(snapshot) => snapshot,
             None => Snapshot::open(&self.address, request.workers + RESERVE).await?,
         };
-        let result = self.read(&mut snapshot, (request, stage), latest, wanted, progress).await;
-        let position = snapshot.position.clone();
+        Ok((held, snapshot))
+    }
+
+    /// Keeps the snapshot for the next table, and releases the one that has been read.
+    async fn give_back(mut held: MutexGuard<'_, Option<Snapshot>>, mut snapshot: Snapshot) {
         let mut kept = Vec::with_capacity(snapshot.connections.len());
         for mut connection in snapshot.connections.drain(..) {
             // One that cannot release the table is lost, and others remain or the next table says so.
@@ -162,9 +135,345 @@ impl MySqlSource {
         }
         snapshot.connections = kept;
         *held = Some(snapshot);
-        let (parts, cut) = result?;
-        let cut = (!cut.borders.is_empty()).then_some(cut);
-        Ok((parts, Told { position, cut, hash: wanted.proof.then_some(ProofHash::Crc32) }))
+    }
+
+    /// The first connection of the snapshot, for what is asked once.
+    fn first<'a>(&self, snapshot: &'a mut Snapshot) -> Result<&'a mut Conn, ConnectError> {
+        snapshot.connections.first_mut().ok_or_else(|| lost(&self.address))
+    }
+
+    async fn look(&self, snapshot: &mut Snapshot, request: &ExtractRequest) -> Result<Looked, ConnectError> {
+        let (database, name) = self.address.split(&request.location)?;
+        let table = self.table(self.first(snapshot)?, (database, name), request.invalid_dates).await?;
+        Ok(Looked { database: database.to_owned(), table: Arc::new(table) })
+    }
+
+    /// Where to cut the table, as the first connection of the snapshot sees it.
+    async fn cut(
+        &self,
+        snapshot: &mut Snapshot,
+        (request, looked): (&ExtractRequest, &Looked),
+        latest: Option<&StageManifest>,
+    ) -> Result<KeyCut, ConnectError> {
+        let table = &looked.table;
+        let key = key_of(table);
+        let borders = match borders_to_keep(latest, &key, table.approximate_rows) {
+            Some(borders) => borders,
+            None => {
+                let parts = wanted_parts(table.approximate_rows, request.workers);
+                let found = borders(self.first(snapshot)?, &looked.database, table, parts).await;
+                found.map_err(|error| self.address.problem(error, "looking for parts", &request.location))?
+            }
+        };
+        Ok(KeyCut { key, borders })
+    }
+
+    /// Reads a table, proves it, or both, on the connections of `snapshot`.
+    async fn read(
+        &self,
+        snapshot: &mut Snapshot,
+        (request, stage, progress): Job<'_>,
+        looked: &Looked,
+        (cut, new): (&KeyCut, Option<NewRows>),
+        wanted: Wanted,
+    ) -> Result<Parts, ConnectError> {
+        let wanted = Wanted { proof: wanted.proof && looked.table.is_stored, ..wanted };
+        let expected = if new.is_some() { None } else { looked.table.approximate_rows };
+        progress.begin(&format!("extract {}.{}", request.source, request.table), expected);
+        let shared = Arc::new(TableRead {
+            address: self.address.clone(),
+            stage: stage.clone(),
+            request: request.clone(),
+            name: looked.full_name(),
+            shown: looked.shown(),
+            table: Arc::clone(&looked.table),
+            new,
+        });
+        let readers = snapshot.connections.drain(..);
+        let readers = readers.map(|connection| MySqlReader { connection, shared: Arc::clone(&shared) }).collect();
+        let ranges = ranges_between(&cut.borders);
+        let (readers, result) = read_parts(readers, request.workers, ranges, wanted, progress).await;
+        snapshot.connections = readers.into_iter().map(|reader| reader.connection).collect();
+        let parts = result?;
+        // A column that changed while rows were read would be staged under its old type.
+        let names = (looked.database.as_str(), looked.table.name.as_str());
+        let after = self.table(self.first(snapshot)?, names, request.invalid_dates).await?;
+        if after.columns != looked.table.columns {
+            return Err(ConnectError::TableChanged { table: shared.shown.clone() });
+        }
+        Ok(parts)
+    }
+
+    /// Cuts the table as the last extraction did, where that is still right, and reads it.
+    async fn read_cut(
+        &self,
+        snapshot: &mut Snapshot,
+        job: Job<'_>,
+        looked: &Looked,
+        latest: Option<&StageManifest>,
+        wanted: Wanted,
+    ) -> Result<(Parts, KeyCut), ConnectError> {
+        let cut = self.cut(snapshot, (job.0, looked), latest).await?;
+        match self.read(snapshot, job, looked, (&cut, None), wanted).await {
+            // The borders of the last extraction are not in the key's order any more: another collation, or version of it.
+            Err(ConnectError::BadCut { .. }) if latest.is_some_and(|latest| latest.cut.is_some()) => {
+                let cut = self.cut(snapshot, (job.0, looked), None).await?;
+                let parts = self.read(snapshot, job, looked, (&cut, None), wanted).await?;
+                Ok((parts, cut))
+            }
+            read => read.map(|parts| (parts, cut)),
+        }
+    }
+
+    /// Stages the table from where its last extraction ended, or whole.
+    async fn extract_in(
+        &self,
+        snapshot: &mut Snapshot,
+        job: Job<'_>,
+        latest: Option<StageManifest>,
+    ) -> Result<ExtractOutcome, ConnectError> {
+        let looked = self.look(snapshot, job.0).await?;
+        let by = self.check_mode(snapshot, job.0, &looked).await?;
+        let why = match (changes::start(latest.as_ref(), job.0), &by) {
+            (Start::From(before), By::Cursor(cursor)) => match changes::staged_columns(job.1, &before).await? {
+                Some(columns) if columns.fields() == schema_of(&looked.table.columns).fields() => {
+                    return self.extract_new(snapshot, job, (&looked, cursor), *before).await;
+                }
+                _ => Some("its columns have changed".to_owned()),
+            },
+            (Start::From(before), By::Log(log)) => {
+                match self.extract_changes(snapshot, job, (&looked, log), *before).await? {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(why) => Some(why),
+                }
+            }
+            (Start::From(_), By::Nothing) => None,
+            (Start::Whole(why), _) => why,
+        };
+        let outcome = self.extract_whole(snapshot, job, (&looked, &by), latest).await?;
+        Ok(ExtractOutcome { read_anew: why, ..outcome })
+    }
+
+    /// Whether the table can be read in the wanted mode, before anything is read.
+    async fn check_mode(
+        &self,
+        snapshot: &mut Snapshot,
+        request: &ExtractRequest,
+        looked: &Looked,
+    ) -> Result<By, ConnectError> {
+        Ok(match &request.mode {
+            ExtractMode::Full => By::Nothing,
+            ExtractMode::Cursor { column, look_back } => {
+                By::Cursor(Cursor::of(&looked.table, &looked.shown(), column, *look_back)?)
+            }
+            ExtractMode::Changes => {
+                let connection = self.first(snapshot)?;
+                let server = check_server(connection, &self.address).await?;
+                By::Log(check_table(connection, &self.address, server, (&looked.database, &looked.table)).await?)
+            }
+        })
+    }
+
+    /// Whether the changes of `tables` can be followed, from the end of the log on.
+    async fn try_log(&self, connection: &mut Conn, tables: &[(&str, &str)]) -> Result<String, ConnectError> {
+        let server = check_server(connection, &self.address).await?;
+        for (database, name) in tables {
+            let table = self.table(connection, (database, name), InvalidDates::default()).await?;
+            check_table(connection, &self.address, server, (database, &table)).await?;
+        }
+        let end = log_end(connection, &self.address, server).await?;
+        match LogStream::open(&self.address, server, (&end, &end)).await {
+            Ok(stream) => stream.close().await,
+            Err(Broken::Gone(reason)) => {
+                return Err(ConnectError::internal("look at the log", format!("its end is not there: {reason}")));
+            }
+            Err(Broken::Other(error)) => return Err(error),
+        }
+        Ok(format!("changes of {} tables can be followed in it, which ends at {}:{}", tables.len(), end.0, end.1))
+    }
+
+    /// Where the snapshot stands in the log.
+    fn place(&self, snapshot: &Snapshot) -> Result<Place, ConnectError> {
+        match &snapshot.position {
+            Some(LogPosition::Binlog { file, position, .. }) => Ok((file.clone(), *position)),
+            Some(LogPosition::Wal { .. }) | None => Err(unusable(
+                &self.address,
+                "the server does not say where in its log the snapshot stands".to_owned(),
+                format!("`GRANT RELOAD, REPLICATION CLIENT ON *.* TO {}`", self.address.user),
+            )),
+        }
+    }
+
+    async fn extract_whole(
+        &self,
+        snapshot: &mut Snapshot,
+        job: Job<'_>,
+        (looked, by): (&Looked, &By),
+        latest: Option<StageManifest>,
+    ) -> Result<ExtractOutcome, ConnectError> {
+        if let By::Log(log) = by {
+            // A right that is missing shows now, and not when the whole table has been read.
+            let place = self.place(snapshot)?;
+            match LogStream::open(&self.address, log.server, (&place, &place)).await {
+                Ok(stream) => stream.close().await,
+                Err(Broken::Gone(reason)) => {
+                    return Err(self.log_gone(job.0, looked, snapshot.position.as_ref(), reason));
+                }
+                Err(Broken::Other(error)) => return Err(error),
+            }
+        }
+        let wanted = Wanted { proof: job.0.with_proof, ..ALL };
+        let (parts, cut) = self.read_cut(snapshot, job, looked, latest.as_ref(), wanted).await?;
+        let resume = match by {
+            By::Nothing => None,
+            By::Cursor(cursor) => Some(self.resume_after(snapshot, job.0, (looked, cursor), None).await?),
+            By::Log(_) => Some(Resume::Log { columns: hash_columns(&looked.table) }),
+        };
+        let told = Told {
+            position: snapshot.position.clone(),
+            cut: (!cut.borders.is_empty()).then_some(cut),
+            hash: job.0.with_proof.then_some(ProofHash::Crc32),
+            resume,
+        };
+        let rows: u64 = parts.parts.iter().map(|part| part.written.rows()).sum();
+        let outcome = parts.publish(job.0, job.1, latest, told).await?;
+        job.2.finish(&format!("{rows} rows"));
+        Ok(outcome)
+    }
+
+    fn log_gone(
+        &self,
+        request: &ExtractRequest,
+        looked: &Looked,
+        position: Option<&LogPosition>,
+        reason: String,
+    ) -> ConnectError {
+        ConnectError::LogGone {
+            server: self.address.server.clone(),
+            source_table: format!("{}.{}", request.source, request.table),
+            table: looked.shown(),
+            position: position.map(ToString::to_string).unwrap_or_default(),
+            reason,
+        }
+    }
+
+    /// Stages what the log says has changed since `before`; or answers why the table must be read whole.
+    async fn extract_changes(
+        &self,
+        snapshot: &mut Snapshot,
+        job: Job<'_>,
+        (looked, log): (&Looked, &LogTable),
+        before: StageManifest,
+    ) -> Result<Result<ExtractOutcome, String>, ConnectError> {
+        let (request, stage, progress) = job;
+        let columns = Resume::Log { columns: hash_columns(&looked.table) };
+        if before.resume.as_ref() != Some(&columns) {
+            return Ok(Err("its columns have changed".to_owned()));
+        }
+        let Some(at @ LogPosition::Binlog { file, position, .. }) = &before.position else {
+            return Ok(Err("it was read from another kind of server".to_owned()));
+        };
+        let (from, to) = ((file.clone(), *position), self.place(snapshot)?);
+        let gone = |reason| self.log_gone(request, looked, Some(at), reason);
+        let connection = self.first(snapshot)?;
+        if let Some(reason) = check_position(connection, &self.address, log.server, at).await? {
+            return Err(gone(reason));
+        }
+        let what = Follow { address: &self.address, request, stage, progress, table: &looked.table, log };
+        progress.begin(&format!("follow {}.{}", request.source, request.table), None);
+        let part = match follow(&what, &from, &to).await? {
+            Followed::Changes(part) => part,
+            Followed::Anew(why) => return Ok(Err(why)),
+            Followed::Gone(reason) => return Err(gone(reason)),
+        };
+        let rows = part.as_ref().map_or(0, |part| part.written.rows());
+        progress.finish(&format!("{rows} changes"));
+        let (proof, proof_milliseconds) = self.prove_in(snapshot, job, looked, &before).await?;
+        let mut files: Vec<StagedFile> = Vec::new();
+        if let Some(part) = part {
+            files.push(part.written.keep(request, stage, changes::file_name(request, &before), part.rejects).await?);
+        }
+        let rules = (looked.table.primary_key.clone(), Some(DELETED_COLUMN));
+        let mut manifest = changes::manifest(request, &before, files, rules)?;
+        manifest.position = snapshot.position.clone();
+        manifest.proof = proof;
+        manifest.resume = Some(columns);
+        let outcome = request.publish_changes(stage, before, manifest).await?;
+        Ok(Ok(ExtractOutcome { proof_milliseconds, ..outcome }))
+    }
+
+    /// The largest value of the cursor's column in the snapshot, or the one `before` when the rows that had it are gone.
+    async fn resume_after(
+        &self,
+        snapshot: &mut Snapshot,
+        request: &ExtractRequest,
+        (looked, cursor): (&Looked, &Cursor),
+        before: Option<&str>,
+    ) -> Result<Resume, ConnectError> {
+        let ExtractMode::Cursor { column, .. } = &request.mode else {
+            return Err(ConnectError::internal("go on from a cursor", "the mode is another one"));
+        };
+        let select = cursor.select_largest(&looked.full_name(), before)?;
+        let found: Result<Option<Option<String>>, _> = self.first(snapshot)?.query_first(select).await;
+        let found =
+            found.map_err(|error| self.address.problem(error, "looking for the newest row", &looked.shown()))?;
+        let value = found.flatten().or_else(|| before.map(str::to_owned));
+        Ok(Resume::Cursor { column: column.clone(), value })
+    }
+
+    /// Stages the rows that are new since `before`.
+    async fn extract_new(
+        &self,
+        snapshot: &mut Snapshot,
+        job: Job<'_>,
+        (looked, cursor): (&Looked, &Cursor),
+        before: StageManifest,
+    ) -> Result<ExtractOutcome, ConnectError> {
+        let (request, stage, progress) = job;
+        let value = match &before.resume {
+            Some(Resume::Cursor { value, .. }) => value.as_deref(),
+            Some(Resume::Log { .. } | Resume::Airbyte { .. }) | None => None,
+        };
+        let whole = KeyCut { key: Vec::new(), borders: Vec::new() };
+        let new = NewRows { condition: cursor.condition(value)?, column: cursor.column().to_owned() };
+        let mut parts = self.read(snapshot, job, looked, (&whole, Some(new)), ROWS).await?;
+        let resume = self.resume_after(snapshot, request, (looked, cursor), value).await?;
+        let (proof, proof_milliseconds) = self.prove_in(snapshot, job, looked, &before).await?;
+        let part = parts.parts.pop().filter(|part| part.written.rows() > 0);
+        let rows = part.as_ref().map_or(0, |part| part.written.rows());
+        progress.finish(&format!("{rows} rows"));
+        let staged: Vec<&str> = before.files.iter().map(|file| file.sha256.as_str()).collect();
+        let read: Vec<&str> = part.iter().map(|part| part.written.sha256()).collect();
+        let is_same = staged == read && before.resume.as_ref() == Some(&resume);
+        if is_same && (proof.is_none() || proof == before.proof) {
+            return Ok(ExtractOutcome { proof_milliseconds, ..ExtractOutcome::of(before, true) });
+        }
+        let mut files: Vec<StagedFile> = Vec::new();
+        if let Some(part) = part {
+            files.push(part.written.keep(request, stage, changes::file_name(request, &before), part.rejects).await?);
+        }
+        let mut manifest = changes::manifest(request, &before, files, (looked.table.primary_key.clone(), None))?;
+        manifest.position = snapshot.position.clone();
+        manifest.proof = proof;
+        manifest.resume = Some(resume);
+        let outcome = request.publish_changes(stage, before, manifest).await?;
+        Ok(ExtractOutcome { proof_milliseconds, ..outcome })
+    }
+
+    /// The proof of the whole table, when one is wanted, and the time it took the connections.
+    async fn prove_in(
+        &self,
+        snapshot: &mut Snapshot,
+        job: Job<'_>,
+        looked: &Looked,
+        latest: &StageManifest,
+    ) -> Result<(Option<SourceProof>, u64), ConnectError> {
+        if !job.0.with_proof {
+            return Ok((None, 0));
+        }
+        let (parts, _) = self.read_cut(snapshot, job, looked, Some(latest), PROOF).await?;
+        let milliseconds = u64::try_from(parts.proof_time.as_millis()).unwrap_or(u64::MAX);
+        Ok((parts.source_proof(ProofHash::Crc32), milliseconds))
     }
 }
 
@@ -180,84 +489,6 @@ fn key_of(table: &MySqlTable) -> Vec<String> {
 fn lost(address: &MySqlAddress) -> ConnectError {
     let reason = "every connection of the snapshot is gone".to_owned();
     ConnectError::ConnectionLost { server: address.server.clone(), reason }
-}
-
-/// What the readers of one table share.
-struct TableRead {
-    address: MySqlAddress,
-    stage: Stage,
-    request: ExtractRequest,
-    /// Quoted, for SQL.
-    name: String,
-    /// As people write it.
-    shown: String,
-    table: Arc<MySqlTable>,
-}
-
-/// One connection at work on one table.
-struct MySqlReader {
-    connection: Conn,
-    shared: Arc<TableRead>,
-}
-
-#[async_trait]
-impl PartReader for MySqlReader {
-    async fn read(&mut self, range: &KeyRange, rows: &RowCount<'_>) -> Result<Part, ConnectError> {
-        let TableRead { address, stage, request, shown, table, .. } = self.shared.as_ref();
-        let problem = |error| address.problem(error, "reading rows", shown);
-        let mut batcher = RowBatcher::new(shown, table.columns.clone(), request.invalid_dates);
-        let select = self.shared.select(range);
-        let mut result = self.connection.exec_iter(select, ()).await.map_err(problem)?;
-        let mut writer = TableWriter::begin(stage, request, batcher.schema());
-        while let Some(row) = result.next().await.map_err(problem)? {
-            rows.add();
-            if let Some((batch, bytes)) = batcher.push(row.unwrap())? {
-                writer.write(batch, bytes).await?;
-            }
-        }
-        if let Some((batch, bytes)) = batcher.take_batch()? {
-            writer.write(batch, bytes).await?;
-        }
-        Ok(Part { written: writer.finish().await?, rejects: batcher.into_rejects() })
-    }
-
-    async fn prove(&mut self, range: &KeyRange) -> Result<PartProof, ConnectError> {
-        let TableRead { address, shown, table, name, .. } = self.shared.as_ref();
-        let statement = format!("{}{}", select_proof(name, &table.columns), self.shared.condition(range));
-        let found = self.connection.query_first(statement).await;
-        let row = found.map_err(|error| address.problem(error, "adding up its columns", shown))?;
-        let proof = row.and_then(|row| read_proof(row, &table.columns));
-        proof.ok_or_else(|| ConnectError::internal("read a proof", "an unexpected row"))
-    }
-
-    async fn count(&mut self) -> Result<u64, ConnectError> {
-        let TableRead { address, shown, name, .. } = self.shared.as_ref();
-        let found: Result<Option<u64>, _> = self.connection.query_first(format!("SELECT COUNT(*) FROM {name}")).await;
-        Ok(found.map_err(|error| address.problem(error, "counting rows", shown))?.unwrap_or(0))
-    }
-}
-
-impl TableRead {
-    /// `SELECT` of every column by name, in the order of the primary key. Names are quoted; values stand only in the range.
-    fn select(&self, range: &KeyRange) -> String {
-        let quote = |name: &String| quote_identifier(Dialect::MySql, name);
-        let columns: Vec<String> = self.table.columns.iter().map(|column| quote(&column.name)).collect();
-        // The ranges are cut along this index; another one would read the whole table for each.
-        let index = if range == &KeyRange::default() { "" } else { " FORCE INDEX (PRIMARY)" };
-        let mut select = format!("SELECT {} FROM {}{index}{}", columns.join(", "), self.name, self.condition(range));
-        if !self.table.primary_key.is_empty() {
-            let key: Vec<String> = self.table.primary_key.iter().map(quote).collect();
-            select.push_str(" ORDER BY ");
-            select.push_str(&key.join(", "));
-        }
-        select
-    }
-
-    fn condition(&self, range: &KeyRange) -> String {
-        let key: Vec<String> =
-            self.table.primary_key.iter().map(|column| quote_identifier(Dialect::MySql, column)).collect();
-        range.condition(&key)
-    }
 }
 
 #[async_trait]
@@ -278,19 +509,10 @@ impl Source for MySqlSource {
         progress: &dyn Progress,
     ) -> Result<ExtractOutcome, ConnectError> {
         let latest = stage.latest(&request.source, &request.table).await?;
-        let wanted = Wanted { rows: true, proof: request.with_proof };
-        let read = self.in_snapshot((request, stage), latest.as_ref(), wanted, progress).await;
-        let (parts, told) = match read {
-            // The borders of the last extraction are not in the key's order any more: another collation, or version of it.
-            Err(ConnectError::BadCut { .. }) if latest.as_ref().is_some_and(|latest| latest.cut.is_some()) => {
-                self.in_snapshot((request, stage), None, wanted, progress).await?
-            }
-            read => read?,
-        };
-        let rows: u64 = parts.parts.iter().map(|part| part.written.rows()).sum();
-        let outcome = parts.publish(request, stage, latest, told).await?;
-        progress.finish(&format!("{rows} rows"));
-        Ok(outcome)
+        let (held, mut snapshot) = self.take_snapshot(request).await?;
+        let outcome = self.extract_in(&mut snapshot, (request, stage, progress), latest).await;
+        Self::give_back(held, snapshot).await;
+        outcome
     }
 
     async fn prove(
@@ -299,19 +521,37 @@ impl Source for MySqlSource {
         stage: &Stage,
         progress: &dyn Progress,
     ) -> Result<Option<SourceProof>, ConnectError> {
-        let wanted = Wanted { rows: false, proof: true };
-        let (parts, _) = self.in_snapshot((request, stage), None, wanted, progress).await?;
-        let proof = parts.source_proof(ProofHash::Crc32);
+        let (held, mut snapshot) = self.take_snapshot(request).await?;
+        let proved = match self.look(&mut snapshot, request).await {
+            Ok(looked) => self.read_cut(&mut snapshot, (request, stage, progress), &looked, None, PROOF).await,
+            Err(error) => Err(error),
+        };
+        Self::give_back(held, snapshot).await;
+        let proof = proved?.0.source_proof(ProofHash::Crc32);
         progress.finish(&format!("{} rows added up", proof.as_ref().map_or(0, |proof| proof.rows)));
         Ok(proof)
     }
 
-    async fn examine(&self, locations: &[&str]) -> Result<Vec<Finding>, ConnectError> {
-        let tables: Vec<_> = locations.iter().map(|location| self.address.split(location)).collect::<Result<_, _>>()?;
+    async fn examine(&self, tables: &[(&str, &ExtractMode)]) -> Result<Vec<Finding>, ConnectError> {
+        let (mut all, mut followed) = (Vec::new(), Vec::new());
+        for (location, mode) in tables {
+            let names = self.address.split(location)?;
+            all.push(names);
+            if **mode == ExtractMode::Changes {
+                followed.push(names);
+            }
+        }
         let mut connection = self.address.connect(SESSION).await?;
-        let findings = mysql_doctor::examine(&mut connection, &self.address.user, &tables).await;
+        let findings = mysql_doctor::examine(&mut connection, &self.address.user, &all).await;
+        let mut findings = findings.map_err(|error| self.address.problem(error, "looking at its settings", ""))?;
+        if !followed.is_empty() {
+            findings.push(match self.try_log(&mut connection, &followed).await {
+                Ok(detail) => Finding::fine("log", detail),
+                Err(error) => Finding::mend("log", error.to_string(), error.help().unwrap_or_default()),
+            });
+        }
         close(connection, &self.address.server).await;
-        findings.map_err(|error| self.address.problem(error, "looking at its settings", ""))
+        Ok(findings)
     }
 
     async fn close(&self) {

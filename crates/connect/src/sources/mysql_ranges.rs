@@ -58,7 +58,7 @@ fn kind_of(table: &MySqlTable, name: &str) -> Option<MySqlKind> {
     (!is_numbered).then_some(column.kind)
 }
 
-fn is_whole_number(kind: MySqlKind) -> bool {
+pub(super) fn is_whole_number(kind: MySqlKind) -> bool {
     matches!(
         kind,
         MySqlKind::Int8
@@ -214,7 +214,7 @@ fn literal(value: &Value, kind: MySqlKind) -> Option<String> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -139,17 +139,35 @@ async fn agree(connections: &mut [Conn]) -> Result<Option<Option<Place>>, Error>
 async fn begin(connections: &mut [Conn]) -> Result<Vec<Option<Place>>, Error> {
     let started = connections.iter_mut().map(|connection| connection.query_drop(START));
     try_join_all(started).await?;
-    try_join_all(connections.iter_mut().map(snapshot_place)).await
+    snapshot_places(connections).await
 }
 
-/// MariaDB: "binlog_snapshot_file" and "binlog_snapshot_position" belong to the session's snapshot. Absent in MySQL.
+/// Where each connection stands, asked one after the other: the server collects the answer in memory that all sessions share
+/// (`binlog_status_vars` in MariaDB's `log.cc`), so that those who ask at the same time hear each other's.
+async fn snapshot_places(connections: &mut [Conn]) -> Result<Vec<Option<Place>>, Error> {
+    let mut places = Vec::with_capacity(connections.len());
+    for connection in connections {
+        places.push(snapshot_place(connection).await?);
+    }
+    Ok(places)
+}
+
+/// MariaDB: "binlog_snapshot_file" and "binlog_snapshot_position" belong to the session's snapshot. Absent in MySQL. A place counts when
+/// it has been said twice: a monitor that asks at the same moment can be heard instead.
 async fn snapshot_place(connection: &mut Conn) -> Result<Option<Place>, Error> {
-    let status: Vec<(String, String)> = connection.query("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'").await?;
-    let value =
-        |wanted: &str| status.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value);
-    let file = value("binlog_snapshot_file").filter(|file| !file.is_empty());
-    let position = value("binlog_snapshot_position").and_then(|position| position.parse().ok());
-    Ok(file.cloned().zip(position))
+    let mut before = None;
+    loop {
+        let status: Vec<(String, String)> = connection.query("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'").await?;
+        let value =
+            |wanted: &str| status.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value);
+        let file = value("binlog_snapshot_file").filter(|file| !file.is_empty());
+        let position = value("binlog_snapshot_position").and_then(|position| position.parse().ok());
+        let place = file.cloned().zip(position);
+        if before.as_ref() == Some(&place) {
+            return Ok(place);
+        }
+        before = Some(place);
+    }
 }
 
 /// Whether every commit moves the binlog, so that equal places mean equal data.
@@ -215,6 +233,6 @@ async fn gtid_of(connection: &mut Conn, file: &str, position: u64) -> Option<Str
     found.ok().flatten().flatten().filter(|gtid| !gtid.is_empty())
 }
 
-fn text(row: &Row, column: usize) -> String {
+pub(super) fn text(row: &Row, column: usize) -> String {
     row.get_opt::<Option<String>, _>(column).and_then(Result::ok).flatten().unwrap_or_default()
 }

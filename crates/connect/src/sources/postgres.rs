@@ -31,8 +31,8 @@ use crate::parts::{
 };
 use crate::table_writer::TableWriter;
 use crate::{
-    ConnectError, DiscoveredColumn, DiscoveredTable, ExtractOutcome, ExtractRequest, Finding, InvalidDates, Source,
-    Stage,
+    ConnectError, DiscoveredColumn, DiscoveredTable, ExtractMode, ExtractOutcome, ExtractRequest, Finding,
+    InvalidDates, Source, Stage,
 };
 
 /// The schema of a location that names none.
@@ -161,7 +161,7 @@ impl PostgresSource {
         *held = Some(snapshot);
         let (parts, cut) = result?;
         let cut = (!cut.borders.is_empty()).then_some(cut);
-        Ok((parts, Told { position, cut, hash: wanted.proof.then_some(ProofHash::Md5) }))
+        Ok((parts, Told { position, cut, hash: wanted.proof.then_some(ProofHash::Md5), resume: None }))
     }
 }
 
@@ -317,10 +317,10 @@ impl Source for PostgresSource {
         Ok(proof)
     }
 
-    async fn examine(&self, locations: &[&str]) -> Result<Vec<Finding>, ConnectError> {
+    async fn examine(&self, tables: &[(&str, &ExtractMode)]) -> Result<Vec<Finding>, ConnectError> {
         let mut connection = self.address.connect(SESSION).await?;
         let mut unreadable = Vec::new();
-        for location in locations {
+        for (location, _) in tables {
             let (schema, table) = location.split_once('.').unwrap_or((DEFAULT_SCHEMA, location));
             let found = sqlx::query(MAY_READ).bind(schema).bind(table).fetch_optional(&mut connection).await;
             let problem = |error| self.address.problem(error, "looking at rights", location);

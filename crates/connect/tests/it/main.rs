@@ -5,8 +5,14 @@
 #![expect(clippy::unwrap_used, reason = "tests may stop at the first surprise: the panic is the report")]
 
 mod airbyte;
+mod binlog;
 mod files;
+mod fold;
+mod mysql_cursor;
 mod mysql_destination;
+mod mysql_log;
+mod mysql_log_anew;
+mod mysql_log_values;
 mod mysql_source;
 mod parallel;
 mod postgres_destination;

@@ -12,7 +12,7 @@ use testbed::MariaDb;
 
 use crate::support::{code_of, columns_as_text, read_parquet, request, stage_in};
 
-const TYPES: &str = r#"
+pub const TYPES: &str = r#"
 SET NAMES utf8mb4; SET SESSION sql_mode='ALLOW_INVALID_DATES', time_zone='+00:00';
 CREATE TABLE kinds (
   k SMALLINT UNSIGNED, ub BIGINT UNSIGNED, ti TINYINT(1), mi MEDIUMINT, umi MEDIUMINT UNSIGNED, b1 BIT, b12 BIT(12), b64 BIT(64), yr YEAR,

@@ -12,7 +12,7 @@ use connect::{ExtractMode, InvalidDates};
 use domain::TableName;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use warehouse::{CopyOptions, MissingColumns, NewColumns};
+use warehouse::{BadCells, CopyOptions, MissingColumns, NewColumns};
 
 use super::document::Document;
 use super::source::Written;
@@ -70,8 +70,14 @@ pub(super) fn read(document: &Document) -> Result<(AirbyteSettings, BTreeMap<Str
         }
         let stream = table.stream.unwrap_or_else(|| name.clone());
         let choice = StreamChoice { stream, namespace: table.namespace, mode: table.mode, cursor: table.cursor };
-        // A row that differs from the stream's schema is no reason to stop: an unknown field is left out, a missing one is null.
-        let copy = CopyOptions { missing_columns: MissingColumns::Null, new_columns: NewColumns::Ignore, ..table.copy };
+        // What differs from the stream's schema is no reason to stop: an unknown field is left out, a missing one is null, a value of another
+        // type is null and kept in quarantine. A field that the stream has got since becomes a column.
+        let new_columns = match table.copy.new_columns {
+            NewColumns::Error | NewColumns::Add => NewColumns::Add,
+            NewColumns::Ignore => NewColumns::Ignore,
+        };
+        let missing_columns = MissingColumns::Null;
+        let copy = CopyOptions { missing_columns, new_columns, bad_cells: BadCells::Null, ..table.copy };
         let written = Written {
             location: choice.location(),
             into: table.into,
