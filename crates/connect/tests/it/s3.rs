@@ -3,6 +3,7 @@
 //! In: a real S3 server; it is reached through the environment, so that every test runs as a child process of its own.
 //! Out: verdicts.  Never here: the stage on a file system (`stage`).  Start at [`in_child`].
 
+use connect::sources::airbyte::StreamMode;
 use connect::sources::file::FileSource;
 use connect::sources::mysql::MySqlSource;
 use connect::{Source, Stage, SweepReport, open_store};
@@ -10,6 +11,7 @@ use domain::NoProgress;
 use object_store::{ObjectStoreExt, PutMode};
 use testbed::{MariaDb, Moto};
 
+use crate::airbyte::play::{Play, state, table, user};
 use crate::support::{code_of, install_tls, read_parquet, request};
 
 /// Set in child processes only: run by hand, the children do nothing.
@@ -65,6 +67,35 @@ async fn child_stages_files() {
     stage.store().object_store.put(&orphan, "xyz".into()).await.unwrap();
     let later = chrono::Utc::now() + chrono::TimeDelta::hours(25);
     assert_eq!(stage.sweep(later).await.unwrap(), SweepReport { files: 1, bytes: 3 });
+}
+
+#[test]
+fn what_a_state_covers_is_staged_in_a_bucket() {
+    in_child("child_stages_a_stream", &[]);
+}
+
+#[tokio::test]
+async fn child_stages_a_stream() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let stage = stage("streams");
+    let play = Play::new();
+    // Rows of 300 kB, so that the state stands in the middle of what is on the disk already.
+    let row = |id: u32| user(&format!(r#"{{"id":{id},"name":"{}"}}"#, "x".repeat(300_000)));
+    let before: Vec<String> = (1..=5).map(row).collect();
+    let after: Vec<String> = (6..=12).map(row).collect();
+    let covered = state(r#"{"at":5}"#, "5");
+    std::fs::write(play.path("rows"), [before.join("\n"), covered, after.join("\n")].join("\n") + "\n").unwrap();
+    play.reads(&["#print rows", "#exit 1"]);
+    let source = play.source(&[table("users", StreamMode::Changes)]);
+    let failed = source.extract(&request("users", "users"), &stage, &NoProgress).await;
+    assert_eq!(code_of(failed, ""), "connector_failed");
+    let file = stage.latest("shop", "users").await.unwrap().unwrap().files.remove(0);
+    let path = object_store::path::Path::from(file.path.as_str());
+    let bytes = stage.store().object_store.get(&path).await.unwrap().bytes().await.unwrap();
+    assert_eq!((domain::hash_bytes(&bytes), file.rows), (file.sha256, Some(5)));
+    assert_eq!(zstd::decode_all(&bytes[..]).unwrap().iter().filter(|byte| **byte == b'\n').count(), 5);
 }
 
 #[test]

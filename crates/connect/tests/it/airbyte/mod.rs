@@ -4,7 +4,7 @@
 //! Start at [`play`].
 
 mod endings;
-mod play;
+pub mod play;
 mod rows;
 mod secrets;
 mod states;
