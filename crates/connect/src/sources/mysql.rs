@@ -387,8 +387,8 @@ impl MySqlSource {
             Followed::Gone(reason) => return Err(gone(reason)),
         };
         let rows = part.as_ref().map_or(0, |part| part.written.rows());
-        progress.finish(&format!("{rows} changes"));
         let (proof, proof_milliseconds) = self.prove_in(snapshot, job, looked, &before).await?;
+        progress.finish(&format!("{rows} changes"));
         let mut files: Vec<StagedFile> = Vec::new();
         if let Some(part) = part {
             files.push(part.written.keep(request, stage, changes::file_name(request, &before), part.rejects).await?);

@@ -218,16 +218,16 @@ impl<'a> Reading<'a> {
             kind::INCIDENT => Ok(Step::Anew("the server says that its log has a gap".to_owned())),
             kind::TRANSACTION_PAYLOAD => Err(Stop::Unreadable("a compressed transaction")),
             kind::PARTIAL_UPDATE => self.partial(data),
-            event if kind::ROWS_COMPRESSED.contains(&event) => {
-                let rows = RowsEvent::parse(event, data).ok_or(Stop::Unreadable("rows"))?;
+            packed if kind::ROWS_COMPRESSED.contains(&packed) => {
+                let rows = RowsEvent::parse(packed, data).ok_or(Stop::Unreadable("rows"))?;
                 let plain = inflate(rows.rows).ok_or(Stop::Unreadable("compressed rows"))?;
                 self.rows(&RowsEvent { rows: &plain, ..rows }).await
             }
-            event if RowsEvent::change_of(event).is_some() => {
-                let rows = RowsEvent::parse(event, data).ok_or(Stop::Unreadable("rows"))?;
+            plain if RowsEvent::change_of(plain).is_some() => {
+                let rows = RowsEvent::parse(plain, data).ok_or(Stop::Unreadable("rows"))?;
                 self.rows(&rows).await
             }
-            event if kind::SILENT.contains(&event) => Ok(Step::On),
+            silent if kind::SILENT.contains(&silent) || event.is_ignorable() => Ok(Step::On),
             _ => Err(Stop::Unreadable("an event of a type that is not known")),
         }
     }

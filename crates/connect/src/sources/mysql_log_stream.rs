@@ -22,6 +22,8 @@ use crate::dial::mysql::MySqlAddress;
 const STALL: Duration = Duration::from_secs(300);
 /// Marks an event that is not in the log, but was made up for the replica. Source: MySQL internals, `LOG_EVENT_ARTIFICIAL_F`.
 const ARTIFICIAL: u16 = 0x20;
+/// Marks an event that those who do not know its type may pass over, `LOG_EVENT_IGNORABLE_F`.
+const IGNORABLE: u16 = 0x80;
 /// Says that events of MariaDB's own are understood, so that it sends what is in the log and no replacements.
 const CAPABILITY: &str = "SET @mariadb_slave_capability = 4";
 /// Replicas have small numbers; another one with ours would be cut off by the server. The connection's number tells ours apart.
@@ -55,6 +57,11 @@ impl LogEvent {
     /// What follows the header.
     pub(super) fn data(&self) -> &[u8] {
         self.event.data()
+    }
+
+    /// Whether it may be passed over when its type is not known.
+    pub(super) fn is_ignorable(&self) -> bool {
+        self.event.header().flags_raw() & IGNORABLE != 0
     }
 }
 
