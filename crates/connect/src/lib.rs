@@ -4,6 +4,7 @@
 //! Never here: parsing text (COPY in `warehouse` does), DataFusion, Delta, recommender words, a clock.
 //! Start at [`Source`] for data on its way in, [`Destination`] for rows on their way out, [`Stage`] for what lies between.
 
+mod changes;
 mod destination;
 pub mod destinations;
 mod dial;

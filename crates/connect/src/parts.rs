@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use domain::{
-    ColumnProof, ExtractReject, KeyCut, LogPosition, Progress, ProofHash, SourceProof, StageManifest, StageMode,
+    ColumnProof, ExtractReject, KeyCut, LogPosition, Progress, ProofHash, Resume, SourceProof, StageManifest, StageMode,
 };
 use tokio::task::JoinSet;
 
@@ -310,6 +310,7 @@ pub(crate) struct Told {
     pub(crate) position: Option<LogPosition>,
     pub(crate) cut: Option<KeyCut>,
     pub(crate) hash: Option<ProofHash>,
+    pub(crate) resume: Option<Resume>,
 }
 
 impl Parts {
@@ -343,6 +344,7 @@ impl Parts {
         manifest.position = told.position;
         manifest.proof = proof;
         manifest.cut = told.cut;
+        manifest.resume = told.resume;
         let mut outcome = request.publish(stage, latest, manifest).await?;
         outcome.proof_milliseconds = proof_milliseconds;
         Ok(outcome)

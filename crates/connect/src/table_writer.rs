@@ -102,6 +102,11 @@ impl Written {
         self.rows
     }
 
+    /// SHA-256 of the file, in hex.
+    pub(crate) fn sha256(&self) -> &str {
+        &self.spooled.sha256
+    }
+
     /// Gives the file its place in the stage under `name`; nothing names it there before the manifest.
     pub(crate) async fn keep(
         self,

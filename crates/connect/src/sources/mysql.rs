@@ -164,7 +164,7 @@ impl MySqlSource {
         *held = Some(snapshot);
         let (parts, cut) = result?;
         let cut = (!cut.borders.is_empty()).then_some(cut);
-        Ok((parts, Told { position, cut, hash: wanted.proof.then_some(ProofHash::Crc32) }))
+        Ok((parts, Told { position, cut, hash: wanted.proof.then_some(ProofHash::Crc32), resume: None }))
     }
 }
 

@@ -99,6 +99,8 @@ pub(crate) struct PostgresColumn {
     pub(crate) is_nullable: bool,
     /// How its text is ordered, with the version of the rules.
     pub(crate) collation: Option<String>,
+    /// The number of its type, or of the type that its domain is made of.
+    pub(crate) type_id: i64,
     form: Form,
 }
 
@@ -114,6 +116,13 @@ pub(crate) struct PostgresTable {
     pub(crate) can_be_locked: bool,
     /// Rows that lie there; those of a view may differ from one statement to the next, and so cannot be proven.
     pub(crate) is_stored: bool,
+}
+
+impl PostgresTable {
+    /// As people write it.
+    pub(crate) fn shown(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
 }
 
 /// Reads the tables of `schema` (empty: all), or one of them, sorted by schema and name.
@@ -170,6 +179,7 @@ fn read_column(row: &PgRow, dates: InvalidDates) -> Result<PostgresColumn, sqlx:
         source_type: row.try_get("source_type")?,
         is_nullable: !row.try_get::<bool, _>("is_not_null")?,
         collation: row.try_get("collation")?,
+        type_id,
         kind,
         form,
     })

@@ -5,9 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "tests may stop at the first surprise: the panic is the report")]
 
 mod files;
+mod fold;
 mod mysql_destination;
 mod mysql_source;
 mod parallel;
+mod postgres_cursor;
 mod postgres_destination;
 mod postgres_source;
 mod s3;
