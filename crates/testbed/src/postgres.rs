@@ -35,6 +35,11 @@ impl Postgres {
 
     /// Starts a server of one's own; it stops when dropped.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with further settings, such as `wal_level=logical`.
+    pub fn start_with(settings: &[&str]) -> Self {
         let programs = find_programs();
         let directory = new_directory("montauk-postgres-");
         let data = directory.join("data");
@@ -70,7 +75,8 @@ impl Postgres {
             "fsync=off".to_owned(),
             "max_connections=50".to_owned(),
         ];
-        command.extend(options.into_iter().flat_map(|option| [OsString::from("-c"), option.into()]));
+        let options = options.into_iter().chain(settings.iter().map(|setting| (*setting).to_owned()));
+        command.extend(options.flat_map(|option| [OsString::from("-c"), option.into()]));
         let server = Server::start("QUIT", &directory, &command);
         let started = Self { server, port, programs };
         started.server.wait_until("PostgreSQL", || {

@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::postgres_columns::{PostgresTable, read_tables, schema_of};
 use super::postgres_cursor::Cursor;
+use super::postgres_log::LogSession;
 use super::postgres_ranges::{borders, full_name};
 use super::postgres_reader::{NewRows, PostgresReader, TableRead};
 use super::postgres_snapshot::{SESSION, Snapshot, close};
@@ -32,7 +33,7 @@ use crate::{
 };
 
 /// What is to be extracted, where to, and who watches.
-type Job<'a> = (&'a ExtractRequest, &'a Stage, &'a dyn Progress);
+pub(super) type Job<'a> = (&'a ExtractRequest, &'a Stage, &'a dyn Progress);
 /// A table that is not cut.
 const ALL_IN_ONE: KeyCut = KeyCut { key: Vec::new(), borders: Vec::new() };
 /// Only what the source says of its own rows.
@@ -53,18 +54,20 @@ const MAY_READ: &str = "SELECT has_schema_privilege(n.oid, 'USAGE') AND has_any_
 /// A PostgreSQL database as a source.
 #[derive(Debug)]
 pub struct PostgresSource {
-    address: PostgresAddress,
+    pub(super) address: PostgresAddress,
     /// Opened by the first table, shared by all of a run: `None` before, and after [`Source::close`].
     snapshot: Mutex<Option<Snapshot>>,
+    /// The same for the log, opened by the first table that is followed in it. Whoever holds both has locked this one first.
+    pub(super) log: Mutex<Option<LogSession>>,
 }
 
 impl PostgresSource {
     /// Reads `url`, such as `postgres://user:password@host:5432/database`; connects to nothing yet.
     pub fn new(url: &str) -> Result<Self, ConnectError> {
-        Ok(Self { address: PostgresAddress::parse(url)?, snapshot: Mutex::new(None) })
+        Ok(Self { address: PostgresAddress::parse(url)?, snapshot: Mutex::new(None), log: Mutex::new(None) })
     }
 
-    async fn table(
+    pub(super) async fn table(
         &self,
         connection: &mut PgConnection,
         location: &str,
@@ -100,7 +103,7 @@ impl PostgresSource {
     }
 
     /// The snapshot of this run, which the first call opens; to be given back with [`Self::give_back`].
-    async fn take_snapshot(
+    pub(super) async fn take_snapshot(
         &self,
         request: &ExtractRequest,
     ) -> Result<(MutexGuard<'_, Option<Snapshot>>, Snapshot), ConnectError> {
@@ -113,20 +116,31 @@ impl PostgresSource {
     }
 
     /// Keeps the snapshot for the next table, and releases the one that has been read.
-    async fn give_back(mut held: MutexGuard<'_, Option<Snapshot>>, mut snapshot: Snapshot) {
+    pub(super) async fn give_back(mut held: MutexGuard<'_, Option<Snapshot>>, mut snapshot: Snapshot) {
         snapshot.release().await;
         *held = Some(snapshot);
     }
 
+    /// Ends the snapshot, so that the next table opens another one.
+    pub(super) async fn close_snapshot(&self) {
+        if let Some(snapshot) = self.snapshot.lock().await.take() {
+            snapshot.close(&self.address.server).await;
+        }
+    }
+
     /// The first connection of the snapshot, for what is asked once.
-    fn first<'a>(&self, snapshot: &'a mut Snapshot) -> Result<&'a mut PgConnection, ConnectError> {
+    pub(super) fn first<'a>(&self, snapshot: &'a mut Snapshot) -> Result<&'a mut PgConnection, ConnectError> {
         let reason = "every connection of the snapshot is gone".to_owned();
         let lost = || ConnectError::ConnectionLost { server: self.address.server.clone(), reason };
         snapshot.connections.first_mut().ok_or_else(lost)
     }
 
     /// Looks at the table, and holds it.
-    async fn look(&self, snapshot: &mut Snapshot, request: &ExtractRequest) -> Result<PostgresTable, ConnectError> {
+    pub(super) async fn look(
+        &self,
+        snapshot: &mut Snapshot,
+        request: &ExtractRequest,
+    ) -> Result<PostgresTable, ConnectError> {
         let first = self.first(snapshot)?;
         let table = self.table(first, &request.location, request.invalid_dates).await?;
         self.hold(first, &table).await?;
@@ -235,7 +249,7 @@ impl PostgresSource {
     }
 
     /// Stages every row. The next extraction goes on from `resume`.
-    async fn extract_whole(
+    pub(super) async fn extract_whole(
         &self,
         snapshot: &mut Snapshot,
         job: Job<'_>,
@@ -245,6 +259,8 @@ impl PostgresSource {
         let (request, stage, progress) = job;
         let wanted = Wanted { rows: true, proof: request.with_proof };
         let (parts, cut) = self.read_cut(snapshot, job, table, latest.as_ref(), wanted).await?;
+        // The same rows at another place in the log are another manifest: the log may not reach back to the place before.
+        let latest = latest.filter(|_| !matches!(resume, Some(Resume::Log { .. })));
         let cut = (!cut.borders.is_empty()).then_some(cut);
         let told = Told { position, cut, hash: request.with_proof.then_some(ProofHash::Md5), resume };
         let rows: u64 = parts.parts.iter().map(|part| part.written.rows()).sum();
@@ -309,7 +325,7 @@ impl PostgresSource {
     }
 
     /// The proof of the whole table, when one is wanted, and the time it took the connections.
-    async fn prove_in(
+    pub(super) async fn prove_in(
         &self,
         snapshot: &mut Snapshot,
         job: Job<'_>,
@@ -351,6 +367,9 @@ impl Source for PostgresSource {
         progress: &dyn Progress,
     ) -> Result<ExtractOutcome, ConnectError> {
         let latest = stage.latest(&request.source, &request.table).await?;
+        if request.mode == ExtractMode::Changes {
+            return self.extract_changes((request, stage, progress), latest).await;
+        }
         let (held, mut snapshot) = self.take_snapshot(request).await?;
         let outcome = self.extract_in(&mut snapshot, (request, stage, progress), latest).await;
         Self::give_back(held, snapshot).await;
@@ -397,8 +416,9 @@ impl Source for PostgresSource {
     }
 
     async fn close(&self) {
-        if let Some(snapshot) = self.snapshot.lock().await.take() {
-            snapshot.close(&self.address.server).await;
+        self.close_snapshot().await;
+        if let Some(session) = self.log.lock().await.take() {
+            session.close().await;
         }
     }
 }

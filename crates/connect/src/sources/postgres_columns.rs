@@ -46,7 +46,7 @@ const COLUMNS: &str = "
            (CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END)::int8 AS type_id,
            CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS type_modifier,
            t.typcategory::text AS category,
-           COALESCE(array_position(i.indkey::int2[], a.attnum), -1) AS key_position
+           COALESCE(array_position((i.indkey::int2[])[0:i.indnkeyatts - 1], a.attnum), -1) AS key_position
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -233,7 +233,15 @@ fn decimal_of(modifier: i32) -> Option<(u8, i8)> {
 impl PostgresColumn {
     /// The column as it stands in the `SELECT`.
     pub(crate) fn expression(&self) -> String {
-        let name = quote_identifier(Dialect::Standard, &self.name);
+        self.sent_as(quote_identifier(Dialect::Standard, &self.name))
+    }
+
+    /// The same of `table`, where another one has a column of that name.
+    pub(crate) fn expression_of(&self, table: &str) -> String {
+        self.sent_as(format!("{table}.{}", quote_identifier(Dialect::Standard, &self.name)))
+    }
+
+    fn sent_as(&self, name: String) -> String {
         match self.form {
             Form::Plain | Form::Padded => name,
             Form::AsText => format!("{name}::text"),

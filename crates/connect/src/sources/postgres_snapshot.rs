@@ -10,6 +10,7 @@ use domain::LogPosition;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
 
+use super::postgres_log_read::RunLog;
 use crate::ConnectError;
 use crate::dial::postgres::{PostgresAddress, statement};
 
@@ -30,6 +31,8 @@ const RELEASE: &str = "ROLLBACK TO SAVEPOINT montauk";
 pub(crate) struct Snapshot {
     pub(crate) connections: Vec<PgConnection>,
     pub(crate) position: Option<LogPosition>,
+    /// What has changed before it, once a table has asked.
+    pub(crate) log: Option<RunLog>,
 }
 
 impl Snapshot {
@@ -74,7 +77,7 @@ impl Snapshot {
         for connection in &mut connections {
             connection.execute(MARK).await.map_err(problem)?;
         }
-        Ok(Self { connections, position })
+        Ok(Self { connections, position, log: None })
     }
 
     /// Gives back what the last table has locked.

@@ -62,10 +62,11 @@ fn apply(batch: &RecordBatch, key: &[&str], rows: &mut Rows) -> Vec<String> {
 }
 
 fn cells(column: &dyn Array) -> Vec<Option<String>> {
-    let plain = match column.data_type() {
-        // Named zones need a table that this tree does not carry.
-        DataType::Timestamp(unit, Some(_)) => arrow::compute::cast(column, &DataType::Timestamp(*unit, None)).unwrap(),
-        _ => arrow::array::make_array(column.to_data()),
+    // Named zones need a table that this tree does not carry.
+    let plain = if let DataType::Timestamp(unit, Some(_)) = column.data_type() {
+        arrow::compute::cast(column, &DataType::Timestamp(*unit, None)).unwrap()
+    } else {
+        arrow::array::make_array(column.to_data())
     };
     let options = FormatOptions::new();
     let formatter = ArrayFormatter::try_new(&plain, &options).unwrap();

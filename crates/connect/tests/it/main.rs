@@ -11,6 +11,8 @@ mod mysql_source;
 mod parallel;
 mod postgres_cursor;
 mod postgres_destination;
+mod postgres_log;
+mod postgres_log_limits;
 mod postgres_source;
 mod s3;
 mod stage;

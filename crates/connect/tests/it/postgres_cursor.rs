@@ -62,7 +62,7 @@ fn by(column: &str, look_back: LookBack) -> ExtractMode {
 fn seen(outcome: &ExtractOutcome) -> Option<&str> {
     match outcome.manifest.resume.as_ref().unwrap() {
         Resume::Cursor { value, .. } => value.as_deref(),
-        other => panic!("{other:?}"),
+        other @ (Resume::Log { .. } | Resume::Airbyte { .. }) => panic!("{other:?}"),
     }
 }
 

@@ -12,7 +12,7 @@ use testbed::Postgres;
 
 use crate::support::{code_of, columns_as_text, install_tls, read_parquet, request, stage_in};
 
-const TYPES: &str = r#"
+pub const TYPES: &str = r#"
 SET TimeZone = 'UTC';
 CREATE TYPE mood AS ENUM ('calm', 'very happy');
 CREATE DOMAIN amount AS numeric(10,2) CHECK (value >= 0);
