@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Progress, Provenance, STAGE_FORMAT_VERSION, SourceProof, StageManifest, StageMode, StagedFile, TableName,
+    Progress, Provenance, Resume, STAGE_FORMAT_VERSION, SourceProof, StageManifest, StageMode, StagedFile, TableName,
 };
 
 use crate::{ConnectError, Stage};
@@ -39,8 +39,8 @@ pub trait Source: Send + Sync {
         Ok(None)
     }
 
-    /// What somebody should know before `locations` are read: rights, engines, limits. Reads no rows.
-    async fn examine(&self, _locations: &[&str]) -> Result<Vec<Finding>, ConnectError> {
+    /// What somebody should know before tables are read, each given by its location and mode: rights, engines, limits. Reads no rows.
+    async fn examine(&self, _tables: &[(&str, &ExtractMode)]) -> Result<Vec<Finding>, ConnectError> {
         Ok(Vec::new())
     }
 
@@ -250,6 +250,8 @@ impl ExtractRequest {
                 && latest.mode == manifest.mode
                 && latest.files == manifest.files
                 && latest.resume == manifest.resume
+                // What goes on from a place in the log must be able to: the old place may be gone.
+                && (!matches!(manifest.resume, Some(Resume::Log { .. })) || latest.position == manifest.position)
                 && (manifest.proof.is_none() || latest.proof == manifest.proof);
             if is_same {
                 return Ok(ExtractOutcome::of(latest, true));

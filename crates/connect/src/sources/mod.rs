@@ -17,6 +17,7 @@ mod mysql_snapshot;
 pub mod postgres;
 mod postgres_columns;
 mod postgres_cursor;
+mod postgres_doctor;
 mod postgres_follow;
 mod postgres_log;
 mod postgres_log_check;

@@ -31,8 +31,8 @@ use crate::parts::{
 };
 use crate::table_writer::TableWriter;
 use crate::{
-    ConnectError, DiscoveredColumn, DiscoveredTable, ExtractOutcome, ExtractRequest, Finding, InvalidDates, Source,
-    Stage,
+    ConnectError, DiscoveredColumn, DiscoveredTable, ExtractMode, ExtractOutcome, ExtractRequest, Finding,
+    InvalidDates, Source, Stage,
 };
 
 /// Connections beside the workers': one stands by for one that is lost.
@@ -306,8 +306,9 @@ impl Source for MySqlSource {
         Ok(proof)
     }
 
-    async fn examine(&self, locations: &[&str]) -> Result<Vec<Finding>, ConnectError> {
-        let tables: Vec<_> = locations.iter().map(|location| self.address.split(location)).collect::<Result<_, _>>()?;
+    async fn examine(&self, tables: &[(&str, &ExtractMode)]) -> Result<Vec<Finding>, ConnectError> {
+        let tables: Vec<_> =
+            tables.iter().map(|(location, _)| self.address.split(location)).collect::<Result<_, _>>()?;
         let mut connection = self.address.connect(SESSION).await?;
         let findings = mysql_doctor::examine(&mut connection, &self.address.user, &tables).await;
         close(connection, &self.address.server).await;

@@ -1,11 +1,12 @@
-//! PostgreSQL as a source: whole tables as typed Parquet, all tables of a run from one snapshot.
+//! PostgreSQL as a source: whole tables as typed Parquet, or what is new in them, all tables of a run from one snapshot.
 //!
 //! In: a URL and `schema.table`.  Out: staged Parquet files, one per range of the primary key, each in the key's order, so that
-//! unchanged data gives the same bytes; a table without a key is one file in the server's order. Beside them in the manifest:
-//! the snapshot's place in the log, and what the server says its columns add up to.
-//! Rows stream over binary COPY; each connection holds a few megabytes of them (plus the largest row a few times).
-//! Never here: the snapshot (`postgres_snapshot`), where to cut (`postgres_ranges`), types (`postgres_columns`), values
-//! (`postgres_rows`), the proof (`postgres_proof`), retries (`parts`).
+//! unchanged data gives the same bytes; a table without a key is one file in the server's order. Or one file of the rows that a cursor
+//! or the log finds changed. Beside them in the manifest: the snapshot's place in the log, what the next run goes on from, and what the
+//! server says its columns add up to.
+//! Never here: the snapshot (`postgres_snapshot`), where to cut (`postgres_ranges`), reading rows (`postgres_reader`), types
+//! (`postgres_columns`), values (`postgres_rows`), the proof (`postgres_proof`), retries (`parts`), which rows are new by a column
+//! (`postgres_cursor`) or by the log (`postgres_follow`), what `doctor` shows (`postgres_doctor`).
 //! Start at [`PostgresSource::extract`].
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::postgres_columns::{PostgresTable, read_tables, schema_of};
 use super::postgres_cursor::Cursor;
+use super::postgres_doctor;
 use super::postgres_log::LogSession;
 use super::postgres_ranges::{borders, full_name};
 use super::postgres_reader::{NewRows, PostgresReader, TableRead};
@@ -47,10 +49,6 @@ const RESERVE: usize = 1;
 const REWRITTEN: &str = "SELECT count(*) FROM pg_class WHERE relfilenode IS DISTINCT FROM COALESCE(pg_relation_filenode(oid), 0) \
      AND relfilenode <> 0 AND oid IN (SELECT to_regclass($1) UNION SELECT relid FROM pg_partition_tree(to_regclass($1)))";
 
-/// Whether the user may read a table, of those that are there.
-const MAY_READ: &str = "SELECT has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT') FROM pg_class c \
-     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
-
 /// A PostgreSQL database as a source.
 #[derive(Debug)]
 pub struct PostgresSource {
@@ -73,7 +71,7 @@ impl PostgresSource {
         location: &str,
         dates: InvalidDates,
     ) -> Result<PostgresTable, ConnectError> {
-        let (schema, table) = location.split_once('.').unwrap_or((DEFAULT_SCHEMA, location));
+        let (schema, table) = split(location);
         let mut found = read_tables(connection, &self.address, (schema, table), dates).await?;
         if let Some(table) = found.pop() {
             return Ok(table);
@@ -259,8 +257,6 @@ impl PostgresSource {
         let (request, stage, progress) = job;
         let wanted = Wanted { rows: true, proof: request.with_proof };
         let (parts, cut) = self.read_cut(snapshot, job, table, latest.as_ref(), wanted).await?;
-        // The same rows at another place in the log are another manifest: the log may not reach back to the place before.
-        let latest = latest.filter(|_| !matches!(resume, Some(Resume::Log { .. })));
         let cut = (!cut.borders.is_empty()).then_some(cut);
         let told = Told { position, cut, hash: request.with_proof.then_some(ProofHash::Md5), resume };
         let rows: u64 = parts.parts.iter().map(|part| part.written.rows()).sum();
@@ -341,6 +337,11 @@ impl PostgresSource {
     }
 }
 
+/// Schema and table.
+fn split(location: &str) -> (&str, &str) {
+    location.split_once('.').unwrap_or((DEFAULT_SCHEMA, location))
+}
+
 /// The key as a [`KeyCut`] names it.
 fn key_of(table: &PostgresTable) -> Vec<String> {
     let described = |name: &String| {
@@ -393,26 +394,17 @@ impl Source for PostgresSource {
         Ok(proof)
     }
 
-    async fn examine(&self, locations: &[&str]) -> Result<Vec<Finding>, ConnectError> {
+    async fn examine(&self, tables: &[(&str, &ExtractMode)]) -> Result<Vec<Finding>, ConnectError> {
+        let wanted = tables.iter().map(|(location, mode)| {
+            let (schema, name) = split(location);
+            let is_followed = **mode == ExtractMode::Changes;
+            postgres_doctor::Wanted { schema: schema.to_owned(), name: name.to_owned(), is_followed }
+        });
+        let wanted: Vec<_> = wanted.collect();
         let mut connection = self.address.connect(SESSION).await?;
-        let mut unreadable = Vec::new();
-        for location in locations {
-            let (schema, table) = location.split_once('.').unwrap_or((DEFAULT_SCHEMA, location));
-            let found = sqlx::query(MAY_READ).bind(schema).bind(table).fetch_optional(&mut connection).await;
-            let problem = |error| self.address.problem(error, "looking at rights", location);
-            if let Some(row) = found.map_err(problem)?
-                && !row.try_get::<bool, _>(0).map_err(problem)?
-            {
-                unreadable.push(format!("{schema}.{table}"));
-            }
-        }
+        let findings = postgres_doctor::examine(&mut connection, &self.address, &wanted).await;
         close(connection, &self.address.server).await;
-        let Some(first) = unreadable.first() else {
-            return Ok(vec![Finding::fine("rights", "every wanted table may be read".to_owned())]);
-        };
-        let detail = format!("{} of the wanted tables may not be read, such as `{first}`", unreadable.len());
-        let next = format!("`GRANT SELECT ON {first} TO {}`, and USAGE on its schema", self.address.user);
-        Ok(vec![Finding::mend("rights", detail, next)])
+        findings
     }
 
     async fn close(&self) {

@@ -143,9 +143,10 @@ async fn a_table_that_comes_later_misses_nothing() {
     shop.extract(&shop.request("t")).await.unwrap();
     shop.sql("UPDATE u SET v = 'b' WHERE id = 1");
     let added = shop.extract(&shop.request("u")).await.unwrap();
-    shop.sql("UPDATE u SET v = 'c' WHERE id = 1");
     shop.source.close().await;
     writer.join().unwrap();
+    // After it: a change of the table that is read first would make the server publish the others as well.
+    shop.sql("UPDATE u SET v = 'c' WHERE id = 1");
     assert_eq!(mode(&added), StageMode::Full);
     assert_eq!(mode(&shop.run_and_compare("u", &["id"]).await), StageMode::Changes);
     assert_eq!(shop.fold("u", &["id"]).await.1.len(), 3);
@@ -339,4 +340,54 @@ async fn a_slot_whose_log_the_server_has_removed_is_made_anew() {
     let outcome = source.extract(&all, &stage, &NoProgress).await.unwrap();
     source.close().await;
     assert_eq!((mode(&outcome), rows(&outcome)), (StageMode::Changes, 1));
+}
+
+/// A commit that others see already, and that is not on the server's disk yet, is in no slot.
+#[tokio::test]
+async fn a_commit_that_nobody_has_waited_for_arrives() {
+    let server = Postgres::start_with(&["wal_level=logical", "wal_writer_delay=10s", "wal_writer_flush_after=1GB"]);
+    server.sql("postgres", "CREATE TABLE t (id int PRIMARY KEY)");
+    install_tls();
+    let root = tempfile::tempdir().unwrap();
+    let stage = stage_in(root.path());
+    let source = PostgresSource::new(&server.url("postgres")).unwrap();
+    let all = ExtractRequest { source: "lazy".to_owned(), mode: ExtractMode::Changes, ..request("t", "t") };
+    source.extract(&all, &stage, &NoProgress).await.unwrap();
+    source.close().await;
+    for round in 1..4 {
+        server.sql("postgres", "SET synchronous_commit = off; INSERT INTO t SELECT count(*) FROM t;");
+        let outcome = source.extract(&all, &stage, &NoProgress).await.unwrap();
+        source.close().await;
+        assert_eq!((mode(&outcome), rows(&outcome)), (StageMode::Changes, 1));
+        assert_eq!(outcome.manifest.proof.unwrap().rows, round);
+    }
+}
+
+#[tokio::test]
+async fn the_doctor_says_what_following_needs_and_costs() {
+    let shop = Shop::new("doctor", "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE keyless (id int);");
+    let examine = async |source: &PostgresSource, tables: &[&str]| -> Vec<(String, bool)> {
+        let tables: Vec<_> = tables.iter().map(|table| (*table, &ExtractMode::Changes)).collect();
+        let findings = source.examine(&tables).await.unwrap();
+        findings
+            .into_iter()
+            .filter(|found| found.what == "log")
+            .map(|found| (found.detail, found.next.is_some()))
+            .collect()
+    };
+    let said = examine(&shop.source, &["t"]).await;
+    assert_eq!(said, [("it can be followed; the first run makes a replication slot".to_owned(), false)]);
+    let said = examine(&shop.source, &["t", "keyless"]).await;
+    assert!(said.len() == 1 && said[0].1 && said[0].0.contains("`public.keyless` has no primary key"), "{said:?}");
+    shop.run("t").await.unwrap();
+    let said = examine(&shop.source, &["t"]).await;
+    assert!(said.len() == 1 && !said[0].1 && said[0].0.contains("slot `montauk_doctor` keeps"), "{said:?}");
+    shop.sql("DROP ROLE IF EXISTS looker; CREATE ROLE looker LOGIN PASSWORD 'l'; GRANT SELECT ON t TO looker;");
+    let looker = PostgresSource::new(&format!("postgres://looker:l@127.0.0.1:{}/doctor", logical().port())).unwrap();
+    let said = examine(&looker, &["t"]).await;
+    assert_eq!(said[0], ("user `looker` may not use replication slots".to_owned(), true));
+    install_tls();
+    let plain = PostgresSource::new(&Postgres::shared().url("postgres")).unwrap();
+    let said = examine(&plain, &["t"]).await;
+    assert!(said.len() == 1 && said[0].1 && said[0].0.contains("`wal_level` is `replica`"), "{said:?}");
 }

@@ -234,8 +234,8 @@ async fn look_at_source(report: &mut Report, project: &Project, source: &SourceF
 
 /// What the source itself has to say: rights, engines, limits.
 async fn examine(report: &mut Report, what: &str, source: &SourceFile, opened: &dyn Source) {
-    let locations: Vec<&str> = source.tables.values().map(|table| table.location.as_str()).collect();
-    match opened.examine(&locations).await {
+    let tables: Vec<_> = source.tables.values().map(|table| (table.location.as_str(), &table.mode)).collect();
+    match opened.examine(&tables).await {
         Err(error) => report.problem(what, &error),
         Ok(findings) => {
             for finding in findings {
