@@ -48,7 +48,14 @@ impl PostgresSource {
     ) -> Result<ExtractOutcome, ConnectError> {
         let (request, stage, _) = job;
         let mut log = self.log.lock().await;
-        let mut session = match log.take() {
+        let mut held = log.take();
+        // One that was silent while a large table was read may have been cut off by somebody on the way.
+        if let Some(session) = &mut held
+            && !session.is_alive().await
+        {
+            held = None;
+        }
+        let mut session = match held {
             Some(session) => session,
             None => LogSession::open(&self.address, &request.source).await?,
         };

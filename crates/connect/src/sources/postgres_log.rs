@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Dialect, LogPosition, Resume, StageManifest, quote_identifier};
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{Error, Executor, Row};
+use sqlx::{Connection, Error, Executor, Row};
 
 use super::postgres_log_check::{Followed, Unusable, check_server, look};
 use super::postgres_log_messages::Lsn;
@@ -28,7 +28,7 @@ const MAX_NAME_BYTES: usize = 63;
 /// Transactions that are open when a table is added are waited for so long; one that stays longer has been forgotten.
 const SETTLE: Duration = Duration::from_secs(300);
 /// How often is looked whether they have ended.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(50);
 /// A table whose newest manifest is that old is not extracted any more, and the server keeps nothing for it: its disk would fill.
 const ABANDONED: TimeDelta = TimeDelta::days(7);
 
@@ -76,6 +76,10 @@ impl LogSession {
         let system = check_server(&mut connection, address).await?;
         let (address, name) = (address.clone(), log_name(source));
         Ok(Self { connection, address, name, system, settled: HashSet::new(), done: None })
+    }
+
+    pub(crate) async fn is_alive(&mut self) -> bool {
+        self.connection.ping().await.is_ok()
     }
 
     /// The table as the log knows it.

@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Error, Executor, Row};
 
 use crate::ConnectError;
-use crate::dial::postgres::PostgresAddress;
+use crate::dial::postgres::{PostgresAddress, statement};
 
 /// PostgreSQL 13: partitions that count as their table, slots that say when they are lost, 64-bit transaction numbers.
 const OLDEST: i32 = 130_000;
@@ -17,18 +17,20 @@ const OLDEST: i32 = 130_000;
 const SERVER: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'), current_setting('wal_level'), \
      pg_is_in_recovery(), (SELECT system_identifier::text FROM pg_control_system())";
 
-/// `$1` the table, `$2` the publication. The key is that of the replica identity when an index was named for it, else the primary key;
-/// one that may be violated until a commit identifies nothing.
+/// Names of the key's columns of table `c`: the index that was named as its replica identity, else the primary key; one that may be violated
+/// until a commit identifies nothing.
+pub(super) const KEY_OF: &str = "ARRAY(SELECT a.attname::text FROM pg_index i
+      CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, place)
+      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+      WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate AND k.place <= i.indnkeyatts
+        AND (CASE WHEN c.relreplident = 'i' THEN i.indisreplident ELSE i.indisprimary END)
+      ORDER BY k.place)";
+/// Beside the key; `$1` is the table, `$2` the publication.
 const TABLE: &str = "
-    SELECT c.oid::int8, c.relkind::text, c.relpersistence::text, c.relreplident::text,
+    c.oid::int8, c.relkind::text, c.relpersistence::text, c.relreplident::text,
            EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid) AS has_children,
            COALESCE((SELECT string_agg(DISTINCT x.relreplident::text, '') FROM pg_partition_tree(c.oid) p JOIN pg_class x ON x.oid = p.relid
                      WHERE p.isleaf AND x.oid <> c.oid), '') AS leaves,
-           ARRAY(SELECT a.attname::text FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, place)
-                 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
-                 WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate AND k.place <= i.indnkeyatts
-                   AND (CASE WHEN c.relreplident = 'i' THEN i.indisreplident ELSE i.indisprimary END)
-                 ORDER BY k.place) AS key,
            EXISTS (SELECT FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname
                    WHERE p.pubname = $2 AND n.oid = c.relnamespace AND p.tablename = c.relname) AS is_member,
            EXISTS (SELECT FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname
@@ -105,7 +107,11 @@ pub(crate) async fn look(
     (full_name, shown): (&str, &str),
 ) -> Result<Followed, ConnectError> {
     let problem = |error| address.problem(error, "looking at the table", shown);
-    let found = sqlx::query(TABLE).bind(full_name).bind(publication).fetch_optional(connection).await;
+    let found = sqlx::query(statement(format!("SELECT {KEY_OF} AS key, {TABLE}")))
+        .bind(full_name)
+        .bind(publication)
+        .fetch_optional(connection)
+        .await;
     let Some(row) = found.map_err(problem)? else {
         return Err(ConnectError::NoSuchTable {
             server: address.server.clone(),
@@ -130,7 +136,7 @@ pub(crate) async fn look(
     if key.is_empty() {
         return Err(ConnectError::NoKey { table: shown.to_owned(), mode: "changes" });
     }
-    let relation: i64 = row.try_get(0).map_err(problem)?;
+    let relation: i64 = row.try_get("oid").map_err(problem)?;
     Ok(Followed {
         relation: u32::try_from(relation).unwrap_or(0),
         full_name: full_name.to_owned(),

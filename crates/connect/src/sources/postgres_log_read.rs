@@ -19,22 +19,17 @@ use sqlx::{Executor, Row};
 use tempfile::SpooledTempFile;
 
 use super::postgres_log::LogSession;
+use super::postgres_log_check::KEY_OF;
 use super::postgres_log_messages::{Cell, Lsn, Message};
 use crate::ConnectError;
+use crate::dial::postgres::statement;
 
 /// Bytes of a table's keys that are held in memory; beyond, they go to a temporary file.
 const KEYS_IN_MEMORY: usize = 8 * 1024 * 1024;
 
-/// Every published table with its key, as `postgres_log_check` takes it.
-const KEYS: &str = "
-    SELECT c.oid::int8,
-           ARRAY(SELECT a.attname::text FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, place)
-                 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
-                 WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate AND k.place <= i.indnkeyatts
-                   AND (CASE WHEN c.relreplident = 'i' THEN i.indisreplident ELSE i.indisprimary END)
-                 ORDER BY k.place) AS key
-    FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname
-    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename WHERE p.pubname = $1";
+/// Every published table.
+const TABLES: &str = "FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname \
+     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename WHERE p.pubname = $1";
 /// A message that says nothing, and whose commit puts on disk whatever the log holds before it: only that much can be read.
 const MARK: &str = "SELECT pg_logical_emit_message(true, 'montauk', '')::text";
 const PEEK: &str = "SELECT data FROM pg_logical_slot_peek_binary_changes($1, $2::text::pg_lsn, NULL, 'proto_version', '1', 'publication_names', $3)";
@@ -150,7 +145,8 @@ pub(crate) async fn read_log(session: &mut LogSession, inside: &mut PgConnection
     // After the snapshot, so that it is behind the commit of everything in it.
     let end: String = session.connection.fetch_one(MARK).await.and_then(|row| row.try_get(0)).map_err(problem)?;
     let end: Lsn = end.parse().map_err(|reason| ConnectError::internal("read the log", reason))?;
-    let rows = sqlx::query(KEYS).bind(&session.name).fetch_all(&mut session.connection).await.map_err(problem)?;
+    let keys = statement(format!("SELECT c.oid::int8, {KEY_OF} {TABLES}"));
+    let rows = sqlx::query(keys).bind(&session.name).fetch_all(&mut session.connection).await.map_err(problem)?;
     let mut reading = Reading { seen, current: None, held_back: None, tables: HashMap::new() };
     for row in rows {
         let (relation, key): (i64, Vec<String>) = (row.try_get(0).map_err(problem)?, row.try_get(1).map_err(problem)?);

@@ -243,3 +243,16 @@ async fn what_cannot_be_a_cursor_is_said_with_a_next_step() {
     );
     assert_eq!(refused("t", by("at", LookBack::Units(1))).await.1, "write `look_back = \"15m\"`");
 }
+
+#[tokio::test]
+async fn columns_that_an_index_only_carries_are_no_key() {
+    let shop = Shop::new(
+        "cursor_include",
+        "CREATE TABLE t (id int, v int, PRIMARY KEY (id) INCLUDE (v)); INSERT INTO t VALUES (1, 1), (2, 2);",
+    );
+    shop.follow("v", LookBack::None).await;
+    shop.sql("UPDATE t SET v = 3 WHERE id = 1");
+    let second = shop.follow("v", LookBack::None).await;
+    assert_eq!(second.manifest.changes.unwrap().key, ["id"]);
+    shop.is_exact(&["id"]).await;
+}

@@ -200,6 +200,22 @@ async fn a_run_whose_connections_are_cut_leaves_nothing_undone() {
     }
 }
 
+#[tokio::test]
+async fn a_session_that_was_cut_off_between_two_tables_is_opened_anew() {
+    let shop = Shop::new("silent", "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY);");
+    for expected in [StageMode::Full, StageMode::Changes] {
+        shop.sql("INSERT INTO u SELECT count(*) FROM u");
+        shop.extract(&shop.request("t")).await.unwrap();
+        let cut = shop.sql(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = 'silent' AND application_name = 'montauk' AND state = 'idle'",
+        );
+        assert_eq!(cut.trim(), "1");
+        assert_eq!(mode(&shop.extract(&shop.request("u")).await.unwrap()), expected);
+        shop.source.close().await;
+    }
+    assert_eq!(shop.fold("u", &["id"]).await.1.len(), 2);
+}
+
 /// A role that may read and follow, and no more; the publication is made by the owner of the tables.
 #[tokio::test]
 async fn a_user_with_few_rights_is_told_what_it_lacks() {
