@@ -44,9 +44,9 @@ const PROOF: Wanted = Wanted { rows: false, proof: true };
 const DEFAULT_SCHEMA: &str = "public";
 /// Connections beside the workers': one stands by for one that is lost.
 const RESERVE: usize = 1;
-/// Tables among `$1` and its partitions that have been rewritten (TRUNCATE, ALTER) since the snapshot, which would see them empty: the
-/// catalog row is the snapshot's, the function looks at the present.
-const REWRITTEN: &str = "SELECT count(*) FROM pg_class WHERE relfilenode IS DISTINCT FROM COALESCE(pg_relation_filenode(oid), 0) \
+/// Tables among `$1` and its partitions that have been rewritten (TRUNCATE, ALTER) or made since the snapshot, which would see them empty:
+/// the catalog row is the snapshot's, the functions look at the present.
+const REWRITTEN: &str = "SELECT (NOT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass($1)))::int + count(*) FROM pg_class WHERE relfilenode IS DISTINCT FROM COALESCE(pg_relation_filenode(oid), 0) \
      AND relfilenode <> 0 AND oid IN (SELECT to_regclass($1) UNION SELECT relid FROM pg_partition_tree(to_regclass($1)))";
 
 /// A PostgreSQL database as a source.

@@ -34,7 +34,7 @@ const MAX_DIGITS: (u16, u16) = (38, 76);
 /// `$1` schema (empty: all but the system's), `$2` table (empty: all). Domains are read as what they are made of.
 const COLUMNS: &str = "
     SELECT n.nspname::text AS schema_name, c.relname::text AS table_name, 
-           (CASE WHEN c.reltuples < 0 AND c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / 100.0
+           (CASE WHEN c.reltuples < 0 AND c.relkind IN ('r', 'm') THEN COALESCE(pg_relation_size(c.oid), 0) / 100.0
                  WHEN c.reltuples < 0 AND c.relkind = 'p' THEN
                    (SELECT COALESCE(SUM(GREATEST(x.reltuples, 0)), -1) FROM pg_partition_tree(c.oid) t JOIN pg_class x ON x.oid = t.relid WHERE t.isleaf)
                  ELSE c.reltuples END)::float8

@@ -101,7 +101,11 @@ impl LogSession {
             return Err(ConnectError::internal("go on in a log", "the manifest has no place in it"));
         };
         let (system, shape) = columns.split_once(':').unwrap_or_default();
-        let reason = match self.slot().await? {
+        let slot = self.slot().await?;
+        let publication = self.publication().await?;
+        // What it leaves out now, it may have left out since.
+        let left_out = publication.and_then(|found| self.check_publication(found, followed).err());
+        let reason = match slot {
             _ if system != self.system => "it is another server than the one that was read".to_owned(),
             None => format!("its replication slot `{}` does not exist", self.name),
             Some(slot) if slot.is_lost => {
@@ -109,7 +113,11 @@ impl LogSession {
             }
             Some(slot) if slot.confirmed > lsn => format!("slot `{}` begins at {}", self.name, slot.confirmed),
             Some(_) if !followed.is_member => format!("publication `{}` does not contain the table", self.name),
-            Some(_) => return Ok((lsn, shape.to_owned())),
+            Some(_) => match left_out {
+                Some(ConnectError::LogUnusable { reason, .. }) => reason,
+                Some(error) => return Err(error),
+                None => return Ok((lsn, shape.to_owned())),
+            },
         };
         Err(ConnectError::LogGone {
             server: self.address.server.clone(),
@@ -137,7 +145,7 @@ impl LogSession {
                 was_added = true;
             }
             Some(publication) => {
-                self.check_publication(&publication, followed)?;
+                self.check_publication(publication, followed)?;
                 if !followed.is_member {
                     let add = format!("ALTER PUBLICATION {} ADD TABLE {}", self.quoted(), followed.full_name);
                     self.alter_publication(&add).await?;
@@ -175,7 +183,7 @@ impl LogSession {
 
     fn check_publication(
         &self,
-        &(publishes_all, via_root): &(bool, bool),
+        (publishes_all, via_root): (bool, bool),
         followed: &Followed,
     ) -> Result<(), ConnectError> {
         let name = self.quoted();

@@ -1,6 +1,8 @@
-//! The table that a chain of manifests says there is, as COPY would build it.
+//! What a table is after all its manifests: the rows of the last whole one, and on top of them the changes, one after the other.
 //!
-//! In: a stage.  Out: rows as text by their key.  Never here: reading sources.  Start at [`fold`].
+//! In: a stage.  Out: rows as text.  It does in the simplest way what COPY does, so that a test can compare it with the source.
+//! Never here: assertions about one source.
+//! Start at [`folded`].
 
 use std::collections::BTreeMap;
 
@@ -12,63 +14,63 @@ use domain::{DELETED_COLUMN, StageManifest, StageMode};
 
 use crate::support::read_parquet;
 
-/// Rows by their key; `None` for null.
-pub type Rows = BTreeMap<Vec<Option<String>>, Vec<Option<String>>>;
+/// Rows by their key.
+pub type Rows = BTreeMap<Vec<String>, Vec<String>>;
 
-/// Column names and rows after all manifests of `table`, oldest first. `key` names the key's columns.
-pub async fn fold(stage: &Stage, source: &str, table: &str, key: &[&str]) -> (Vec<String>, Rows) {
-    fold_all(stage, &stage.pending(source, table, None).await.unwrap(), key).await
+/// The rows of `table` after its newest manifest, by `key`.
+pub async fn folded(stage: &Stage, table: &str, key: &[&str]) -> Rows {
+    let mut rows = Rows::new();
+    for manifest in stage.pending("shop", table, None).await.unwrap() {
+        apply(stage, &manifest, key, &mut rows).await;
+    }
+    rows
 }
 
-async fn fold_all(stage: &Stage, manifests: &[StageManifest], key: &[&str]) -> (Vec<String>, Rows) {
-    let (mut names, mut rows) = (Vec::new(), Rows::new());
-    for manifest in manifests {
-        match manifest.mode {
-            StageMode::Full => rows.clear(),
-            StageMode::Changes => {
-                let rules = manifest.changes.as_ref().unwrap();
-                assert_eq!(rules.key, key, "the key of manifest {}", manifest.number);
-            }
-            StageMode::Append => panic!("a database does not append"),
-        }
-        for file in &manifest.files {
-            for batch in read_parquet(stage, file).await {
-                names = apply(&batch, key, &mut rows);
+/// Applies one manifest.
+pub async fn apply(stage: &Stage, manifest: &StageManifest, key: &[&str], rows: &mut Rows) {
+    match (manifest.mode, &manifest.changes) {
+        (StageMode::Full, None) => rows.clear(),
+        (StageMode::Changes, Some(rules)) => assert_eq!(rules.key, key),
+        other => panic!("a manifest of a database is not {other:?}"),
+    }
+    for file in &manifest.files {
+        for batch in read_parquet(stage, file).await {
+            let deleted = batch.column_by_name(DELETED_COLUMN).map(|column| column.as_boolean().clone());
+            let places: Vec<usize> = key.iter().map(|name| batch.schema().index_of(name).unwrap()).collect();
+            for (at, mut row) in rows_as_text(&batch).into_iter().enumerate() {
+                let of: Vec<String> = places.iter().map(|place| row[*place].clone()).collect();
+                assert!(of.iter().all(|cell| cell != "∅"), "a key is null");
+                if deleted.is_some() {
+                    row.pop();
+                }
+                if deleted.as_ref().is_some_and(|deleted| deleted.value(at)) {
+                    assert!(row.iter().enumerate().all(|(at, cell)| places.contains(&at) || cell == "∅"));
+                    rows.remove(&of);
+                } else {
+                    rows.insert(of, row);
+                }
             }
         }
     }
-    (names, rows)
 }
 
-fn apply(batch: &RecordBatch, key: &[&str], rows: &mut Rows) -> Vec<String> {
-    let schema = batch.schema();
-    let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-    let deleted = batch.column_by_name(DELETED_COLUMN).map(|column| column.as_boolean());
-    let columns: Vec<Vec<Option<String>>> = batch.columns().iter().map(|column| cells(column)).collect();
-    let keys: Vec<usize> = key.iter().map(|name| schema.index_of(name).unwrap()).collect();
-    for row in 0..batch.num_rows() {
-        let key: Vec<Option<String>> = keys.iter().map(|at| columns[*at][row].clone()).collect();
-        if deleted.is_some_and(|deleted| deleted.value(row)) {
-            for (at, column) in columns.iter().enumerate().take(names.len() - 1) {
-                assert!(keys.contains(&at) || column[row].is_none(), "a deleted row has more than its key");
+/// The cells of each row as text, nulls as `∅`.
+pub fn rows_as_text(batch: &RecordBatch) -> Vec<Vec<String>> {
+    let options = FormatOptions::new().with_null("∅");
+    let columns: Vec<_> = batch
+        .columns()
+        .iter()
+        .map(|column| {
+            // Named zones need a table that this tree does not carry.
+            if let DataType::Timestamp(unit, Some(_)) = column.data_type() {
+                return arrow::compute::cast(column, &DataType::Timestamp(*unit, None)).unwrap();
             }
-            rows.remove(&key);
-        } else {
-            let kept = names.len() - usize::from(deleted.is_some());
-            rows.insert(key, columns.iter().take(kept).map(|column| column[row].clone()).collect());
-        }
-    }
-    names.into_iter().filter(|name| name != DELETED_COLUMN).collect()
-}
-
-fn cells(column: &dyn Array) -> Vec<Option<String>> {
-    // Named zones need a table that this tree does not carry.
-    let plain = if let DataType::Timestamp(unit, Some(_)) = column.data_type() {
-        arrow::compute::cast(column, &DataType::Timestamp(*unit, None)).unwrap()
-    } else {
-        arrow::array::make_array(column.to_data())
+            column.clone()
+        })
+        .collect();
+    let shown: Vec<_> = columns.iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+    let cell = |at: usize, row: usize| {
+        if columns[at].is_null(row) { "∅".to_owned() } else { shown[at].value(row).to_string() }
     };
-    let options = FormatOptions::new();
-    let formatter = ArrayFormatter::try_new(&plain, &options).unwrap();
-    (0..plain.len()).map(|row| plain.is_valid(row).then(|| formatter.value(row).to_string())).collect()
+    (0..batch.num_rows()).map(|row| (0..shown.len()).map(|at| cell(at, row)).collect()).collect()
 }

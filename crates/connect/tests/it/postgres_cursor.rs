@@ -8,7 +8,7 @@ use connect::{ConnectError, ExtractMode, ExtractOutcome, ExtractRequest, LookBac
 use domain::{NoProgress, Problem, Resume, StageMode};
 use testbed::Postgres;
 
-use crate::fold::fold;
+use crate::fold::folded;
 use crate::support::{code_of, install_tls, request, stage_in};
 
 struct Shop {
@@ -51,7 +51,7 @@ impl Shop {
         let whole = stage_in(root.path());
         self.source.extract(&request("t", "t"), &whole, &NoProgress).await.unwrap();
         self.source.close().await;
-        assert_eq!(fold(&self.stage, "shop", "t", key).await, fold(&whole, "shop", "t", key).await);
+        assert_eq!(folded(&self.stage, "t", key).await, folded(&whole, "t", key).await);
     }
 }
 
@@ -100,7 +100,7 @@ async fn rows_of_one_microsecond_and_late_commits_arrive() {
     let third = shop.follow("at", back).await;
     assert_eq!(third.manifest.proof.as_ref().unwrap().rows, 53);
     assert_eq!(seen(&third), Some("2026-11-01 12:00:30+00"));
-    assert_eq!(fold(&shop.stage, "shop", "t", &["id"]).await.1.len(), 53);
+    assert_eq!(folded(&shop.stage, "t", &["id"]).await.len(), 53);
     let anew = shop.run(|request| (request.mode, request.anew) = (by("at", back), true)).await.unwrap();
     assert_eq!((anew.manifest.mode, anew.read_anew.is_some()), (StageMode::Full, true));
     shop.is_exact(&["id"]).await;
