@@ -61,6 +61,19 @@ impl Stage {
         }
     }
 
+    /// The current manifests of all tables of a source, also of those that the project does not name any more.
+    pub(crate) async fn latest_of(&self, source: &str) -> Result<Vec<StageManifest>, ConnectError> {
+        let directory = Path::from_iter([slug(source)]);
+        let listed = self.store.object_store.list_with_delimiter(Some(&directory)).await;
+        let listed = listed.map_err(|error| self.store.problem(error))?;
+        let mut manifests = Vec::new();
+        // A directory's name is a slug, and the slug of one is itself.
+        for table in listed.common_prefixes.iter().filter_map(|table| table.filename().map(str::to_owned)) {
+            manifests.extend(self.latest(source, &table).await?);
+        }
+        Ok(manifests)
+    }
+
     /// Number of the current manifest, counted from 1.
     pub async fn latest_number(&self, source: &str, table: &str) -> Result<Option<u64>, ConnectError> {
         let directory = table_directory(source, table);

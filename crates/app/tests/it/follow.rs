@@ -34,14 +34,24 @@ fn mariadb() -> Server {
     let server = MariaDb::start_with(&options);
     server.create_database("shop");
     let url = server.url("shop");
-    Server { kind: "mariadb", schema: "shop.", url, sql: Box::new(move |sql| server.sql("shop", sql).replace('\t', ",")) }
+    Server {
+        kind: "mariadb",
+        schema: "shop.",
+        url,
+        sql: Box::new(move |sql| server.sql("shop", sql).replace('\t', ",")),
+    }
 }
 
 fn postgres() -> Server {
     let server = Postgres::start_with(&["wal_level=logical"]);
     server.create_database("shop");
     let url = server.url("shop");
-    Server { kind: "postgres", schema: "public.", url, sql: Box::new(move |sql| server.sql("shop", sql).replace('|', ",")) }
+    Server {
+        kind: "postgres",
+        schema: "public.",
+        url,
+        sql: Box::new(move |sql| server.sql("shop", sql).replace('|', ",")),
+    }
 }
 
 impl Server {
@@ -112,7 +122,10 @@ fn follow(server: &Server) {
         for id in 0..20 {
             server.write(round * 150 + id * 7, &format!("round {round}"));
         }
-        (server.sql)(&format!("UPDATE orders SET id = id + 100000 WHERE id = {round}; DELETE FROM orders WHERE id BETWEEN 40 AND {}", 41 + round));
+        (server.sql)(&format!(
+            "UPDATE orders SET id = id + 100000 WHERE id = {round}; DELETE FROM orders WHERE id BETWEEN 40 AND {}",
+            41 + round
+        ));
         // Another table is none of its business.
         (server.sql)(&format!("ALTER TABLE filler ADD COLUMN c{round} INT"));
         server.catch_up(project);
@@ -121,7 +134,8 @@ fn follow(server: &Server) {
     for kill in 0..8_u64 {
         server.write(dice.below(500), &format!("kill {kill}"));
         for verb in ["extract", "copy"] {
-            let mut child = server.command(project, &[verb]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let mut child =
+                server.command(project, &[verb]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             thread::sleep(Duration::from_millis(dice.below(700)));
             server.write(dice.below(500), &format!("during {kill}"));
             child.kill().unwrap();
@@ -155,7 +169,10 @@ fn refusals(server: &Server, project: &Path) {
     server.write_channel();
     let (code, gone) = server.json(project, &["extract", "shop.orders"]);
     assert_eq!(&gone["error"]["code"], "log_gone", "{gone}");
-    assert!(code != 0 && gone["error"]["help"].as_str().is_some_and(|help| help.contains("shop.orders --anew")), "{gone}");
+    assert!(
+        code != 0 && gone["error"]["help"].as_str().is_some_and(|help| help.contains("shop.orders --anew")),
+        "{gone}"
+    );
     run(&mut server.command(project, &["extract", "shop.orders", "--anew"]));
     let report = run(&mut server.command(project, &["copy", "raw.orders", "--option", "new_columns = add"]));
     assert!(!report["tables"][0]["proof"].is_null(), "{report}");
@@ -163,7 +180,9 @@ fn refusals(server: &Server, project: &Path) {
 
 impl Server {
     fn write_channel(&self) {
-        (self.sql)("DELETE FROM orders WHERE id = 9999; INSERT INTO orders (id, amount, note, channel) VALUES (9999, 1, 'x', 'web')");
+        (self.sql)(
+            "DELETE FROM orders WHERE id = 9999; INSERT INTO orders (id, amount, note, channel) VALUES (9999, 1, 'x', 'web')",
+        );
     }
 
     fn lose_log(&self) {

@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use super::postgres_rows::RawRow;
+
 /// First bytes of every stream; then four bytes of flags and the length of an extension.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 const HEADER_BYTES: usize = SIGNATURE.len() + 8;
@@ -31,12 +33,12 @@ pub(crate) struct CopyRow<'a> {
     fields: &'a [Option<Range<usize>>],
 }
 
-impl CopyRow<'_> {
-    pub(crate) fn len(&self) -> usize {
+impl RawRow for CopyRow<'_> {
+    fn count(&self) -> usize {
         self.fields.len()
     }
 
-    pub(crate) fn field(&self, position: usize) -> Option<&[u8]> {
+    fn field(&self, position: usize) -> Option<&[u8]> {
         self.fields.get(position)?.clone().and_then(|range| self.buffer.get(range))
     }
 }
@@ -136,7 +138,7 @@ mod tests {
             for chunk in bytes.chunks(piece) {
                 reader.push(chunk);
                 while let Some(row) = reader.next_row().unwrap() {
-                    rows.push((0..row.len()).map(|at| row.field(at).map(<[u8]>::to_vec)).collect::<Vec<_>>());
+                    rows.push((0..row.count()).map(|at| row.field(at).map(<[u8]>::to_vec)).collect::<Vec<_>>());
                 }
             }
             assert!(reader.is_over(), "pieces of {piece}");

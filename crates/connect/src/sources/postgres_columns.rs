@@ -34,7 +34,7 @@ const MAX_DIGITS: (u16, u16) = (38, 76);
 /// `$1` schema (empty: all but the system's), `$2` table (empty: all). Domains are read as what they are made of.
 const COLUMNS: &str = "
     SELECT n.nspname::text AS schema_name, c.relname::text AS table_name, 
-           (CASE WHEN c.reltuples < 0 AND c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) / 100.0
+           (CASE WHEN c.reltuples < 0 AND c.relkind IN ('r', 'm') THEN COALESCE(pg_relation_size(c.oid), 0) / 100.0
                  WHEN c.reltuples < 0 AND c.relkind = 'p' THEN
                    (SELECT COALESCE(SUM(GREATEST(x.reltuples, 0)), -1) FROM pg_partition_tree(c.oid) t JOIN pg_class x ON x.oid = t.relid WHERE t.isleaf)
                  ELSE c.reltuples END)::float8
@@ -46,7 +46,7 @@ const COLUMNS: &str = "
            (CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END)::int8 AS type_id,
            CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS type_modifier,
            t.typcategory::text AS category,
-           COALESCE(array_position(i.indkey::int2[], a.attnum), -1) AS key_position
+           COALESCE(array_position((i.indkey::int2[])[0:i.indnkeyatts - 1], a.attnum), -1) AS key_position
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -99,6 +99,8 @@ pub(crate) struct PostgresColumn {
     pub(crate) is_nullable: bool,
     /// How its text is ordered, with the version of the rules.
     pub(crate) collation: Option<String>,
+    /// The number of its type, or of the type that its domain is made of.
+    pub(crate) type_id: i64,
     form: Form,
 }
 
@@ -114,6 +116,13 @@ pub(crate) struct PostgresTable {
     pub(crate) can_be_locked: bool,
     /// Rows that lie there; those of a view may differ from one statement to the next, and so cannot be proven.
     pub(crate) is_stored: bool,
+}
+
+impl PostgresTable {
+    /// As people write it.
+    pub(crate) fn shown(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
 }
 
 /// Reads the tables of `schema` (empty: all), or one of them, sorted by schema and name.
@@ -170,6 +179,7 @@ fn read_column(row: &PgRow, dates: InvalidDates) -> Result<PostgresColumn, sqlx:
         source_type: row.try_get("source_type")?,
         is_nullable: !row.try_get::<bool, _>("is_not_null")?,
         collation: row.try_get("collation")?,
+        type_id,
         kind,
         form,
     })
@@ -223,7 +233,15 @@ fn decimal_of(modifier: i32) -> Option<(u8, i8)> {
 impl PostgresColumn {
     /// The column as it stands in the `SELECT`.
     pub(crate) fn expression(&self) -> String {
-        let name = quote_identifier(Dialect::Standard, &self.name);
+        self.sent_as(quote_identifier(Dialect::Standard, &self.name))
+    }
+
+    /// The same of `table`, where another one has a column of that name.
+    pub(crate) fn expression_of(&self, table: &str) -> String {
+        self.sent_as(format!("{table}.{}", quote_identifier(Dialect::Standard, &self.name)))
+    }
+
+    fn sent_as(&self, name: String) -> String {
         match self.form {
             Form::Plain | Form::Padded => name,
             Form::AsText => format!("{name}::text"),

@@ -1,4 +1,4 @@
-//! Turns the fields of a binary COPY stream into Arrow batches, exactly.
+//! Turns fields in the server's binary format (of a COPY stream, of a result) into Arrow batches, exactly.
 //!
 //! In: rows of raw fields.  Out: batches of about [`BATCH_BYTES`]; cells that no type can carry are null and rejected.
 //! Source of the field formats: PostgreSQL source, the `…_send` function of each type.
@@ -15,7 +15,6 @@ use arrow::array::{
 use arrow::datatypes::{SchemaRef, i256};
 use arrow::record_batch::RecordBatch;
 
-use super::copy_binary::CopyRow;
 use super::mysql_columns::MAX_DIGITS_128;
 use super::postgres_columns::{PostgresColumn, PostgresKind, schema_of};
 use crate::rejects::RejectList;
@@ -35,6 +34,21 @@ const MINUS_INFINITY: u16 = 0xF000;
 struct Unfit {
     reason: &'static str,
     original: String,
+}
+
+/// The fields of one row as the server sends them in binary, each its bytes or null.
+pub(crate) trait RawRow {
+    fn count(&self) -> usize;
+    fn field(&self, position: usize) -> Option<&[u8]>;
+}
+
+impl RawRow for [Option<&[u8]>] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+    fn field(&self, position: usize) -> Option<&[u8]> {
+        *self.get(position)?
+    }
 }
 
 /// Fills one batch after the other.
@@ -61,8 +75,8 @@ impl RowBatcher {
     }
 
     /// Adds a row; returns a batch and its bytes when enough has come together.
-    pub(crate) fn push(&mut self, row: &CopyRow<'_>) -> Result<Option<(RecordBatch, usize)>, ConnectError> {
-        if row.len() != self.cells.len() {
+    pub(crate) fn push(&mut self, row: &(impl RawRow + ?Sized)) -> Result<Option<(RecordBatch, usize)>, ConnectError> {
+        if row.count() != self.cells.len() {
             return Err(ConnectError::internal("read rows", "a row has another number of columns"));
         }
         self.rows += 1;

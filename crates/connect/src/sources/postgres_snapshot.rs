@@ -10,6 +10,7 @@ use domain::LogPosition;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
 
+use super::postgres_log_read::RunLog;
 use crate::ConnectError;
 use crate::dial::postgres::{PostgresAddress, statement};
 
@@ -22,14 +23,16 @@ const START: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const POSITION: &str =
     "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text";
 /// Marks the point to which a transaction returns after each table: that gives back its locks and keeps the snapshot.
-pub(crate) const MARK: &str = "SAVEPOINT montauk";
-pub(crate) const RELEASE: &str = "ROLLBACK TO SAVEPOINT montauk";
+const MARK: &str = "SAVEPOINT montauk";
+const RELEASE: &str = "ROLLBACK TO SAVEPOINT montauk";
 
 /// Connections that see one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) connections: Vec<PgConnection>,
     pub(crate) position: Option<LogPosition>,
+    /// What has changed before it, once a table has asked.
+    pub(crate) log: Option<RunLog>,
 }
 
 impl Snapshot {
@@ -74,7 +77,19 @@ impl Snapshot {
         for connection in &mut connections {
             connection.execute(MARK).await.map_err(problem)?;
         }
-        Ok(Self { connections, position })
+        Ok(Self { connections, position, log: None })
+    }
+
+    /// Gives back what the last table has locked.
+    pub(crate) async fn release(&mut self) {
+        let mut kept = Vec::with_capacity(self.connections.len());
+        for mut connection in self.connections.drain(..) {
+            // One that cannot release the table is lost, and others remain or the next table says so.
+            if connection.execute(RELEASE).await.is_ok() {
+                kept.push(connection);
+            }
+        }
+        self.connections = kept;
     }
 
     /// Ends the transactions.

@@ -12,7 +12,7 @@ use testbed::Postgres;
 
 use crate::support::{code_of, columns_as_text, install_tls, read_parquet, request, stage_in};
 
-const TYPES: &str = r#"
+pub const TYPES: &str = r#"
 SET TimeZone = 'UTC';
 CREATE TYPE mood AS ENUM ('calm', 'very happy');
 CREATE DOMAIN amount AS numeric(10,2) CHECK (value >= 0);
@@ -216,4 +216,15 @@ async fn discover_names_tables_columns_keys_and_rows() {
         (price.source_type.as_str(), price.staged_type.as_str(), price.is_nullable),
         ("numeric(12,2)", "Decimal128(12, 2)", false)
     );
+}
+
+#[tokio::test]
+async fn a_table_that_was_made_again_since_the_snapshot_is_refused() {
+    let source = database("again", "CREATE TABLE a (k int); CREATE TABLE b (k int); INSERT INTO b VALUES (1);");
+    let root = tempfile::tempdir().unwrap();
+    let stage = stage_in(root.path());
+    source.extract(&request("a", "a"), &stage, &NoProgress).await.unwrap();
+    Postgres::shared().sql("again", "DROP TABLE b; CREATE TABLE b (k int); INSERT INTO b VALUES (2);");
+    assert_eq!(code_of(source.extract(&request("b", "b"), &stage, &NoProgress).await, ""), "table_changed");
+    source.close().await;
 }
