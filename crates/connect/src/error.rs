@@ -98,6 +98,16 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// The same of a file that was looked at in another place than it has for the user.
+    pub(crate) fn at(mut self, shown: String) -> Self {
+        if let Self::EmptyFile { path, .. } | Self::UnreadableFile { path, .. } | Self::UnknownFormat { path, .. } =
+            &mut self
+        {
+            *path = shown;
+        }
+        self
+    }
+
     /// A fault of ours, or of a library used wrongly.
     pub(crate) fn internal(what: &str, reason: impl std::fmt::Display) -> Self {
         Self::Internal { what: what.to_owned(), reason: reason.to_string() }
@@ -215,7 +225,7 @@ impl Problem for ConnectError {
             Self::BadManifest { path, .. } => {
                 format!("it was written by a newer Montauk or damaged: upgrade, or delete `{path}` and extract again")
             }
-            Self::NoFiles { .. } => "correct `path` in the source file; it is relative to the project".to_owned(),
+            Self::NoFiles { .. } => "correct `path` in the source file; it is relative to the project, or `s3://bucket/…`".to_owned(),
             Self::EmptyFile { .. } => "fill or remove the file, or narrow the pattern".to_owned(),
             Self::UnreadableFile { .. } => "check that the file exists and may be read by this user".to_owned(),
             Self::UnknownFormat { .. } => {

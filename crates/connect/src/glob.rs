@@ -35,7 +35,7 @@ pub(crate) fn find_files(directory: &Path, pattern: &str) -> io::Result<Vec<Foun
     Ok(found)
 }
 
-fn is_wild(part: &str) -> bool {
+pub(crate) fn is_wild(part: &str) -> bool {
     part.contains(['*', '?'])
 }
 
@@ -77,6 +77,24 @@ fn collect(directory: &Path, name: &str, parts: &[&str], depth: usize, found: &m
     Ok(())
 }
 
+/// Whether the path `name` matches the parts of a pattern, for stores that list paths and have no directories.
+pub(crate) fn matches_path(parts: &[&str], name: &str) -> bool {
+    let names: Vec<&str> = name.split('/').collect();
+    path_matches(parts, &names)
+}
+
+fn path_matches(parts: &[&str], names: &[&str]) -> bool {
+    match (parts.split_first(), names.split_first()) {
+        (None, None) => true,
+        (Some((&"**", rest)), first) => {
+            let deeper = first.filter(|(name, below)| !name.starts_with('.') && !below.is_empty());
+            path_matches(rest, names) || deeper.is_some_and(|(_, below)| path_matches(parts, below))
+        }
+        (Some((part, rest)), Some((name, below))) => matches(part, name) && path_matches(rest, below),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
 /// Whether `name` matches one part of a pattern. Iterative, so that `*a*a*a*` costs no exponential time.
 fn matches(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {
@@ -107,6 +125,22 @@ fn matches(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_match_as_directories_do() {
+        for (pattern, name, expected) in [
+            ("*.csv", "a.csv", true),
+            ("*.csv", "x/a.csv", false),
+            ("2026-*/*.csv", "2026-01/a.csv", true),
+            ("**/*.csv", "a.csv", true),
+            ("**/*.csv", "x/y/a.csv", true),
+            ("x/**/a.csv", "x/a.csv", true),
+            ("**/*.csv", ".hidden/a.csv", false),
+            ("a.csv", "a.csv", true),
+        ] {
+            assert_eq!(matches_path(&pattern.split('/').collect::<Vec<_>>(), name), expected, "{pattern} {name}");
+        }
+    }
 
     fn check(pattern: &str, expected: &[&str]) {
         let root = tempfile::tempdir().unwrap();

@@ -74,6 +74,8 @@ pub struct ExtractRequest {
     /// Whether the source computes a checksum of each column, for COPY to compare.
     pub with_proof: bool,
     pub mode: ExtractMode,
+    /// COPY removes staged files once they are loaded: one that was staged before is not staged again.
+    pub is_purged: bool,
     /// Read the whole table again, wherever the extraction before it ended.
     pub anew: bool,
 }

@@ -121,6 +121,7 @@ impl Written {
             path: path.to_string(),
             bytes: self.spooled.bytes,
             sha256: self.spooled.sha256.clone(),
+            etag: None,
             format: FileFormat::Parquet,
             compression: Compression::None,
             rows: Some(self.rows),

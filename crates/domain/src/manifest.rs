@@ -129,6 +129,9 @@ pub struct StagedFile {
     pub bytes: u64,
     /// SHA-256 of the staged bytes, in hex.
     pub sha256: String,
+    /// What the bucket that it came from calls its content, so that an unchanged object is not read again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
     pub format: FileFormat,
     pub compression: Compression,
     /// Rows, when extraction knows them (databases do, text files do not).

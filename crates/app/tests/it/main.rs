@@ -1,6 +1,7 @@
 //! The real binary from outside, with real servers on free ports: one test binary, one module per subject.
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise: the panic is the report")]
 
+mod airbyte;
 mod bad_input;
 mod cli;
 mod database;

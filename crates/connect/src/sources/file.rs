@@ -1,6 +1,6 @@
 //! Files as a source: stages their bytes unchanged, so that COPY can name line and column of every reject.
 //!
-//! In: a pattern under the project.  Out: staged files, one manifest that lists what matches now, in the order of names.
+//! In: a pattern under the project, or of a bucket.  Out: staged files, one manifest that lists what matches now, in the order of names.
 //! A file that disappears leaves the manifest (what COPY has loaded stays loaded). Two files with the same bytes are both listed;
 //! COPY decides. Bytes are hashed on each run, and copied only when name, size and hash are not staged yet.
 //! Never here: parsing.
@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use domain::{Compression, FileFormat, Hasher, Progress, StageManifest, StageMode, StagedFile};
 
+use super::file_bucket::Bucket;
 use crate::glob::{FoundFile, find_files};
 use crate::source::DiscoveredColumn;
 use crate::{ConnectError, DiscoveredTable, ExtractOutcome, ExtractRequest, Source, Stage};
@@ -71,25 +72,19 @@ impl Source for FileSource {
         progress: &dyn Progress,
     ) -> Result<ExtractOutcome, ConnectError> {
         progress.begin(&format!("extract {}.{}", request.source, request.table), None);
-        let pattern = request.location.clone();
-        let directory = self.project_dir.clone();
-        let listed = run_blocking(move || find_files(&directory, &pattern)).await?;
-        let directory = self.project_dir.display().to_string();
-        let listed = listed.map_err(|error| unreadable(&directory, &request.location, &error))?;
-        if listed.is_empty() {
+        let latest = stage.latest(&request.source, &request.table).await?;
+        let job = Job { request, stage, latest: latest.as_ref() };
+        let staged = match Bucket::list(&request.location, &self.project_dir).await? {
+            Some(bucket) => job.objects(&bucket).await?,
+            None => job.files(self.list(&request.location).await?).await?,
+        };
+        if staged.is_empty() {
+            let directory = self.project_dir.display().to_string();
             return Err(ConnectError::NoFiles { pattern: request.location.clone(), directory });
         }
-        let latest = stage.latest(&request.source, &request.table).await?;
-        let mut files = Vec::with_capacity(listed.len());
-        let (mut copied, mut bytes) = (0, 0);
-        for found in listed {
-            let pattern = request.location.clone();
-            let inspected = run_blocking(move || inspect(found, &pattern)).await??;
-            bytes += inspected.bytes;
-            let (file, is_copied) = stage_file(request, stage, latest.as_ref(), inspected).await?;
-            copied += usize::from(is_copied);
-            files.push(file);
-        }
+        let copied = staged.iter().filter(|(_, is_copied)| *is_copied).count();
+        let files: Vec<StagedFile> = staged.into_iter().map(|(file, _)| file).collect();
+        let bytes: u64 = files.iter().map(|file| file.bytes).sum();
         let summary = format!("{} files, {:.1} MB, {copied} new", files.len(), bytes as f64 / 1e6);
         let manifest = request.manifest(StageMode::Append, files);
         let mut outcome = request.publish(stage, latest, manifest).await?;
@@ -98,6 +93,59 @@ impl Source for FileSource {
         progress.finish(&summary);
         Ok(outcome)
     }
+}
+
+impl FileSource {
+    async fn list(&self, pattern: &str) -> Result<Vec<FoundFile>, ConnectError> {
+        let (directory, wanted) = (self.project_dir.clone(), pattern.to_owned());
+        let listed = run_blocking(move || find_files(&directory, &wanted)).await?;
+        listed.map_err(|error| unreadable(&self.project_dir.display().to_string(), pattern, &error))
+    }
+}
+
+/// What is staged for one table.
+struct Job<'a> {
+    request: &'a ExtractRequest,
+    stage: &'a Stage,
+    latest: Option<&'a StageManifest>,
+}
+
+impl Job<'_> {
+    /// Stages files of this machine; says of each whether it was copied.
+    async fn files(&self, listed: Vec<FoundFile>) -> Result<Vec<(StagedFile, bool)>, ConnectError> {
+        let mut staged = Vec::with_capacity(listed.len());
+        for found in listed {
+            let pattern = self.request.location.clone();
+            let inspected = run_blocking(move || inspect(found, &pattern)).await??;
+            staged.push(stage_file(self.request, self.stage, self.latest, inspected).await?);
+        }
+        Ok(staged)
+    }
+
+    /// The same for objects of a bucket, of which only those are fetched that the stage does not know.
+    async fn objects(&self, bucket: &Bucket) -> Result<Vec<(StagedFile, bool)>, ConnectError> {
+        let directory = tempfile::tempdir().map_err(|error| ConnectError::internal("make a directory", error))?;
+        let mut staged = Vec::with_capacity(bucket.objects.len());
+        for object in &bucket.objects {
+            if let Some(known) = object.known(self.latest)
+                && is_staged(self.request, self.stage, known).await?
+            {
+                staged.push((known.clone(), false));
+                continue;
+            }
+            let found = bucket.fetch(object, directory.path()).await?;
+            let of_file = self.files(vec![found]).await.map_err(|error| error.at(bucket.address(object)))?;
+            let with_etag = |(file, is_copied)| (StagedFile { etag: object.etag.clone(), ..file }, is_copied);
+            staged.extend(of_file.into_iter().map(with_etag));
+        }
+        Ok(staged)
+    }
+}
+
+/// Whether the bytes of a file need not be staged again: they are there, or were loaded and removed.
+async fn is_staged(request: &ExtractRequest, stage: &Stage, known: &StagedFile) -> Result<bool, ConnectError> {
+    let is_purged = request.is_purged && !request.anew;
+    Ok(is_purged || stage.has(&object_store::path::Path::from(known.path.as_str()), known.bytes).await?)
 }
 
 /// Copies a file into the stage unless it is there; says whether it was copied.
@@ -110,11 +158,17 @@ async fn stage_file(
     let Inspected { found, format, compression, bytes, sha256 } = inspected;
     let known =
         latest.and_then(|manifest| manifest.files.iter().find(|file| file.name == found.name && file.sha256 == sha256));
-    let path = match known {
-        Some(known) => object_store::path::Path::from(known.path.as_str()),
-        None => stage.file_path(&request.source, &request.table, &sha256, &found.name),
+    let (path, is_missing) = match known {
+        Some(known) => {
+            let path = object_store::path::Path::from(known.path.as_str());
+            (path, !is_staged(request, stage, known).await?)
+        }
+        None => {
+            let path = stage.file_path(&request.source, &request.table, &sha256, &found.name);
+            let is_missing = !stage.has(&path, bytes).await?;
+            (path, is_missing)
+        }
     };
-    let is_missing = !stage.has(&path, bytes).await?;
     if is_missing {
         copy_file(stage, &found, &request.location, &path, &sha256).await?;
     }
@@ -123,6 +177,7 @@ async fn stage_file(
         path: path.to_string(),
         bytes,
         sha256,
+        etag: None,
         format,
         compression,
         rows: None,

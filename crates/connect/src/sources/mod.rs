@@ -8,6 +8,7 @@ pub mod airbyte;
 mod calendar;
 mod copy_binary;
 pub mod file;
+mod file_bucket;
 pub mod mysql;
 mod mysql_charset;
 mod mysql_columns;

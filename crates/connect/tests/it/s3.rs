@@ -6,13 +6,13 @@
 use connect::sources::airbyte::StreamMode;
 use connect::sources::file::FileSource;
 use connect::sources::mysql::MySqlSource;
-use connect::{Source, Stage, SweepReport, open_store};
+use connect::{ExtractRequest, Source, Stage, SweepReport, open_store};
 use domain::NoProgress;
 use object_store::{ObjectStoreExt, PutMode};
 use testbed::{MariaDb, Moto};
 
 use crate::airbyte::play::{Play, state, table, user};
-use crate::support::{code_of, install_tls, read_parquet, request};
+use crate::support::{code_of, install_tls, read_parquet, request, stage_in};
 
 /// Set in child processes only: run by hand, the children do nothing.
 const CHILD: &str = "MONTAUK_S3_CHILD";
@@ -148,6 +148,58 @@ async fn child_stages_a_table() {
     let rows: usize =
         read_parquet(&stage, &first.manifest.files[0]).await.iter().map(arrow::array::RecordBatch::num_rows).sum();
     assert_eq!(rows, 40_000);
+}
+
+#[test]
+fn objects_of_a_bucket_are_a_source() {
+    in_child("child_reads_objects", &[]);
+}
+
+#[tokio::test]
+async fn child_reads_objects() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let landing = stage("landing zone");
+    let put = async |name: &str, content: &str| {
+        let path = object_store::path::Path::from(name);
+        landing.store().object_store.put(&path, content.to_owned().into()).await.unwrap();
+    };
+    for (name, content) in
+        [("2026-01/a.csv", "id\n1\n"), ("2026-02/b.csv", "id\n2\n"), ("2026-02/c.txt.bak", "x"), ("d.csv", "id\n4\n")]
+    {
+        put(name, content).await;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let stage = stage_in(root.path());
+    let source = FileSource { project_dir: root.path().to_path_buf() };
+    let wanted = request("lines", "s3://shop-bucket/landing%20zone/2026-*/*.csv");
+    let names = |outcome: &connect::ExtractOutcome| {
+        outcome.manifest.files.iter().map(|file| file.name.clone()).collect::<Vec<_>>()
+    };
+    let first = source.extract(&wanted, &stage, &NoProgress).await.unwrap();
+    assert_eq!(names(&first), ["2026-01/a.csv", "2026-02/b.csv"]);
+    assert!(first.manifest.files.iter().all(|file| file.etag.is_some()));
+    assert!(source.extract(&wanted, &stage, &NoProgress).await.unwrap().unchanged);
+    put("2026-02/b.csv", "id\n22\n").await;
+    put("2026-03/e.csv", "id\n5\n").await;
+    let changed = source.extract(&wanted, &stage, &NoProgress).await.unwrap();
+    assert_eq!(names(&changed), ["2026-01/a.csv", "2026-02/b.csv", "2026-03/e.csv"]);
+    let is_same = |at: usize| changed.manifest.files[at].sha256 == first.manifest.files[at].sha256;
+    assert_eq!((is_same(0), is_same(1)), (true, false));
+    // Loaded and removed from the stage: it is not fetched again, unless somebody wants everything anew.
+    let path = object_store::path::Path::from(changed.manifest.files[0].path.as_str());
+    stage.store().object_store.delete(&path).await.unwrap();
+    let purged = ExtractRequest { is_purged: true, ..wanted.clone() };
+    assert!(source.extract(&purged, &stage, &NoProgress).await.unwrap().unchanged);
+    assert!(stage.store().object_store.head(&path).await.is_err());
+    source.extract(&ExtractRequest { anew: true, ..purged }, &stage, &NoProgress).await.unwrap();
+    assert!(stage.store().object_store.head(&path).await.is_ok());
+    put("2026-04/empty.csv", "").await;
+    let empty = source.extract(&wanted, &stage, &NoProgress).await.unwrap_err();
+    assert!(empty.to_string().contains("s3://shop-bucket/landing%20zone/2026-04/empty.csv"), "{empty}");
+    let none = source.extract(&request("lines", "s3://shop-bucket/nothing/*.csv"), &stage, &NoProgress).await;
+    assert_eq!(code_of(none, ""), "no_files");
 }
 
 #[test]

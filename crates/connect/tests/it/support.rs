@@ -28,6 +28,7 @@ pub fn request(table: &str, location: &str) -> ExtractRequest {
         with_proof: true,
         mode: ExtractMode::default(),
         anew: false,
+        is_purged: false,
     }
 }
 

@@ -105,6 +105,7 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
             with_proof: file.proof && !request.without_proof,
             mode: table.mode.clone(),
             anew: request.anew,
+            is_purged: table.copy.purge,
         };
         let report = if request.verify {
             verify(context, source.as_ref(), &wanted).await?

@@ -4,7 +4,7 @@
 //! Never here: bad rows; they are rejects, not errors.
 //! Start at [`CopyError`].
 
-use domain::{ErrorKind, Problem};
+use domain::{ErrorKind, Problem, StageManifest, StageMode};
 
 /// What can go wrong while copying staged files into a table.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -46,7 +46,7 @@ pub enum CopyError {
     #[error("column `{column}` of table `{table}` is {found}, and text cannot be converted to it")]
     NotConvertible { table: String, column: String, found: String },
     #[error("table `{table}` is not what its source holds: {difference}")]
-    NotProven { table: String, difference: String },
+    NotProven { table: String, difference: String, follows: Option<String> },
     #[error("the changes are those of column `{column}`, which table `{table}` does not have")]
     NoKeyColumn { table: String, column: String },
     #[error("{rows} changes of table `{table}` have no key ({key}), so that nobody can say which row they change")]
@@ -66,6 +66,12 @@ pub enum CopyError {
 }
 
 impl CopyError {
+    /// A load of `manifest` that is not what its source holds.
+    pub(crate) fn not_proven(manifest: &StageManifest, difference: String) -> Self {
+        let follows = (manifest.mode == StageMode::Changes).then(|| format!("{}.{}", manifest.source, manifest.table));
+        Self::NotProven { table: manifest.target.to_string(), difference, follows }
+    }
+
     /// Whether another file of the same table may still tell its columns.
     pub(crate) fn is_of_one_file(&self) -> bool {
         matches!(
@@ -166,11 +172,7 @@ impl Problem for CopyError {
             Self::ChangedAfterLoad { table, .. } => format!(
                 "give the new content a new name, or replace the rows that the earlier content brought: `montauk copy {table} --force`"
             ),
-            Self::Aborted { .. } => {
-                "mend the row, or set `on_error = \"continue\"` to load the others and keep the bad ones in \
-                 quarantine; nothing was loaded"
-                    .to_owned()
-            }
+            Self::Aborted { .. } => MEND_ROW.to_owned(),
             Self::Unreadable { .. } => "get the file again from its source, then `montauk extract`".to_owned(),
             Self::NotUtf8 { .. } => "convert it, as in `iconv -f utf-16 -t utf-8`, and stage it again".to_owned(),
             Self::NoCommonColumn { table, .. } => {
@@ -186,11 +188,9 @@ impl Problem for CopyError {
                 format!("set `csv = {{ delimiter = \"{}\" }}`", delimiter.escape_default())
             }
             Self::DuplicateColumn { .. } => "rename one of them at the source".to_owned(),
-            Self::ColumnDisappeared { renamed_to: Some(name), .. } => {
-                format!(
-                    "was it renamed to `{name}`? then rename it back at the source: what depends on it would be null"
-                )
-            }
+            Self::ColumnDisappeared { renamed_to: Some(name), .. } => format!(
+                "was it renamed to `{name}`? then rename it back at the source: what depends on it would be null"
+            ),
             Self::ColumnDisappeared { .. } => {
                 "put it back at the source, or set `missing_columns = \"null\"` to load null there".to_owned()
             }
@@ -201,26 +201,21 @@ impl Problem for CopyError {
                 format!("change the type of `{column}` back at the source, or use a new target (`into`)")
             }
             Self::NoDeclaredColumn { column, available, .. } => {
-                match crate::catalog::nearest(column, available.iter().cloned()) {
-                    Some(meant) => format!("did you mean `{meant}`?"),
-                    None => format!("the files have: {}", available.join(", ")),
-                }
+                meant(column, available).unwrap_or_else(|| format!("the files have: {}", available.join(", ")))
             }
             Self::NotConvertible { .. } => "load this table from a database or from Parquet files".to_owned(),
-            Self::NotProven { .. } => {
-                "run `montauk extract` and `montauk copy` again; if it stays, keep the staged files and report it: \
-                 this must not happen unless the source has changed since"
-                    .to_owned()
-            }
+            Self::NotProven { follows: None, .. } => EXTRACT_AGAIN.to_owned(),
+            Self::NotProven { follows: Some(source_table), table, .. } => format!(
+                "rows may have changed that the extraction does not see, such as deletions under a cursor: read the table \
+                 whole, `montauk extract {source_table} --anew`, then `montauk copy {table}`"
+            ),
             Self::NoKeyColumn { column, .. } => {
                 format!("load the column as well: `{column}` says which row a change is of")
             }
             Self::ProbablyRenamed { table, column, .. } => format!(
                 "rename it back at the source, since `{column}` would be null from now on; if they are two columns, `montauk copy {table} --force`"
             ),
-            Self::TooManyColumns { .. } => {
-                "look at the header of the files: are there data in the place of names?".to_owned()
-            }
+            Self::TooManyColumns { .. } => "look at the header of the files: are there data in it?".to_owned(),
             Self::NullKey { .. } => "mend the rows at the source; nothing was loaded".to_owned(),
             Self::NotNext { source_table, table, .. } => format!(
                 "read the whole table again: `montauk extract {source_table} --anew`, then `montauk copy {table}`"
@@ -228,13 +223,19 @@ impl Problem for CopyError {
             Self::NotSelectable { .. } => "leave out `files`, `pattern` and `prefix`".to_owned(),
             Self::TooManyFiles { .. } => "choose them with `pattern` or `prefix`".to_owned(),
             Self::NoSuchFile { file, available, .. } => {
-                match crate::catalog::nearest(file, available.iter().cloned()) {
-                    Some(meant) => format!("did you mean `{meant}`?"),
-                    None => "stage it first: `montauk extract`".to_owned(),
-                }
+                meant(file, available).unwrap_or_else(|| "stage it first: `montauk extract`".to_owned())
             }
             Self::MetadataMisfit { .. } => "name another column in `include_metadata`".to_owned(),
             Self::Busy { .. } => "run again when they have ended".to_owned(),
         })
     }
+}
+
+const MEND_ROW: &str = "mend the row, or set `on_error = \"continue\"` to load the others and keep the bad ones in quarantine; nothing was loaded";
+const EXTRACT_AGAIN: &str = "run `montauk extract` and `montauk copy` again; if it stays, keep the staged files and report it: this must not \
+    happen unless the source has changed since";
+
+/// The name that was probably meant.
+fn meant(name: &str, available: &[String]) -> Option<String> {
+    crate::catalog::nearest(name, available.iter().cloned()).map(|meant| format!("did you mean `{meant}`?"))
 }

@@ -8,6 +8,7 @@
 //! Never here: where files come from (`connect`), models and checks.
 //! Start at [`Warehouse::copy`].
 
+mod commit;
 pub(crate) mod convert;
 pub(crate) mod csv;
 mod error;
@@ -54,10 +55,10 @@ use crate::catalog::TableKind;
 use crate::error::{Result, WarehouseError};
 use crate::ledger::{self, AbortedLoad, LEDGER_FORMAT_VERSION, LoadRecord, LoadedManifest};
 use crate::quarantine::{self, Reject};
-use crate::table::{COPY_APP, Commit, DataFile, Table, delta_schema, file_path};
+use crate::table::{COPY_APP, DataFile, Table, file_path};
 use crate::{RunContext, Warehouse};
-use load::{Loaded, Loader};
-use merge::{Merge, Merged};
+use commit::Base;
+use load::Loader;
 use plan::Plan;
 
 /// Lost races after which COPY gives up: more runs than that do not load one table by accident.
@@ -178,127 +179,6 @@ impl Warehouse {
         }
     }
 
-    /// Everything is written aside: the ledger record, the commit, the catalog.
-    async fn commit(
-        &self,
-        job: &Job<'_>,
-        base: Base<'_>,
-        loaded: Loaded,
-        mut report: CopyReport,
-    ) -> Result<CopyReport> {
-        let target = &job.manifest.target;
-        let Base { table, plan, records, number } = base;
-        let Loaded { schema, mut files, rejects, aside, inferred, stopped: _ } = loaded;
-        let Merged { adds: merged, removes, rows_replaced } = match &job.manifest.changes {
-            Some(rules) => self.merge(job, &table, &mut files, (&schema, rules), &aside).await?,
-            None => {
-                let removes = plan.removes(&table, &files)?;
-                Merged { rows_replaced: removes.iter().map(|file| file.rows).sum(), removes, adds: Vec::new() }
-            }
-        };
-        report.rows_replaced = rows_replaced;
-        report.cells_rejected = rejects.cells();
-        report.inferred = inferred;
-        files.iter().for_each(|file| report.add(file.report.clone()));
-        let is_change = |file: &ledger::LoadedFile| file.report.is_loaded() || file.report.is_failed_by_rows();
-        let is_news = job.manifest.mode == StageMode::Changes;
-        if !is_news && !files.iter().any(is_change) && removes.is_empty() {
-            aside.settle().await;
-            report.catalog = self.enter(target, Some(&table), records.first(), job.run).await?;
-            return Ok(report);
-        }
-        let record = LoadRecord {
-            format_version: LEDGER_FORMAT_VERSION,
-            load: number,
-            previous: last_load(Some(&table)),
-            table: target.clone(),
-            run_id: job.run.run_id.clone(),
-            at: job.run.now,
-            mode: job.manifest.mode,
-            manifest: LoadedManifest::of(job.manifest),
-            merged,
-            replays: Vec::new(),
-            quarantine: rejects.finish(self.store(), target).await?,
-            provenance: provenance(job, records, &files)?,
-            position: job.manifest.position.clone(),
-            proof: job.manifest.proof.clone(),
-            files,
-        };
-        let written: Vec<DataFile> = record.data_files().cloned().collect();
-        let mut now = written.clone();
-        if job.manifest.mode == StageMode::Changes {
-            let stays = |file: &&DataFile| !removes.iter().any(|gone| gone.path == file.path);
-            now.extend(table.files().iter().filter(stays).cloned());
-        }
-        match self.prove(job, &now, &schema).await? {
-            None => {}
-            Some(Ok(proof)) => report.proof = Some(proof),
-            Some(Err(difference)) => {
-                self.discard(target, written).await;
-                aside.settle().await;
-                let mut files: Vec<FileReport> = record.files.into_iter().map(|file| file.report).collect();
-                files.iter_mut().for_each(|file| file.fail("the load is not what the source holds".to_owned()));
-                let error = CopyError::NotProven { table: target.to_string(), difference };
-                return Err(self.abort(job, error, files, record.quarantine).await?.into());
-            }
-        }
-        if !aside.is_there().await? {
-            return Err(WarehouseError::Conflict { what: format!("the files of this load of `{target}`") });
-        }
-        ledger::claim(self.store(), &record).await?;
-        let number = i64::try_from(number).map_err(|error| WarehouseError::internal(error.to_string()))?;
-        let commit = Commit {
-            adds: written,
-            removes,
-            txn: Some((COPY_APP.to_owned(), number)),
-            schema: if table.schema() == schema { None } else { Some(delta_schema(&schema)?) },
-            operation: "COPY".to_owned(),
-            at_ms: job.run.now.timestamp_millis(),
-        };
-        let version = table.commit(&commit).await?;
-        aside.settle().await;
-        let change = CatalogChange { table: target.clone(), version, provenance: record.provenance };
-        report.catalog = self.publish(vec![change], job.run).await?;
-        report.load = Some(record.load);
-        Ok(report)
-    }
-
-    /// Applies the changes that `files` brought, which are files of the table no more.
-    async fn merge(
-        &self,
-        job: &Job<'_>,
-        table: &Table,
-        files: &mut [ledger::LoadedFile],
-        (schema, rules): (&arrow::datatypes::SchemaRef, &domain::ChangeRules),
-        aside: &crate::write::Aside,
-    ) -> Result<Merged> {
-        let changes: Vec<DataFile> = files.iter_mut().flat_map(|file| std::mem::take(&mut file.data_files)).collect();
-        // The first rows of a table, or all of them anew, may hold one key twice as well.
-        let is_whole = job.manifest.mode == StageMode::Full;
-        let held = if is_whole { &[] } else { table.files() };
-        let merge = Merge { engine: &self.engine, table: &job.manifest.target, schema, rules, changes: &changes, held };
-        let merged = merge.run(aside).await;
-        self.discard(&job.manifest.target, changes).await;
-        let mut merged = merged?;
-        if is_whole {
-            merged.removes = table.files().to_vec();
-            merged.rows_replaced = table.rows();
-        }
-        Ok(merged)
-    }
-
-    /// Compares files with what the source says its rows are; `None` when it says nothing.
-    async fn prove(
-        &self,
-        job: &Job<'_>,
-        files: &[DataFile],
-        schema: &arrow::datatypes::SchemaRef,
-    ) -> Result<Option<Result<ProofReport, String>>> {
-        let Some(proof) = &job.manifest.proof else { return Ok(None) };
-        let loaded = (&job.manifest.target, files, schema);
-        proof::compare(&self.engine, loaded, proof, job.manifest).await.map(Some)
-    }
-
     /// Compares a table as it is with what its source says now.
     ///
     /// `manifest` is what the table was loaded from: its rejects stand for cells that the table cannot hold. Errors: `NotProven`.
@@ -308,7 +188,7 @@ impl Warehouse {
         let table = self.table(target).await?.ok_or_else(missing)?;
         let loaded = (target, table.files(), &table.schema());
         let compared = proof::compare(&self.engine, loaded, proof, manifest).await?;
-        compared.map_err(|difference| CopyError::NotProven { table: target.to_string(), difference }.into())
+        compared.map_err(|difference| CopyError::not_proven(manifest, difference).into())
     }
 
     /// Files that no commit will name go at once; one that cannot be removed is only lost space.
@@ -399,14 +279,6 @@ impl Warehouse {
         ledger::record_abort(self.store(), &aborted).await?;
         Ok(error)
     }
-}
-
-/// What a load was planned on.
-struct Base<'a> {
-    table: Table,
-    plan: Plan,
-    records: &'a [LoadRecord],
-    number: u64,
 }
 
 /// The load that the table's snapshot carries; 0 before the first.

@@ -80,6 +80,7 @@ impl Files {
             path,
             bytes: bytes.len() as u64,
             sha256,
+            etag: None,
             format,
             compression,
             rows: None,

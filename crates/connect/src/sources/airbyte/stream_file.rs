@@ -178,6 +178,7 @@ impl FinishedFile {
             path: path.to_string(),
             bytes: self.spooled.bytes,
             sha256: self.spooled.sha256.clone(),
+            etag: None,
             format: FileFormat::JsonLines,
             compression: Compression::Zstd,
             rows: Some(self.rows),
