@@ -97,7 +97,6 @@ fn a_stream_is_merged_and_never_stopped_by_what_it_holds() {
     connector.reads(
         &[
             r#"{"id":2,"updated_at":"2026-01-03T00:00:00Z","_ab_cdc_deleted_at":"2026-01-03"}"#,
-            r#"{"id":1,"updated_at":"2025-12-31T00:00:00Z","name":"late"}"#,
             r#"{"id":3,"updated_at":"2026-01-03T00:00:00Z","name":"cyd","score":null}"#,
         ],
         2,
