@@ -1,6 +1,6 @@
 """Prints how fast a MariaDB table becomes Parquet: Montauk beside connectorx, on the same rows in the same run.
 
-Usage: .venv-bench/bin/python bench/ingest.py [--target DIR] [--rows N] [--rounds N] [--workers N]
+Usage: .venv-bench/bin/python bench/ingest.py [--target DIR] [--rows N] [--rounds N] [--workers N] [--changes N]
 Needs a release build, MariaDB's server and client, and a Python environment with connectorx and pyarrow (`make bench-ingest` makes it).
 Starts a server of its own in a temporary directory. Nothing is asserted about time; what was staged is compared with the server.
 """
@@ -62,6 +62,8 @@ class Server:
         subprocess.run([*install, f"--datadir={data}", *user], check=True, capture_output=True)
         daemon = shutil.which("mariadbd") or "/usr/sbin/mariadbd"
         options = ["--bind-address=127.0.0.1", f"--port={self.port}", f"--socket={self.socket}", "--log-bin=binlog", "--server-id=7"]
+        # As mode `changes` needs it.
+        options += ["--binlog-format=ROW", "--binlog-row-metadata=FULL"]
         sizes = ["--innodb-buffer-pool-size=2G", "--innodb-log-file-size=1G", "--innodb-flush-log-at-trx-commit=2"]
         self.process = subprocess.Popen(
             [daemon, "--no-defaults", *user, f"--datadir={data}", *options, *sizes],
@@ -150,6 +152,40 @@ def montauk(server, binary, directory, workers, proof):
     return measure(server, command, project / ".montauk/stage", env={**os.environ, "BENCH_URL": server.url})
 
 
+def follow(server, binary, directory, changes):
+    """The table is staged and loaded; then rows change, in one statement and one by one, and the log is caught up with."""
+    project = directory / "follow"
+    shutil.rmtree(project, ignore_errors=True)
+    (project / "sources").mkdir(parents=True)
+    (project / "montauk.toml").write_text('[project]\nname = "bench"\n')
+    source = 'kind = "mariadb"\nurl = "${BENCH_URL}"\nproof = false\n\n[tables.orders]\nmode = "changes"\n'
+    (project / "sources/shop.toml").write_text(source)
+
+    def run(*arguments):
+        command = [binary, "-C", str(project), "--json", *arguments]
+        return measure(server, command, project / ".montauk/stage", env={**os.environ, "BENCH_URL": server.url})
+
+    run("extract")
+    run("copy")
+    rows = {}
+    single = "".join(f"UPDATE orders SET amount = amount + 1 WHERE id = {n};\n" for n in range(1, changes // 10 + 1))
+    for name, statement, count in [
+        ("one statement", f"UPDATE orders SET amount = amount + 1 WHERE id <= {changes}", changes),
+        ("one row each", single, changes // 10),
+    ]:
+        server.sql(statement, "bench")
+        extracted, copied = run("extract"), run("copy")
+        found = json.loads(extracted["said"])["tables"][0]["rows"]
+        if found != count:
+            sys.exit(f"{found} changes were staged of {count}")
+        rows[name] = (count, extracted, copied)
+    print(f"\nchanges by the log{'':18} {'wall s':>8} {'changes/s':>10} {'client CPU-s':>13} {'peak MiB':>9}")
+    for name, (count, extracted, copied) in rows.items():
+        for verb, row in [("extract", extracted), ("copy", copied)]:
+            speed = count / row["wall"]
+            print(f"{count:9,} of {name:15} {verb:8} {row['wall']:8.2f} {speed:10,.0f} {row['cpu']:13.2f} {row['peak']:9.0f}")
+
+
 def connectorx(server, directory, workers):
     output = directory / "connectorx.parquet"
     output.unlink(missing_ok=True)
@@ -162,6 +198,7 @@ def main():
     parser.add_argument("--rows", default=2_000_000, type=int)
     parser.add_argument("--rounds", default=3, type=int)
     parser.add_argument("--workers", default=4, type=int)
+    parser.add_argument("--changes", default=1_000_000, type=int)
     arguments = parser.parse_args()
     binary = arguments.target / "release/montauk"
     if not binary.exists():
@@ -172,6 +209,7 @@ def main():
         try:
             server.sql(ORDERS.replace("@ROWS@", str(arguments.rows)), "bench")
             run(server, binary, directory, arguments)
+            follow(server, binary, directory, arguments.changes)
         finally:
             server.stop()
 

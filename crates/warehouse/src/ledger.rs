@@ -12,6 +12,7 @@ use domain::{FileFormat, LogPosition, Provenance, SourceProof, StageManifest, St
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
+use crate::copy::AsciiChar;
 use crate::copy::report::FileReport;
 use crate::error::{Result, WarehouseError};
 use crate::quarantine::RejectId;
@@ -90,6 +91,9 @@ pub struct LoadedFile {
     /// How its text is cut into fields.
     #[serde(default = "csv")]
     pub(crate) format: FileFormat,
+    /// What stands between its fields, when it has rejected rows and is CSV.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) delimiter: Option<AsciiChar>,
     /// Columns of a text file in its own order, when it has rejected rows: what they are read by when they are replayed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) header: Vec<String>,

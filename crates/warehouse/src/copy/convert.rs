@@ -72,7 +72,7 @@ impl<'a> Converter<'a> {
         let text = std::str::from_utf8(bytes).map_err(|error| {
             Misfit::new(
                 "not_utf8",
-                format!("byte {} of the value is not UTF-8; convert the file to UTF-8", error.valid_up_to() + 1),
+                format!("byte {} of the value is not text in the file's encoding; declare the right one, such as `csv = {{ encoding = \"windows-1252\" }}`", error.valid_up_to() + 1),
             )
         })?;
         let text = if self.options.trim && !quoted { text.trim_matches(' ') } else { text };

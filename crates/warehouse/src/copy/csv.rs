@@ -35,7 +35,8 @@ impl<R: Read> CsvReader<R> {
     pub(crate) fn new(source: R, options: &CsvOptions) -> Self {
         Self {
             window: Window::new(source),
-            delimiter: options.delimiter.0,
+            // Whoever opens a file has found it by now; rows by themselves are as most are.
+            delimiter: options.delimiter.map_or(b',', |delimiter| delimiter.0),
             quote: options.quote.0,
             escape: options.escape.map(|escape| escape.0),
         }

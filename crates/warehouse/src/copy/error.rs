@@ -174,7 +174,7 @@ impl Problem for CopyError {
             ),
             Self::Aborted { .. } => MEND_ROW.to_owned(),
             Self::Unreadable { .. } => "get the file again from its source, then `montauk extract`".to_owned(),
-            Self::NotUtf8 { .. } => "convert it, as in `iconv -f utf-16 -t utf-8`, and stage it again".to_owned(),
+            Self::NotUtf8 { .. } => "declare its encoding, as in `csv = { encoding = \"windows-1252\" }`".to_owned(),
             Self::NoCommonColumn { table, .. } => {
                 format!("load it into a table of its own (`into`), not into `{table}`")
             }

@@ -13,9 +13,10 @@ use tokio::sync::mpsc;
 use super::convert::Wanted;
 use super::error::CopyError;
 use super::merge::{change_schema, numbered, read_schema};
-use super::options::{ColumnType, NewColumns, OnError};
+use super::options::{AsciiChar, ColumnType, NewColumns, OnError};
 use super::plan::Plan;
 use super::report::{FileReport, FileStatus, FirstError, InferredColumn};
+use super::rows;
 use super::schema::FORMAT;
 use super::text::{self, Origin, Piece, Target, TargetColumn};
 use super::{Job, parquet};
@@ -101,12 +102,14 @@ impl<'a> Loader<'a> {
             if !report.is_loaded() || loaded.stopped.is_some() {
                 self.warehouse.discard(&self.job.manifest.target, std::mem::take(&mut data_files)).await;
             }
-            let header = if report.rows_rejected > 0 { self.header(file, &loaded.schema).await? } else { Vec::new() };
+            let (header, delimiter) =
+                if report.rows_rejected > 0 { self.header(file, &loaded.schema).await? } else { (Vec::new(), None) };
             loaded.files.push(LoadedFile {
                 sha256: file.sha256.clone(),
                 bytes: file.bytes,
                 format: file.format,
                 report,
+                delimiter,
                 header,
                 data_files,
             });
@@ -123,11 +126,15 @@ impl<'a> Loader<'a> {
     }
 
     /// The columns of a text file in its own order: what its rejected rows are read by when they are replayed.
-    async fn header(&self, file: &StagedFile, schema: &SchemaRef) -> Result<Vec<String>> {
+    async fn header(&self, file: &StagedFile, schema: &SchemaRef) -> Result<(Vec<String>, Option<AsciiChar>)> {
         match file.format {
-            FileFormat::Parquet => Ok(Vec::new()),
-            FileFormat::JsonLines => Ok(target_of(&self.job.manifest.target, schema)?.names()),
-            FileFormat::Csv => Ok(self.own_columns(file).await?.0),
+            FileFormat::Parquet => Ok((Vec::new(), None)),
+            FileFormat::JsonLines => Ok((target_of(&self.job.manifest.target, schema)?.names(), None)),
+            FileFormat::Csv => {
+                let (stage, staged, csv) = (self.job.stage.clone(), file.clone(), self.job.options.csv.clone());
+                let delimiter = blocking(move || Ok(rows::delimiter(&stage, &staged, &csv)?)).await?;
+                Ok((self.own_columns(file).await?.0, Some(delimiter)))
+            }
         }
     }
 

@@ -11,6 +11,7 @@
 mod commit;
 pub(crate) mod convert;
 pub(crate) mod csv;
+mod dialect;
 mod error;
 mod json;
 mod load;

@@ -266,8 +266,9 @@ impl From<Pattern> for String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CsvOptions {
-    /// One ASCII character.
-    pub delimiter: AsciiChar,
+    /// One ASCII character. Without it, each file's own is found: `,`, `;`, tab or `|`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<AsciiChar>,
     /// One ASCII character; doubled inside a quoted field it stands for itself.
     pub quote: AsciiChar,
     /// One ASCII character that makes the next one inside a quoted field stand for itself. Default: none.
@@ -280,21 +281,23 @@ pub struct CsvOptions {
     pub trim: bool,
     /// Formats of timestamps beside ISO 8601, in the notation of `strftime`, such as `%d.%m.%Y %H:%M`; the first that fits wins.
     pub timestamp_formats: Vec<TimeFormat>,
-    /// Only UTF-8, with or without a byte order mark.
-    pub encoding: Encoding,
+    /// Any encoding of the web (encoding.spec.whatwg.org), such as `windows-1252` or `euc-kr`. Without it UTF-8, or UTF-16 where the file
+    /// begins with its mark.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
 }
 
 impl Default for CsvOptions {
     fn default() -> Self {
         Self {
-            delimiter: AsciiChar(b','),
+            delimiter: None,
             quote: AsciiChar(b'"'),
             escape: None,
             header: true,
             null_if: Vec::new(),
             trim: false,
             timestamp_formats: Vec::new(),
-            encoding: Encoding::Utf8,
+            encoding: None,
         }
     }
 }
@@ -322,31 +325,26 @@ impl From<AsciiChar> for String {
     }
 }
 
-/// The encoding of text files. One value: whatever is not UTF-8 is refused with the way to convert it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The encoding of text files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum Encoding {
-    #[default]
-    Utf8,
-}
+pub struct Encoding(pub(crate) &'static encoding_rs::Encoding);
 
 impl TryFrom<String> for Encoding {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        match text.to_ascii_lowercase().as_str() {
-            "utf-8" | "utf8" => Ok(Self::Utf8),
-            _ => Err(format!(
-                "the encoding `{text}` is not read; convert the files with `iconv -f {text} -t utf-8` and write \"utf-8\""
-            )),
-        }
+        let known = encoding_rs::Encoding::for_label_no_replacement(text.as_bytes());
+        known.map(Self).ok_or_else(|| {
+            format!(
+                "the encoding `{text}` is not known; convert the files with `iconv -f {text} -t utf-8`, or write one such as `windows-1252`"
+            )
+        })
     }
 }
 
 impl From<Encoding> for String {
     fn from(encoding: Encoding) -> String {
-        match encoding {
-            Encoding::Utf8 => "utf-8".to_owned(),
-        }
+        encoding.0.name().to_lowercase()
     }
 }
 
@@ -526,7 +524,10 @@ mod tests {
             ("columns = { a = \"decimal(39,2)\" }", "`decimal(39,2)` is not a type"),
             ("on_eror = \"continue\"", "unknown field `on_eror`"),
             ("csv = { delimiter = \";;\" }", "`;;` is not one ASCII character"),
-            ("csv = { encoding = \"latin1\" }", "the encoding `latin1` is not read; convert the files with `iconv"),
+            (
+                "csv = { encoding = \"latin-99\" }",
+                "the encoding `latin-99` is not known; convert the files with `iconv",
+            ),
             ("csv = { timestamp_formats = [\"%Q\"] }", "`%Q` is not a time format"),
             ("force = true", "unknown field `force`"),
         ] {

@@ -12,7 +12,7 @@ use domain::{FileFormat, Progress, StageMode, TableName};
 
 use super::error::CopyError;
 use super::load::{blocking, target_of};
-use super::options::CopyOptions;
+use super::options::{AsciiChar, CopyOptions};
 use super::text::{self, Again, Origin, Piece};
 use super::{ATTEMPTS, content, last_load, plan};
 use crate::builds::CatalogChange;
@@ -50,6 +50,7 @@ pub struct NotReplayable {
 struct Rows {
     sha256: String,
     format: Option<FileFormat>,
+    delimiter: Option<AsciiChar>,
     header: Vec<String>,
     rejects: Vec<Quarantined>,
 }
@@ -160,6 +161,7 @@ impl Warehouse {
                     let rows = files.entry(name.to_owned()).or_default();
                     (rows.sha256, rows.header) = (brought.sha256.clone(), brought.header.clone());
                     rows.format = Some(brought.format);
+                    rows.delimiter = brought.delimiter;
                     rows.rejects.push(found);
                     continue;
                 };
@@ -238,7 +240,9 @@ async fn read_again(
             bytes: found.fixed.as_ref().map_or_else(|| found.bytes.clone(), |text| text.clone().into_bytes()),
         })
         .collect();
-    let (file, sha256, header, options) = (file.to_owned(), rows.sha256.clone(), rows.header.clone(), options.clone());
+    let (file, sha256, header) = (file.to_owned(), rows.sha256.clone(), rows.header.clone());
+    let mut options = options.clone();
+    options.csv.delimiter = rows.delimiter.or(options.csv.delimiter);
     let (format, at) = (rows.format.unwrap_or(FileFormat::Csv), now.timestamp_micros());
     blocking(move || {
         Ok(text::read_again(Origin { name: &file, sha256: &sha256, at }, (format, &header), &again, &target, &options)?)

@@ -13,17 +13,13 @@ use object_store::ObjectStore;
 
 use super::convert::Misfit;
 use super::csv::CsvReader;
+use super::dialect::{DELIMITERS, Dialect};
 use super::error::CopyError;
 use super::json::{JsonReader, UnknownKeys};
-use super::options::{CopyOptions, CsvOptions, MatchByColumnName, NewColumns};
+use super::options::{AsciiChar, CopyOptions, CsvOptions, MatchByColumnName, NewColumns};
 use super::record::{Fault, Record};
 use super::stream;
 use crate::error::innermost;
-
-/// Delimiters that people use, in the order in which they are suspected.
-const DELIMITERS: [u8; 4] = [b';', b'\t', b'|', b','];
-/// The first two bytes of UTF-16, little and big endian (Unicode 16, 23.8).
-const UTF_16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
 /// The columns of one file, as its header (or its width, or its keys) says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,19 +89,19 @@ impl<'a> Rows<'a> {
         options: &CopyOptions,
     ) -> Result<Self, CopyError> {
         let name = file.name.as_str();
-        let stream = open(store, file)?;
+        let Dialect { text: stream, delimiter } = open(store, file, &options.csv)?;
         if file.format == FileFormat::JsonLines {
             let reader = RowReader::of(stream, file.format, columns, options);
             return Ok(Self { file: name, reader, header: Header(columns.to_vec()), row: 0, first: None });
         }
-        let csv = &options.csv;
+        let csv = &CsvOptions { delimiter: Some(delimiter), ..options.csv.clone() };
         let mut reader = RowReader::Csv(CsvReader::new(stream, csv));
         let mut first = Record::default();
         if !reader.next(&mut first).map_err(|error| unreadable(name, &error))? {
             return Err(CopyError::EmptyFile { file: name.to_owned() });
         }
         if csv.header {
-            let header = named(name, &first, csv.delimiter.0)?;
+            let header = named(name, &first, delimiter.0)?;
             return Ok(Self { file: name, reader, header, row: 0, first: None });
         }
         let header = Header((1..=first.len()).map(|number| format!("c{number}")).collect());
@@ -129,8 +125,20 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn open(store: &Arc<dyn ObjectStore>, file: &StagedFile) -> Result<Box<dyn Read>, CopyError> {
-    Ok(Box::new(stream::open(store, file).map_err(|error| unreadable(&file.name, &error))?))
+/// The text of a file from its first byte on.
+fn open(store: &Arc<dyn ObjectStore>, file: &StagedFile, csv: &CsvOptions) -> Result<Dialect, CopyError> {
+    let is_csv = file.format == FileFormat::Csv;
+    let opened = stream::open(store, file).and_then(|bytes| Dialect::of(Box::new(bytes), csv, is_csv));
+    opened.map_err(|error| unreadable(&file.name, &error))
+}
+
+/// What stands between the fields of a CSV file: what its rejected rows are cut by when they are mended.
+pub(crate) fn delimiter(
+    store: &Arc<dyn ObjectStore>,
+    file: &StagedFile,
+    csv: &CsvOptions,
+) -> Result<AsciiChar, CopyError> {
+    Ok(open(store, file, csv)?.delimiter)
 }
 
 /// A file that cannot be read, with the sentence of the innermost cause.
@@ -144,7 +152,7 @@ pub(crate) fn header(store: &Arc<dyn ObjectStore>, file: &StagedFile, csv: &CsvO
         let options = CopyOptions { csv: csv.clone(), ..CopyOptions::default() };
         return Rows::open(store, file, &[], &options).map(|rows| rows.header);
     }
-    let mut reader = JsonReader::new(open(store, file)?, &[], UnknownKeys::Add, false);
+    let mut reader = JsonReader::new(open(store, file, csv)?.text, &[], UnknownKeys::Add, false);
     let mut record = Record::default();
     while reader.next(&mut record).map_err(|error| unreadable(&file.name, &error))? {}
     match reader.columns() {
@@ -155,9 +163,6 @@ pub(crate) fn header(store: &Arc<dyn ObjectStore>, file: &StagedFile, csv: &CsvO
 
 fn named(file: &str, record: &Record, delimiter: u8) -> Result<Header, CopyError> {
     let mut names = Vec::with_capacity(record.len());
-    if record.len() > 0 && UTF_16_MARKS.iter().any(|mark| record.field(0).0.starts_with(mark)) {
-        return Err(CopyError::NotUtf8 { file: file.to_owned(), what: "it is UTF-16".to_owned() });
-    }
     if let Some(Misfit { message, .. }) = fault_of(record) {
         return Err(CopyError::Unreadable { file: file.to_owned(), message: format!("in its header, {message}") });
     }

@@ -374,7 +374,7 @@ mod tests {
             (both.on_error, both.csv.trim, both.purge, both.pattern.is_some()),
             (OnError::Abort, true, true, true)
         );
-        assert_eq!(String::from(both.csv.delimiter), "|");
+        assert_eq!(both.csv.delimiter.map(String::from).as_deref(), Some("|"));
         let unknown = file.overlaid(&parse_options("on_eror = abort").unwrap()).unwrap_err();
         assert!(unknown.to_string().contains("unknown field `on_eror`"), "{unknown}");
         let bad = file.overlaid(&parse_options("pattern = '('").unwrap()).unwrap_err();

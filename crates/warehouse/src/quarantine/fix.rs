@@ -21,7 +21,7 @@ use super::file::MAX_ORIGINAL_BYTES;
 use super::{Quarantined, RejectFilter, RejectId, RejectKind, no_reject};
 use crate::copy::record::Record;
 use crate::copy::rows::RowReader;
-use crate::copy::{CopyOptions, CsvOptions};
+use crate::copy::{AsciiChar, CopyOptions, CsvOptions};
 use crate::engine::Scope;
 use crate::error::{Result, WarehouseError};
 use crate::sql_error::engine_error;
@@ -65,6 +65,7 @@ struct Cut {
 /// How the rows of a file are cut.
 struct Columns {
     format: FileFormat,
+    delimiter: Option<AsciiChar>,
     names: Vec<String>,
 }
 
@@ -109,7 +110,7 @@ impl Warehouse {
             for file in record.files.iter().filter(|file| !file.header.is_empty()) {
                 headers.insert(
                     (record.load, &file.report.file),
-                    Arc::new(Columns { format: file.format, names: file.header.clone() }),
+                    Arc::new(Columns { format: file.format, delimiter: file.delimiter, names: file.header.clone() }),
                 );
             }
         }
@@ -124,8 +125,16 @@ impl Warehouse {
     }
 }
 
+impl Columns {
+    /// How the rows of this file are written.
+    fn dialect(&self, csv: &CsvOptions) -> CsvOptions {
+        CsvOptions { delimiter: self.delimiter.or(csv.delimiter), ..csv.clone() }
+    }
+}
+
 impl Cut {
     fn new(found: Quarantined, header: Arc<Columns>, options: &CopyOptions) -> Self {
+        let options = &CopyOptions { csv: header.dialect(&options.csv), ..options.clone() };
         let csv = &options.csv;
         let text = found.fixed.as_ref().map_or(found.bytes.as_slice(), |text| text.as_bytes());
         let mut record = Record::default();
@@ -252,6 +261,7 @@ fn rewritten(row: &Cut, changes: &[(&str, Option<&str>)], csv: &CsvOptions) -> R
     if row.header.format == FileFormat::JsonLines {
         return rewritten_object(row, changes);
     }
+    let csv = &row.header.dialect(csv);
     let (mut fields, mut quoted) = (row.fields.clone(), row.quoted.clone());
     fields.resize(row.header.names.len().max(fields.len()), None);
     quoted.resize(fields.len(), false);
@@ -264,7 +274,7 @@ fn rewritten(row: &Cut, changes: &[(&str, Option<&str>)], csv: &CsvOptions) -> R
     }
     let written: Vec<String> =
         fields.iter().zip(&quoted).map(|(field, quoted)| encoded(field.as_deref(), *quoted, csv)).collect();
-    Ok(written.join(&char::from(csv.delimiter.0).to_string()))
+    Ok(written.join(&delimiter(csv).to_string()))
 }
 
 /// The JSON object with `changes`; the values of its other keys stay to the last digit. A new value is a text where the old one was, or
@@ -290,10 +300,14 @@ fn rewritten_object(row: &Cut, changes: &[(&str, Option<&str>)]) -> Result<Strin
     serde_json::to_string(&object).map_err(not_json)
 }
 
+fn delimiter(csv: &CsvOptions) -> char {
+    csv.delimiter.map_or(',', |delimiter| char::from(delimiter.0))
+}
+
 /// A field as it stands in a file: null is empty without quotes, an empty text stands in quotes.
 fn encoded(field: Option<&str>, quoted: bool, csv: &CsvOptions) -> String {
     let Some(text) = field else { return String::new() };
-    let (delimiter, quote) = (char::from(csv.delimiter.0), char::from(csv.quote.0));
+    let (delimiter, quote) = (delimiter(csv), char::from(csv.quote.0));
     let needs_quotes = quoted
         || text.is_empty()
         || text.contains([delimiter, quote, '\r', '\n'])

@@ -65,8 +65,8 @@ async fn bad_rows_go_to_quarantine_with_their_place_and_reason() {
         (
             b"id,name,price\n3,\xff\xfeC,1\n4,D,1\n",
             "b.csv partially_loaded 1/2\n\
-             b.csv:2 @14 row 1 row name not_utf8: `��C`: byte 1 of the value is not UTF-8; convert the file to UTF-8 \
-             <- 3,��C,1",
+             b.csv:2 @14 row 1 row name not_utf8: `��C`: byte 1 of the value is not text in the file's encoding; declare the right one, such as \
+             `csv = { encoding = \"windows-1252\" }` <- 3,��C,1",
         ),
         (
             b"id,name,price\n3,\"C\"c,1\n4,\"D\n5,E,1\n",
@@ -85,13 +85,10 @@ async fn a_file_that_is_wrong_as_a_whole_says_what_to_do() {
     for (bytes, expected) in [
         (&b""[..], "empty_file: `b.csv` is empty; remove it from the source, or get it again"),
         (b"\n\n", "empty_file: `b.csv` is empty"),
-        (b"id;name;price\n3;C;1\n", "wrong_delimiter: `b.csv` has one column, `id;name;price`, which holds `;`"),
-        (b"id\tname\tprice\n", "set `csv = { delimiter = \"\\t\" }`"),
         (b"id,id,price\n", "duplicate_column: `b.csv` names column `id` twice"),
         (b"id,price\n3,1\n", "column_disappeared: `b.csv` has no column `name`, which table `raw.lines` has"),
         (b"id,title,price\n3,C,1\n", "was it renamed to `title`?"),
         (b"id,name,price,x\n3,C,1,2\n", "new_column: `b.csv` has a column `x`, which table `raw.lines` does not have"),
-        (b"\xff\xfei\0d\0", "not_utf8: `b.csv` is not UTF-8: it is UTF-16; convert it"),
         (b"id,n\xe9,price\n", "not_utf8: `b.csv` is not UTF-8: its header is not"),
         (b"id,\"name\n1,2,3\n", "unreadable_file: `b.csv` cannot be read: in its header, a quote is opened"),
     ] {
@@ -101,6 +98,19 @@ async fn a_file_that_is_wrong_as_a_whole_says_what_to_do() {
         let shown = check(bytes, CONTINUE).await;
         assert!(shown.starts_with("b.csv load_failed 0/0 (`b.csv` "), "{shown}");
     }
+    for (bytes, toml) in [
+        (&b"id;name;price\n3;C;1\n"[..], ""),
+        (b"id\tname\tprice\n3\tC\t1\n", ""),
+        (b"\xff\xfei\0d\0,\0n\0a\0m\0e\0,\0p\0r\0i\0c\0e\0\n\x003\0,\0\xe9\0,\x001\0", ""),
+        (b"id,name,price\n3,caf\xe9,1\n", "csv = { encoding = \"latin1\" }"),
+    ] {
+        assert_eq!(check(bytes, toml).await, "b.csv loaded 1/1", "{}", String::from_utf8_lossy(bytes));
+    }
+    let declared = check("id;name;price\n3;C;1\n", "csv = { delimiter = \",\" }").await;
+    assert!(
+        declared.contains("wrong_delimiter: `b.csv` has one column, `id;name;price`, which holds `;`"),
+        "{declared}"
+    );
     assert_eq!(check("id,price\n3,1\n", "missing_columns = \"null\"").await, "b.csv loaded 1/1");
     assert_eq!(check("id,name,price,x\n3,C,1,2\n", "new_columns = \"ignore\"").await, "b.csv loaded 1/1");
     let none = check("a,b\n3,1\n", "missing_columns = \"null\"\nnew_columns = \"ignore\"").await;

@@ -260,3 +260,13 @@ async fn replays_at_once_load_each_row_once() {
         assert_eq!(adds_up(&world.open()).await.replayed, 2);
     }
 }
+
+#[tokio::test]
+async fn a_row_of_a_file_with_its_own_delimiter_is_mended_in_it() {
+    let warehouse = World::in_memory().open();
+    let files = Files::new().csv("a.csv", "id;name;price\n1;lamp;9.50\n2;\"a; b\";\"3,25\"\n").await;
+    files.copy(&warehouse, OPTIONS).await.unwrap();
+    assert_eq!(mend_prices(&warehouse).await, ["1.1 2;\"a; b\";3.25"]);
+    assert_eq!(replay(&warehouse, OPTIONS).await.unwrap().rows_replayed, 1);
+    assert_eq!(newest(&warehouse, "select name, price from raw.lines where id = 2").await, "a; b 3.25");
+}
