@@ -60,7 +60,7 @@ impl CopyStatement {
             )
         })?;
         let (stage, prefix) = place.split_once('/').map_or((place, None), |(stage, prefix)| (stage, Some(prefix)));
-        let mut options = parser.options()?;
+        let mut options = parser.options(false)?;
         if let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) {
             options.insert("prefix".to_owned(), json!(prefix));
         }
@@ -75,11 +75,13 @@ impl CopyStatement {
     }
 }
 
+/// Options whose names are columns.
+const COLUMN_MAPS: [&str; 2] = ["columns", "include_metadata"];
 const VALIDATION_HELP: &str = "write return_10_rows, return_errors or return_all_errors";
 
 /// Reads options without a statement, as `--option` of the command line has them: `csv = (delimiter = ';') on_error = continue`.
 pub fn parse_options(text: &str) -> Result<OptionMap> {
-    Parser::new(text)?.options()
+    Parser::new(text)?.options(false)
 }
 
 impl CopyOptions {
@@ -140,8 +142,8 @@ impl Parser {
         }
     }
 
-    /// `name = value …` up to the end, or up to a closing bracket.
-    fn options(&mut self) -> Result<OptionMap> {
+    /// `name = value …` up to the end, or up to a closing bracket. Names of columns are kept as they are written.
+    fn options(&mut self, are_columns: bool) -> Result<OptionMap> {
         let mut options = OptionMap::new();
         loop {
             match self.tokens.peek() {
@@ -156,7 +158,7 @@ impl Parser {
                         other => return Err(unexpected(other.as_ref(), &format!("`=` after `{name}`"))),
                     }
                     let value = self.value(&name)?;
-                    insert(&mut options, name, value)?;
+                    insert(&mut options, if are_columns { name } else { name.to_lowercase() }, value)?;
                 }
             }
         }
@@ -171,17 +173,18 @@ impl Parser {
             Some(Token::Word(word)) if word.eq_ignore_ascii_case("true") => Ok(Value::Bool(true)),
             Some(Token::Word(word)) if word.eq_ignore_ascii_case("false") => Ok(Value::Bool(false)),
             Some(Token::Word(word)) => Ok(Value::String(word.to_lowercase())),
-            Some(Token::Mark('(')) => self.bracket(),
+            Some(Token::Mark('(')) => self.bracket(name),
             other => Err(unexpected(other.as_ref(), &format!("a value of `{name}`"))),
         }
     }
 
     /// A list, or options of their own.
-    fn bracket(&mut self) -> Result<Value> {
+    fn bracket(&mut self, name: &str) -> Result<Value> {
         let mut ahead = self.tokens.clone();
         let is_map = matches!((ahead.next(), ahead.next()), (Some(_), Some(Token::Mark('='))));
         let value = if is_map {
-            Value::Object(self.options()?)
+            let are_columns = COLUMN_MAPS.iter().any(|map| name.eq_ignore_ascii_case(map));
+            Value::Object(self.options(are_columns)?)
         } else {
             let mut items = Vec::new();
             while let Some(token) = self.tokens.peek().cloned().filter(|token| *token != Token::Mark(')')) {
@@ -202,11 +205,6 @@ impl Parser {
 
 /// Enters one option under its name here, in the words that its values have here.
 fn insert(options: &mut OptionMap, name: String, value: Value) -> Result<()> {
-    let name = match name.to_lowercase() {
-        // Columns are named as they are.
-        lower if lower.contains(char::is_whitespace) => name,
-        lower => lower,
-    };
     match (name.as_str(), &value) {
         ("on_error", Value::String(word)) if word.eq_ignore_ascii_case("abort_statement") => {
             options.insert(name, json!("abort"));
@@ -331,9 +329,9 @@ mod tests {
         );
         assert_eq!(
             shown(
-                "copy into raw.a from @s.t csv = (delimiter = ';' null_if = ('-', '')) columns = (id = bigint, \"Unit Price\" = 'decimal(8,2)')"
+                "copy into raw.a from @s.t csv = (delimiter = ';' null_if = ('-', '')) COLUMNS = (Id = bigint, \"Unit Price\" = 'decimal(8,2)')"
             ),
-            r#"raw.a s.t {"columns":{"Unit Price":"decimal(8,2)","id":"bigint"},"csv":{"delimiter":";","null_if":["-",""]}}"#
+            r#"raw.a s.t {"columns":{"Id":"bigint","Unit Price":"decimal(8,2)"},"csv":{"delimiter":";","null_if":["-",""]}}"#
         );
         assert_eq!(
             shown(
