@@ -1,7 +1,7 @@
 # Thin names over cargo; nothing hidden. CARGO_TARGET_DIR and every other cargo setting are respected.
 # Always the whole workspace: with -p the features of shared dependencies change, and the data engine is compiled again.
 
-.PHONY: help test test-needs test-long test-connectors lint bench bench-copy bench-ingest deny
+.PHONY: help test test-needs test-long test-connectors lint bench bench-load bench-ingest deny
 
 help:
 	@echo 'make test       everything: Rust, SQL, the real binary, real MariaDB, PostgreSQL and S3 (installs what it needs, see scripts/test-needs.sh)'
@@ -9,7 +9,7 @@ help:
 	@echo 'make test-connectors  real Airbyte connectors (installs two of them, 1.1 GB, into .venv-connectors)'
 	@echo 'make lint       formatting and clippy, warnings are errors'
 	@echo 'make bench      release build, then our figures (bench/README.md)'
-	@echo 'make bench-copy  how fast staged rows are loaded (installs pyarrow into .venv-bench)'
+	@echo 'make bench-load  how fast staged rows are loaded (installs pyarrow into .venv-bench)'
 	@echo 'make bench-ingest  our reading of a database beside connectorx (installs it into .venv-bench)'
 	@echo 'make deny       licences and sources of dependencies (needs cargo-deny)'
 
@@ -34,11 +34,11 @@ bench:
 	cargo build --release --workspace --locked
 	python3 bench/run.py $(BENCH)
 
-bench-copy:
+bench-load:
 	cargo build --release --workspace --locked
 	test -x .venv-bench/bin/python || python3 -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet -r bench/requirements.txt
-	.venv-bench/bin/python bench/copy.py $(BENCH)
+	.venv-bench/bin/python bench/load.py $(BENCH)
 
 bench-ingest:
 	cargo build --release --workspace --locked

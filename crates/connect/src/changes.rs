@@ -13,11 +13,11 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use domain::{ChangeRules, DELETED_COLUMN, Resume, StageManifest, StageMode, StagedFile};
 use object_store::ObjectStoreExt;
-use object_store::path::Path;
 use parquet::arrow::parquet_to_arrow_schema;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
 
+use crate::stage::staged_path;
 use crate::{ConnectError, ExtractMode, ExtractRequest, Stage};
 
 /// Bytes of a Parquet file's end that are read first: the description of a common table is in them.
@@ -117,7 +117,7 @@ pub(crate) async fn staged_columns(stage: &Stage, latest: &StageManifest) -> Res
     let mut length = FOOTER_BYTES.min(file.bytes);
     loop {
         let range = file.bytes - length..file.bytes;
-        let end: Bytes = match stage.store().object_store.get_range(&Path::from(file.path.as_str()), range).await {
+        let end: Bytes = match stage.store().object_store.get_range(&staged_path(file), range).await {
             Ok(end) => end,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(stage.store().problem(error)),

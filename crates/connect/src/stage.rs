@@ -226,6 +226,11 @@ impl Stage {
     }
 }
 
+/// The path of a staged file as its manifest has it; `Path::from` would write the `%` of an encoded letter anew.
+pub(crate) fn staged_path(file: &domain::StagedFile) -> Path {
+    Path::parse(&file.path).unwrap_or_else(|_| Path::from(file.path.as_str()))
+}
+
 fn publish_race(manifest: &StageManifest, attempts: u32) -> ConnectError {
     ConnectError::PublishRace { source_table: format!("{}.{}", manifest.source, manifest.table), attempts }
 }

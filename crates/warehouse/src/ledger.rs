@@ -69,15 +69,23 @@ impl LoadRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoadedManifest {
+    pub source: String,
+    pub table: String,
     pub number: u64,
     pub run_id: String,
 }
 
 impl LoadedManifest {
+    /// Whether it is a manifest of the same source table.
+    pub(crate) fn is_of(&self, manifest: &StageManifest) -> bool {
+        self.source == manifest.source && self.table == manifest.table
+    }
+
     /// Of a manifest that has a number.
     pub(crate) fn of(manifest: &StageManifest) -> Option<Self> {
         let run_id = manifest.provenance.run_id.clone();
-        (manifest.number > 0).then_some(Self { number: manifest.number, run_id })
+        let (source, table) = (manifest.source.clone(), manifest.table.clone());
+        (manifest.number > 0).then_some(Self { source, table, number: manifest.number, run_id })
     }
 }
 

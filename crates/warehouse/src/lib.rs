@@ -47,7 +47,7 @@ pub use copy::{
     AsciiChar, BadCells, ColumnType, CopyError, CopyOptions, CopyReport, CopyStatement, CsvOptions, Encoding,
     FileReport, FileStatus, FirstError, InferReport, InferReportColumn, InferredColumn, MAX_FILES, MatchByColumnName,
     Metadata, MissingColumns, NewColumns, OnError, OptionMap, Pattern, ProofReport, Purge, ReplayReport, TimeFormat,
-    Validation, ValidationError, ValidationMode, parse_options,
+    Validation, ValidationError, ValidationMode, lay_over, parse_options,
 };
 pub use engine::EngineLimits;
 pub use error::{Result, WarehouseError};

@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::metadata::ParquetMetaData;
 use serde_json::{Map, Value, json};
 
-/// Columns with statistics, from the left: the number that Delta writers use by default (delta.dataSkippingNumIndexedCols).
+/// Columns with bounds, from the left; nulls are counted in all, because COPY asks whether a column was always filled: the number that Delta writers use by default (delta.dataSkippingNumIndexedCols).
 const INDEXED_COLUMNS: usize = 32;
 
 /// The stats JSON of a file with `schema` and this footer.
@@ -26,7 +26,7 @@ pub(crate) fn delta_stats(schema: &Schema, footer: &ParquetMetaData) -> String {
     let mut lowest = Map::new();
     let mut highest = Map::new();
     let mut nulls = Map::new();
-    for field in schema.fields().iter().take(INDEXED_COLUMNS) {
+    for (number, field) in schema.fields().iter().enumerate() {
         if field.data_type().is_nested() {
             continue;
         }
@@ -36,6 +36,9 @@ pub(crate) fn delta_stats(schema: &Schema, footer: &ParquetMetaData) -> String {
             && counts.null_count() == 0
         {
             nulls.insert(field.name().clone(), json!(counts.iter().flatten().sum::<u64>()));
+        }
+        if number >= INDEXED_COLUMNS {
+            continue;
         }
         let (Ok(mins), Ok(maxes)) =
             (converter.row_group_mins(footer.row_groups()), converter.row_group_maxes(footer.row_groups()))

@@ -257,7 +257,7 @@ pub(crate) fn file_path(name: &TableName, file: &str) -> Path {
 }
 
 /// The path as it is, letters of any script included; `Path::from` would write them as `%EC%9A%94`, and no other tool does.
-fn plain_path(text: &str) -> Path {
+pub(crate) fn plain_path(text: &str) -> Path {
     Path::parse(text).unwrap_or_else(|_| Path::from(text))
 }
 

@@ -4,6 +4,7 @@
 //! Never here: loading (`warehouse`).
 //! Start at [`run`].
 
+use domain::TableName;
 use pipeline::steps::copy::{self, InferredTable, Report, Request, TableReport, ValidatedTable};
 use warehouse::{CopyStatement, FileReport, FileStatus, OptionMap, Purge, ValidationMode};
 
@@ -16,7 +17,8 @@ use crate::table::Table;
 
 pub async fn run(shell: &Shell, arguments: cli::Copy) -> Result<Outcome, AppError> {
     if arguments.infer {
-        let tables = shell.read(async |context| copy::infer(context, &arguments.selection).await).await?;
+        let request = Request { options: options(&arguments)?, selection: arguments.selection, ..Request::default() };
+        let tables = shell.read(async |context| copy::infer(context, &request).await).await?;
         let report = serde_json::json!({ "tables": tables });
         shell.output.report(&report, |output| tables.iter().try_for_each(|table| draw_inferred(output, table)))?;
         return Ok(Outcome::Done);
@@ -46,7 +48,8 @@ pub async fn run_statement(shell: &Shell, sql: &str) -> Result<Outcome, AppError
 fn options(arguments: &cli::Copy) -> Result<OptionMap, AppError> {
     let mut options = OptionMap::new();
     for text in &arguments.options {
-        options.extend(warehouse::parse_options(text).map_err(pipeline::PipelineError::from)?);
+        let parsed = warehouse::parse_options(text).map_err(pipeline::PipelineError::from)?;
+        warehouse::lay_over(&mut options, &parsed);
     }
     let mut set = |name: &str, value: serde_json::Value| options.insert(name.to_owned(), value);
     if let Some(on_error) = arguments.on_error {
@@ -93,7 +96,10 @@ async fn validate(shell: &Shell, request: Request, mode: ValidationMode) -> Resu
     }
     let report = serde_json::json!({ "validation_mode": mode.to_string(), "tables": shown });
     shell.output.report(&report, |output| tables.iter().try_for_each(|table| draw_validated(output, table)))?;
-    let is_clean = tables.iter().all(|table| table.validation.errors.is_empty());
+    let is_clean = tables.iter().all(|table| {
+        let failed = |file: &FileReport| file.status == FileStatus::LoadFailed;
+        table.validation.errors.is_empty() && !table.validation.files.iter().any(failed)
+    });
     Ok(if is_clean { Outcome::Done } else { Outcome::ChecksFailed })
 }
 
@@ -116,6 +122,8 @@ fn draw_validated(output: &Output, table: &ValidatedTable) -> Result<(), AppErro
     if !table.validation.rows.is_empty() {
         output.data(&super::query::rendered(&table.rows()?)?)?;
     }
+    let failed = table.validation.files.iter().filter(|file| file.status == FileStatus::LoadFailed);
+    failed.for_each(|file| draw_file(output, &table.table, file));
     let parsed: u64 = table.validation.files.iter().map(|file| file.rows_parsed).sum();
     let bad: u64 = table.validation.files.iter().map(|file| file.rows_rejected).sum();
     output.done(
@@ -161,7 +169,7 @@ fn draw(shell: &Shell, output: &Output, report: &Report) -> Result<(), AppError>
         output.data(&tables(&report.tables).render())?;
     }
     for entry in &report.tables {
-        entry.copy.files.iter().for_each(|file| draw_file(output, entry, file));
+        entry.copy.files.iter().for_each(|file| draw_file(output, &entry.table, file));
     }
     draw_notes(shell, output, report);
     Ok(())
@@ -212,7 +220,7 @@ fn tables(reports: &[TableReport]) -> Table {
 }
 
 /// A file with bad rows, or one that was not loaded: where it first went wrong, and how much of it did.
-fn draw_file(output: &Output, entry: &TableReport, file: &FileReport) {
+fn draw_file(output: &Output, table: &TableName, file: &FileReport) {
     let (is_error, code, message) = match file.status {
         FileStatus::Loaded | FileStatus::LoadSkipped => return,
         FileStatus::PartiallyLoaded => {
@@ -220,7 +228,7 @@ fn draw_file(output: &Output, entry: &TableReport, file: &FileReport) {
         }
         FileStatus::LoadFailed => {
             let reason = file.reason.as_deref().unwrap_or("it has bad rows");
-            (true, "file_not_loaded", format!("`{}` was not loaded into `{}`: {reason}", file.file, entry.table))
+            (true, "file_not_loaded", format!("`{}` was not loaded into `{table}`: {reason}", file.file))
         }
     };
     let first = file.first_error.as_ref();

@@ -82,7 +82,16 @@ async fn run_step(shell: &Shell, command: Option<Command>) -> Result<Outcome, Ap
     }
 }
 
-/// Stops `work` on Ctrl-C. Nothing has to be undone: every step writes aside and makes it visible at its end.
+/// Ctrl-C, or the polite signal of a service manager, a container or `timeout`.
+async fn asked_to_stop() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Stops `work` on Ctrl-C or SIGTERM. Nothing has to be undone: every step writes aside and makes it visible at its end.
 async fn interruptible(
     shell: &Shell,
     work: impl Future<Output = Result<Outcome, AppError>>,
@@ -95,7 +104,7 @@ async fn interruptible(
         );
     };
     let watch = tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
+        if asked_to_stop().await.is_ok() {
             let _ = sender.send(());
             tokio::time::sleep(PATIENCE).await;
             // The step computes on the thread that should have heard: a kill is as safe, only less polite.

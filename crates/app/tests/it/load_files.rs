@@ -92,6 +92,40 @@ fn the_same_options_are_flags_and_sql() {
     assert!(code != 0 && wrong["error"]["message"].as_str().is_some_and(|text| text.contains("on_eror")), "{wrong}");
     let (code, missing) = json(project, &["copy", "--file", "2026-04.csv"]);
     assert_eq!((code, &missing["error"]["code"]), (3, &"no_such_file".into()), "{missing}");
+    let (code, unfound) = json(project, &["query", "COPY INTO raw.orders FROM @shop.orders PREFIX = Orders_"]);
+    assert_eq!((code, &unfound["tables"][0]["files"]), (0, &serde_json::json!([])), "{unfound}");
     let (code, statement) = json(project, &["query", "COPY INTO raw.orders FROM shop.orders"]);
     assert!(code != 0 && statement.to_string().contains("is not a stage"), "{statement}");
+}
+
+/// Names in any script: source, table, target and files; with a rejected row, and tried before.
+#[test]
+fn names_may_be_of_any_script() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("montauk.toml", "[project]\nname = \"shop\"\n");
+    write(
+        "sources/가게.toml",
+        "kind = \"file\"\n[tables.\"주문 내역\"]\npath = \"data/*.csv\"\ninto = \"raw.주문\"\n\
+         [tables.\"주문 내역\".copy]\non_error = \"continue\"\ncolumns = { \"가격\" = \"decimal(12,2)\" }\n\
+         [tables.other]\npath = \"data/*.csv\"\n",
+    );
+    write("data/일월.csv", "번호,가격\n1,1.50\n2,비쌈\n");
+    let project = dir.path();
+    run(montauk().arg("-C").arg(project).arg("extract"));
+    let (code, tried) = json(project, &["copy", "raw.주문", "--validation-mode", "return_errors"]);
+    assert_eq!((code, &tried["tables"][0]["errors"][0]["original"]), (4, &"2,비쌈".into()), "{tried}");
+    run(montauk().arg("-C").arg(project).args(["copy", "raw.주문"]));
+    assert_eq!(csv(project, "select \"번호\", \"가격\" from raw.\"주문\""), "번호,가격\n1,1.50\n");
+    let sql = "select _id, '2.50' as \"가격\" from rejects";
+    run(montauk().arg("-C").arg(project).args(["quarantine", "fix", "raw.주문", "--sql", sql]));
+    run(montauk().arg("-C").arg(project).args(["quarantine", "replay", "raw.주문"]));
+    assert_eq!(csv(project, "select count(*) as n from raw.\"주문\""), "n\n2\n");
+    // Two tables of a source do not go into one.
+    let (code, refused) = json(project, &["query", "COPY INTO raw.x FROM @가게"]);
+    assert_eq!(code, 3, "{refused}");
 }

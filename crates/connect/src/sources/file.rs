@@ -16,6 +16,7 @@ use domain::{Compression, FileFormat, Hasher, Progress, StageManifest, StageMode
 use super::file_bucket::Bucket;
 use crate::glob::{FoundFile, find_files};
 use crate::source::DiscoveredColumn;
+use crate::stage::staged_path;
 use crate::{ConnectError, DiscoveredTable, ExtractOutcome, ExtractRequest, Source, Stage};
 
 /// Bytes read at once: large enough that hashing, not reading, is the work.
@@ -128,7 +129,7 @@ impl Job<'_> {
         let mut staged = Vec::with_capacity(bucket.objects.len());
         for object in &bucket.objects {
             if let Some(known) = object.known(self.latest)
-                && is_staged(self.request, self.stage, known).await?
+                && is_staged((self.request, self.stage), self.latest, known).await?
             {
                 staged.push((known.clone(), false));
                 continue;
@@ -143,9 +144,13 @@ impl Job<'_> {
 }
 
 /// Whether the bytes of a file need not be staged again: they are there, or were loaded and removed.
-async fn is_staged(request: &ExtractRequest, stage: &Stage, known: &StagedFile) -> Result<bool, ConnectError> {
-    let is_purged = request.is_purged && !request.anew;
-    Ok(is_purged || stage.has(&object_store::path::Path::from(known.path.as_str()), known.bytes).await?)
+async fn is_staged(
+    (request, stage): (&ExtractRequest, &Stage),
+    latest: Option<&StageManifest>,
+    known: &StagedFile,
+) -> Result<bool, ConnectError> {
+    let is_loaded_there = latest.is_some_and(|latest| latest.target == request.target);
+    Ok((request.is_purged && !request.anew && is_loaded_there) || stage.has(&staged_path(known), known.bytes).await?)
 }
 
 /// Copies a file into the stage unless it is there; says whether it was copied.
@@ -159,10 +164,7 @@ async fn stage_file(
     let known =
         latest.and_then(|manifest| manifest.files.iter().find(|file| file.name == found.name && file.sha256 == sha256));
     let (path, is_missing) = match known {
-        Some(known) => {
-            let path = object_store::path::Path::from(known.path.as_str());
-            (path, !is_staged(request, stage, known).await?)
-        }
+        Some(known) => (staged_path(known), !is_staged((request, stage), latest, known).await?),
         None => {
             let path = stage.file_path(&request.source, &request.table, &sha256, &found.name);
             let is_missing = !stage.has(&path, bytes).await?;

@@ -11,10 +11,13 @@ use std::path::Path as FsPath;
 use domain::{StageManifest, StagedFile};
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt};
+use object_store::{GetOptions, ObjectMeta};
 
 use crate::glob::{FoundFile, is_wild, matches_path};
 use crate::{ConnectError, Store, open_store};
+
+/// Bytes that one request asks for.
+const PIECE_BYTES: usize = 8 << 20;
 
 /// The matching objects of one bucket.
 pub(super) struct Bucket {
@@ -43,16 +46,17 @@ impl Bucket {
             1 + parts.iter().skip(1).take(parts.len().saturating_sub(2)).take_while(|part| !is_wild(part)).count();
         let (base, wanted) = parts.split_at(fixed.min(parts.len()));
         let store = open_store(&format!("{scheme}://{}", base.join("/")), project_dir)?;
-        let listed: Vec<ObjectMeta> =
-            store.object_store.list(None).try_collect().await.map_err(|error| store.problem(error))?;
-        let object = |meta: ObjectMeta| BucketObject {
-            name: meta.location.to_string(),
-            location: meta.location,
-            bytes: meta.size,
-            etag: meta.e_tag,
-        };
-        let mut objects: Vec<BucketObject> =
-            listed.into_iter().map(object).filter(|object| matches_path(wanted, &object.name)).collect();
+        let mut objects = Vec::new();
+        let mut listing = store.object_store.list(None);
+        while let Some(ObjectMeta { location, size, e_tag, .. }) =
+            listing.try_next().await.map_err(|error| store.problem(error))?
+        {
+            let name = location.to_string();
+            if matches_path(wanted, &name) {
+                objects.push(BucketObject { name, location, bytes: size, etag: e_tag });
+            }
+        }
+        drop(listing);
         objects.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(Some(Self { store, objects }))
     }
@@ -71,9 +75,19 @@ impl Bucket {
         };
         let path = directory.join("object");
         let mut file = std::fs::File::create(&path).map_err(unwritable)?;
-        let found = self.store.object_store.get(&object.location).await.map_err(|error| self.store.problem(error))?;
-        let mut chunks = found.into_stream();
-        while let Some(chunk) = chunks.try_next().await.map_err(|error| self.store.problem(error))? {
+        // Piece by piece, so that each request is short and tried again by itself; and all of them of one content.
+        for from in (0..object.bytes).step_by(PIECE_BYTES) {
+            let range = from..(from + PIECE_BYTES as u64).min(object.bytes);
+            let options =
+                GetOptions { range: Some(range.into()), if_match: object.etag.clone(), ..GetOptions::default() };
+            let found = self.store.object_store.get_opts(&object.location, options).await;
+            let chunk = match found {
+                Ok(found) => found.bytes().await.map_err(|error| self.store.problem(error))?,
+                Err(object_store::Error::Precondition { .. }) => {
+                    return Err(ConnectError::FileChanged { path: self.address(object) });
+                }
+                Err(error) => return Err(self.store.problem(error)),
+            };
             file = tokio::task::spawn_blocking(move || file.write_all(&chunk).map(|()| file))
                 .await
                 .map_err(|error| ConnectError::internal("keep an object", error))?

@@ -323,12 +323,13 @@ impl MySqlSource {
             }
         }
         let wanted = Wanted { proof: job.0.with_proof, ..ALL };
-        let (parts, cut) = self.read_cut(snapshot, job, looked, latest.as_ref(), wanted).await?;
+        // Before the rows: tables that are in no snapshot may get more of them meanwhile, and those must be new next time.
         let resume = match by {
             By::Nothing => None,
             By::Cursor(cursor) => Some(self.resume_after(snapshot, job.0, (looked, cursor), None).await?),
             By::Log(_) => Some(Resume::Log { columns: hash_columns(&looked.table) }),
         };
+        let (parts, cut) = self.read_cut(snapshot, job, looked, latest.as_ref(), wanted).await?;
         let told = Told {
             position: snapshot.position.clone(),
             cut: (!cut.borders.is_empty()).then_some(cut),
@@ -436,8 +437,8 @@ impl MySqlSource {
         };
         let whole = KeyCut { key: Vec::new(), borders: Vec::new() };
         let new = NewRows { condition: cursor.condition(value)?, column: cursor.column().to_owned() };
-        let mut parts = self.read(snapshot, job, looked, (&whole, Some(new)), ROWS).await?;
         let resume = self.resume_after(snapshot, request, (looked, cursor), value).await?;
+        let mut parts = self.read(snapshot, job, looked, (&whole, Some(new)), ROWS).await?;
         let (proof, proof_milliseconds) = self.prove_in(snapshot, job, looked, &before).await?;
         let part = parts.parts.pop().filter(|part| part.written.rows() > 0);
         let rows = part.as_ref().map_or(0, |part| part.written.rows());

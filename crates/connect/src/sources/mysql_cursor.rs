@@ -100,7 +100,10 @@ impl Cursor {
         Ok(match (self.look_back, self.order) {
             // A time too early to look back from, or that does not exist, makes null: then everything is read.
             (LookBack::Seconds(seconds), Order::Time) => {
-                format!("COALESCE(CAST({literal} AS DATETIME(6)) - INTERVAL {seconds} SECOND, {FIRST_TIME})")
+                let from =
+                    format!("COALESCE(CAST({literal} AS DATETIME(6)) - INTERVAL {seconds} SECOND, {FIRST_TIME})");
+                // Days have no time of day: the whole day counts that the moment lies in.
+                if before.contains(':') { from } else { format!("CAST({from} AS DATE)") }
             }
             (LookBack::Units(units), Order::Number { is_unsigned }) => match before.parse::<i128>() {
                 // In SQL, the difference of two unsigned numbers must not be negative.

@@ -78,6 +78,7 @@ pub(super) fn meaning(query: &Query<'_>, names: &Names) -> Meaning {
 }
 
 fn meaning_of(text: &str, database: &str, names: &Names) -> Meaning {
+    let text = &without_comments(text);
     let words = words(text);
     let first = words.first().map(|word| word.text.to_lowercase()).unwrap_or_default();
     let second = words.get(1).map(|word| word.text.to_lowercase()).unwrap_or_default();
@@ -149,7 +150,48 @@ struct Word<'a> {
     follows_dot: bool,
 }
 
-/// All words, also those in comments and strings.
+/// The text with spaces for its comments; what servers run although it looks like one (`/*!`, `/*M!`) stays.
+fn without_comments(text: &str) -> String {
+    let mut bare = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let is_run = rest.starts_with("/*!") || rest.starts_with("/*M!");
+        let is_line = rest.starts_with('#')
+            || rest.strip_prefix("--").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        let (length, is_comment) = match first {
+            '\'' | '"' | '`' => (quoted_length(rest, first), false),
+            '/' if rest.starts_with("/*") && !is_run => (rest.find("*/").map_or(rest.len(), |end| end + 2), true),
+            _ if is_line => (rest.find('\n').unwrap_or(rest.len()), true),
+            _ => (first.len_utf8(), false),
+        };
+        let (part, after) = rest.split_at(length);
+        // As long as it was, so that places stay what they are.
+        if is_comment {
+            bare.extend(std::iter::repeat_n(' ', length))
+        } else {
+            bare.push_str(part)
+        }
+        rest = after;
+    }
+    bare
+}
+
+/// Bytes of a quoted text with its quotes; a quote is doubled inside, or in a string after a backslash.
+fn quoted_length(text: &str, quote: char) -> usize {
+    let mut is_escaped = false;
+    for (at, letter) in text.char_indices().skip(1) {
+        if is_escaped {
+            is_escaped = false;
+        } else if letter == '\\' && quote != '`' {
+            is_escaped = true;
+        } else if letter == quote {
+            return at + 1;
+        }
+    }
+    text.len()
+}
+
+/// All words, also those in strings.
 fn words(text: &str) -> Vec<Word<'_>> {
     let mut words = Vec::new();
     let mut between_from = 0;
@@ -222,6 +264,10 @@ mod tests {
             "DELETE FROM `shop`.`orders`",
             "SET STATEMENT max_statement_time = 9 FOR ALTER TABLE orders FORCE",
             "/*!100001 START ALTER 7 */ ALTER TABLE orders FORCE",
+            "/* release 42 */ TRUNCATE TABLE orders",
+            "ALTER /* user */ TABLE orders ADD x INT",
+            "-- check\nALTER TABLE orders ADD x INT",
+            "# set\nALTER TABLE `shop`.`orders` COMMENT 'it''s /* here'",
         ] {
             assert_eq!(of("shop", text), Meaning::Defines, "{text}");
         }

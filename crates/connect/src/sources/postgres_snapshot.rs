@@ -16,7 +16,8 @@ use crate::dial::postgres::{PostgresAddress, statement};
 
 /// The session of every read: what is sent as text reads the same whatever the server's defaults, and no limit cuts a long read.
 pub(crate) const SESSION: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; SET bytea_output = 'hex'; \
-     SET extra_float_digits = 3; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+     SET extra_float_digits = 3; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+     SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 30; SET tcp_keepalives_count = 6";
 /// All rows of one moment, whatever others write meanwhile.
 const START: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// Where the log stands.

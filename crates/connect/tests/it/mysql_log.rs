@@ -120,7 +120,11 @@ async fn writers_do_not_disturb() {
         .collect();
     let root = tempfile::tempdir().unwrap();
     let mut published = 0;
-    while !writers.iter().all(std::thread::JoinHandle::is_finished) || published == 0 {
+    while !writers.iter().all(std::thread::JoinHandle::is_finished) || published < 2 {
+        if published > 0 {
+            // However fast the writers were, there is something to follow.
+            server().sql("log_load", "CALL work(20)");
+        }
         let outcome = run_and_compare(&source, root.path(), &changes("t"), &["id"]).await;
         published = outcome.manifest.number;
         assert_eq!(outcome.read_anew, None);
@@ -129,7 +133,7 @@ async fn writers_do_not_disturb() {
         drop(writer.join());
     }
     let last = run_and_compare(&source, root.path(), &changes("t"), &["id"]).await;
-    assert!(last.manifest.number > 2, "{} runs", last.manifest.number);
+    assert!(last.manifest.number >= 2, "{} runs", last.manifest.number);
 }
 
 #[tokio::test]

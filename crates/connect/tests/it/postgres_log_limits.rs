@@ -141,9 +141,12 @@ async fn a_table_that_comes_later_misses_nothing() {
     shop.run("t").await.unwrap();
     // Written by a transaction that is open while the table is added, and so is not in its first snapshot.
     let writer = std::thread::spawn(|| {
-        logical().sql("later", "BEGIN; INSERT INTO u VALUES (2, 'before'); SELECT pg_sleep(1.5); INSERT INTO u VALUES (3, 'after'); COMMIT;")
+        logical().sql(
+            "later",
+            "BEGIN; INSERT INTO u VALUES (2, 'before'); SELECT pg_sleep(8); INSERT INTO u VALUES (3, 'after'); COMMIT;",
+        )
     });
-    while shop.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = 'later' AND query LIKE '%pg_sleep(1.5)%' AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()").trim() == "0" {
+    while shop.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = 'later' AND query LIKE '%pg_sleep(8)%' AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()").trim() == "0" {
         std::thread::sleep(Duration::from_millis(10));
     }
     // The snapshot of the run is open already, and older than the table's place in the log.

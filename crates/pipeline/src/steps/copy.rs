@@ -15,6 +15,7 @@ use warehouse::{
 
 use super::Context;
 use crate::PipelineError;
+use crate::project::{SourceFile, SourceTable};
 
 /// Which tables to load.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +45,16 @@ impl From<CopyStatement> for Request {
 }
 
 impl Request {
+    /// The selected tables; one at most when they go into another table than their own.
+    fn tables<'a>(&self, context: &'a Context) -> Result<Vec<(&'a SourceFile, &'a SourceTable)>, PipelineError> {
+        let tables = context.project.select_tables(&self.selection)?;
+        if self.into.is_some() && tables.len() > 1 {
+            let available = tables.iter().map(|(file, table)| format!("{}.{}", file.name, table.name)).collect();
+            return Err(PipelineError::UnknownName { what: "stage", name: self.selection.join(", "), available });
+        }
+        Ok(tables)
+    }
+
     /// The options of one table, with those of the request over them.
     fn options_of(&self, table: &CopyOptions) -> Result<CopyOptions, PipelineError> {
         let mut options = table.overlaid(&self.options)?;
@@ -72,7 +83,7 @@ pub struct TableReport {
 pub async fn run(context: &Context, request: Request) -> Result<Report, PipelineError> {
     let mut tables = Vec::new();
     let mut missing = None;
-    for (file, table) in context.project.select_tables(&request.selection)? {
+    for (file, table) in request.tables(context)? {
         let target = request.into.as_ref().unwrap_or(&table.target);
         let pending = pending(context, (&file.name, &table.name), target).await?;
         if pending.is_empty() {
@@ -108,7 +119,8 @@ async fn pending(
     target: &TableName,
 ) -> Result<Vec<StageManifest>, PipelineError> {
     let loaded = context.warehouse.loaded_manifest(target).await?;
-    let loaded = loaded.as_ref().map(|manifest| (manifest.number, manifest.run_id.as_str()));
+    let loaded = loaded.as_ref().filter(|loaded| loaded.source == source && loaded.table == table);
+    let loaded = loaded.map(|manifest| (manifest.number, manifest.run_id.as_str()));
     let pending = context.stage.pending(source, table, loaded).await?;
     if !pending.is_empty() {
         return Ok(pending);
@@ -139,7 +151,7 @@ pub async fn validate(
     mode: ValidationMode,
 ) -> Result<Vec<ValidatedTable>, PipelineError> {
     let mut tables = Vec::new();
-    for (file, table) in context.project.select_tables(&request.selection)? {
+    for (file, table) in request.tables(context)? {
         let target = request.into.as_ref().unwrap_or(&table.target);
         // Of changes, the oldest that is not loaded: those after it have nothing to be applied to.
         let Some(manifest) = pending(context, (&file.name, &table.name), target).await?.into_iter().next() else {
@@ -164,16 +176,17 @@ pub struct InferredTable {
 }
 
 /// What the selected tables would look like; nothing is loaded.
-pub async fn infer(context: &Context, selection: &[String]) -> Result<Vec<InferredTable>, PipelineError> {
+pub async fn infer(context: &Context, request: &Request) -> Result<Vec<InferredTable>, PipelineError> {
     let mut tables = Vec::new();
-    for (file, table) in context.project.select_tables(selection)? {
+    for (file, table) in context.project.select_tables(&request.selection)? {
         // Of changes, what they are changes of has the columns.
         let Some(manifest) = context.stage.pending(&file.name, &table.name, None).await?.into_iter().next() else {
             return Err(PipelineError::NothingStaged { source_name: file.name.clone(), table: table.name.clone() });
         };
         let stage = context.stage.store().object_store.clone();
         let (run, progress) = (context.run(), context.progress.as_ref());
-        let infer = context.warehouse.infer(stage, &manifest, &table.copy, &run, progress).await?;
+        let options = request.options_of(&table.copy)?;
+        let infer = context.warehouse.infer(stage, &manifest, &options, &run, progress).await?;
         tables.push(InferredTable { table: table.target.clone(), infer });
     }
     Ok(tables)

@@ -80,18 +80,30 @@ pub enum Status {
 
 /// Stages or verifies the selected tables, one after the other; the tables of a database come from one snapshot.
 pub async fn run(context: &Context, request: Request) -> Result<Report, PipelineError> {
-    let mut sources: BTreeMap<&str, Box<dyn Source>> = BTreeMap::new();
+    let mut sources: BTreeMap<String, Box<dyn Source>> = BTreeMap::new();
+    let result = read(context, &request, &mut sources).await;
+    // Also after an error: what was staged is durable, and a source may have been told to keep its log until somebody says so.
+    for source in sources.into_values() {
+        source.close().await;
+    }
+    Ok(Report { tables: result? })
+}
+
+/// Reads the selected tables; `sources` are those that were opened for it.
+async fn read(
+    context: &Context,
+    request: &Request,
+    sources: &mut BTreeMap<String, Box<dyn Source>>,
+) -> Result<Vec<TableReport>, PipelineError> {
     let mut tables = Vec::new();
     let selected = context.project.select_tables(&request.selection)?;
     for (file, table) in &selected {
-        let source = match sources.remove(file.name.as_str()) {
-            Some(source) => source,
-            None => {
-                let of_file = selected.iter().filter(|(other, _)| other.name == file.name);
-                let names: Vec<&str> = of_file.map(|(_, table)| table.name.as_str()).collect();
-                open_source(file, &names, context.project.dir())?
-            }
-        };
+        if !sources.contains_key(&file.name) {
+            let of_file = selected.iter().filter(|(other, _)| other.name == file.name);
+            let names: Vec<&str> = of_file.map(|(_, table)| table.name.as_str()).collect();
+            sources.insert(file.name.clone(), open_source(file, &names, context.project.dir())?);
+        }
+        let Some(source) = sources.get(&file.name) else { continue };
         let wanted = ExtractRequest {
             source: file.name.clone(),
             table: table.name.clone(),
@@ -113,12 +125,8 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
             stage(context, source.as_ref(), &wanted).await?
         };
         tables.push(report);
-        sources.insert(file.name.as_str(), source);
     }
-    for source in sources.into_values() {
-        source.close().await;
-    }
-    Ok(Report { tables })
+    Ok(tables)
 }
 
 async fn stage(context: &Context, source: &dyn Source, wanted: &ExtractRequest) -> Result<TableReport, PipelineError> {

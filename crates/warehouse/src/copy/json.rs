@@ -33,6 +33,8 @@ pub(crate) enum UnknownKeys {
 pub(crate) struct JsonReader<R> {
     window: Window<R>,
     columns: Columns,
+    /// Whether a first line that begins an array means that the whole file is one.
+    refuses_array: bool,
     /// Where the value of each column stands in the line being read.
     values: Vec<Option<Range<usize>>>,
 }
@@ -51,7 +53,12 @@ impl<R: Read> JsonReader<R> {
         let folded = |name: &String| if ignores_case { name.to_lowercase() } else { name.clone() };
         let places = columns.iter().enumerate().map(|(place, name)| (folded(name), place)).collect();
         let columns = Columns { names: columns.to_vec(), places, unknown, ignores_case };
-        Self { window: Window::new(source), columns, values: Vec::new() }
+        Self { window: Window::new(source), columns, refuses_array: false, values: Vec::new() }
+    }
+
+    /// For the beginning of a file: one that is an array is refused as a whole.
+    pub(crate) fn refusing_array(self) -> Self {
+        Self { refuses_array: true, ..self }
     }
 
     /// The columns, with those that [`UnknownKeys::Add`] has found so far.
@@ -89,7 +96,7 @@ impl<R: Read> JsonReader<R> {
                 self.window.consume(0, with_end);
                 continue;
             }
-            if line.first() == Some(&b'[') && self.window.place().0 == 1 {
+            if self.refuses_array && line.first() == Some(&b'[') && self.window.place().0 == 1 {
                 let message = "it is a JSON array, and JSON lines are one object per line: `jq -c '.[]'` writes them";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
@@ -232,7 +239,8 @@ impl Visitor<'_> for Key<'_> {
             UnknownKeys::Add => {
                 let place = self.columns.names.len();
                 self.columns.names.push(key.to_owned());
-                self.columns.places.insert(key.to_owned(), place);
+                let folded = if self.columns.ignores_case { key.to_lowercase() } else { key.to_owned() };
+                self.columns.places.insert(folded, place);
                 Ok(Some(place))
             }
         }
@@ -290,7 +298,9 @@ mod tests {
             let shown = read(line, &["a"], UnknownKeys::Fault);
             assert!(shown[0].contains(expected), "{shown:?}");
         }
-        let array = JsonReader::new(&b"[{\"a\":1}]"[..], &[], UnknownKeys::Add, false).next(&mut Record::default());
+        let array = JsonReader::new(&b"[{\"a\":1}]"[..], &[], UnknownKeys::Add, false)
+            .refusing_array()
+            .next(&mut Record::default());
         assert!(array.unwrap_err().to_string().contains("jq -c"));
     }
 }

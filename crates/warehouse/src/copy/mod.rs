@@ -48,7 +48,7 @@ pub use report::{
     CopyReport, FileReport, FileStatus, FirstError, InferReport, InferReportColumn, InferredColumn, Purge,
 };
 pub use selection::MAX_FILES;
-pub use statement::{CopyStatement, OptionMap, parse_options};
+pub use statement::{CopyStatement, OptionMap, lay_over, parse_options};
 pub use validate::{Validation, ValidationError, ValidationMode};
 
 use crate::builds::CatalogChange;
@@ -111,6 +111,7 @@ impl Warehouse {
         run: &RunContext,
         progress: &dyn Progress,
     ) -> Result<InferReport> {
+        let manifest = &*options.chosen(manifest)?;
         let job = Job { stage: &stage, manifest, options, run, progress };
         Loader::new(self, &job).infer(&Plan::all(manifest)).await
     }
@@ -163,7 +164,8 @@ impl Warehouse {
     }
 
     async fn purge_loaded(&self, job: &Job<'_>, records: &[LoadRecord], report: &mut CopyReport) {
-        if job.options.purge {
+        // Whole tables and changes are not files of a user's: the next extraction compares itself with them.
+        if job.options.purge && job.manifest.mode == StageMode::Append {
             selection::purge(job.stage, job.manifest, records, &mut report.files).await;
         }
     }

@@ -188,6 +188,15 @@ pub enum MatchByColumnName {
 }
 
 impl MatchByColumnName {
+    /// Whether two names are of one column.
+    pub(crate) fn is_same(self, one: &str, other: &str) -> bool {
+        one == other || (self.ignores_case() && one.to_lowercase() == other.to_lowercase())
+    }
+
+    pub(crate) fn ignores_case(self) -> bool {
+        self == Self::CaseInsensitive
+    }
+
     /// The place in a file of the column that is number `number` in the table and has `name` there.
     pub(crate) fn find<'n>(self, names: impl Iterator<Item = &'n str>, number: usize, name: &str) -> Option<usize> {
         let mut names = names.enumerate();

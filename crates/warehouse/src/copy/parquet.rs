@@ -30,6 +30,7 @@ use super::options::{CopyOptions, Metadata};
 use super::rows::Header;
 use super::text::{self, Origin, Place};
 use crate::error::{Result, innermost};
+use crate::table::plain_path;
 use crate::widen::{SOURCE_NAME, table_schema, widen_batch};
 
 /// Rows of a batch: a few megabytes for most tables.
@@ -45,7 +46,7 @@ pub(crate) struct ParquetFile {
 
 /// Opens the file and reads its footer.
 pub(crate) async fn open(store: &Arc<dyn ObjectStore>, file: &StagedFile) -> Result<ParquetFile> {
-    let reader = StagedObject { store: store.clone(), path: Path::from(file.path.as_str()), bytes: file.bytes };
+    let reader = StagedObject { store: store.clone(), path: plain_path(&file.path), bytes: file.bytes };
     let builder = ParquetRecordBatchStreamBuilder::new(reader)
         .await
         .map_err(|error| CopyError::Unreadable { file: file.name.clone(), message: innermost(&error) })?;

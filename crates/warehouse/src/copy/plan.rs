@@ -83,7 +83,7 @@ impl Plan {
             return Ok(());
         }
         let before = manifest.number.saturating_sub(1);
-        if held.is_none_or(|held| held.number != before) {
+        if held.is_none_or(|held| held.number != before || !held.is_of(manifest)) {
             return Err(CopyError::NotNext {
                 table: manifest.target.to_string(),
                 source_table: format!("{}.{}", manifest.source, manifest.table),

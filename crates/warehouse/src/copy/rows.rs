@@ -16,7 +16,7 @@ use super::csv::CsvReader;
 use super::dialect::{DELIMITERS, Dialect};
 use super::error::CopyError;
 use super::json::{JsonReader, UnknownKeys};
-use super::options::{AsciiChar, CopyOptions, CsvOptions, MatchByColumnName, NewColumns};
+use super::options::{AsciiChar, CopyOptions, CsvOptions, NewColumns};
 use super::record::{Fault, Record};
 use super::stream;
 use crate::error::innermost;
@@ -35,10 +35,7 @@ impl<R: Read> RowReader<R> {
     /// For rows without a header: `columns` are known.
     pub(crate) fn of(source: R, format: FileFormat, columns: &[String], options: &CopyOptions) -> Self {
         match format {
-            FileFormat::JsonLines => {
-                let ignores_case = options.match_by_column_name == MatchByColumnName::CaseInsensitive;
-                Self::Json(JsonReader::new(source, columns, unknown_keys(options), ignores_case))
-            }
+            FileFormat::JsonLines => Self::Json(json_reader(source, columns, options)),
             FileFormat::Csv | FileFormat::Parquet => Self::Csv(CsvReader::new(source, &options.csv)),
         }
     }
@@ -58,6 +55,10 @@ impl<R: Read> RowReader<R> {
             Self::Json(reader) => reader.raw(),
         }
     }
+}
+
+fn json_reader<R: Read>(source: R, columns: &[String], options: &CopyOptions) -> JsonReader<R> {
+    JsonReader::new(source, columns, unknown_keys(options), options.match_by_column_name.ignores_case())
 }
 
 /// What a key without a column means under these options.
@@ -91,7 +92,7 @@ impl<'a> Rows<'a> {
         let name = file.name.as_str();
         let Dialect { text: stream, delimiter } = open(store, file, &options.csv)?;
         if file.format == FileFormat::JsonLines {
-            let reader = RowReader::of(stream, file.format, columns, options);
+            let reader = RowReader::Json(json_reader(stream, columns, options).refusing_array());
             return Ok(Self { file: name, reader, header: Header(columns.to_vec()), row: 0, first: None });
         }
         let csv = &CsvOptions { delimiter: Some(delimiter), ..options.csv.clone() };
@@ -147,17 +148,29 @@ pub(crate) fn unreadable(file: &str, error: &io::Error) -> CopyError {
 }
 
 /// The columns that a file has by itself: a CSV's header, all keys of JSON lines in the order in which they appear.
-pub(crate) fn header(store: &Arc<dyn ObjectStore>, file: &StagedFile, csv: &CsvOptions) -> Result<Header, CopyError> {
+pub(crate) fn header(
+    store: &Arc<dyn ObjectStore>,
+    file: &StagedFile,
+    options: &CopyOptions,
+) -> Result<Header, CopyError> {
     if file.format == FileFormat::Csv {
-        let options = CopyOptions { csv: csv.clone(), ..CopyOptions::default() };
-        return Rows::open(store, file, &[], &options).map(|rows| rows.header);
+        return Rows::open(store, file, &[], options).map(|rows| rows.header);
     }
-    let mut reader = JsonReader::new(open(store, file, csv)?.text, &[], UnknownKeys::Add, false);
+    let ignores_case = options.match_by_column_name.ignores_case();
+    let text = open(store, file, &options.csv)?.text;
+    let mut reader = JsonReader::new(text, &[], UnknownKeys::Add, ignores_case).refusing_array();
     let mut record = Record::default();
-    while reader.next(&mut record).map_err(|error| unreadable(&file.name, &error))? {}
-    match reader.columns() {
-        [] => Err(CopyError::EmptyFile { file: file.name.clone() }),
-        columns => Ok(Header(columns.to_vec())),
+    let mut first_fault = None;
+    while reader.next(&mut record).map_err(|error| unreadable(&file.name, &error))? {
+        first_fault = first_fault.or_else(|| fault_of(&record).map(|fault| (record.line, fault.message)));
+    }
+    match (reader.columns(), first_fault) {
+        ([], None) => Err(CopyError::EmptyFile { file: file.name.clone() }),
+        ([], Some((line, message))) => {
+            let message = format!("none of its lines is one JSON object; line {line}: {message}");
+            Err(CopyError::Unreadable { file: file.name.clone(), message })
+        }
+        (columns, _) => Ok(Header(columns.to_vec())),
     }
 }
 

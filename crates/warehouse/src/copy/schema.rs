@@ -15,7 +15,7 @@ use futures::StreamExt;
 use super::convert::Wanted;
 use super::error::CopyError;
 use super::load::{Loader, blocking};
-use super::options::{ColumnType, MissingColumns, NewColumns};
+use super::options::{ColumnType, MatchByColumnName, MissingColumns, NewColumns};
 use super::plan::Plan;
 use super::report::{InferReport, InferReportColumn, InferredColumn};
 use super::rows::{self, Header};
@@ -36,6 +36,7 @@ impl Loader<'_> {
     /// The columns that a first load of these files would make.
     pub(crate) async fn infer(&self, plan: &Plan) -> Result<InferReport> {
         let (schema, inferred) = self.schema_of_files(plan).await?;
+        let schema = self.with_metadata(&schema, false)?;
         let is_text = plan.files.iter().any(|file| file.format != FileFormat::Parquet);
         let columns = schema.fields().iter().map(|field| {
             let name = parquet::source_name(field);
@@ -98,6 +99,7 @@ impl Loader<'_> {
         let options = self.job.options;
         if self.job.manifest.mode == StageMode::Full {
             let found = self.schema_of_files(plan).await?;
+            let found = (self.with_metadata(&found.0, false)?, found.1);
             return match (options.force, options.new_columns) {
                 (true, _) => Ok(found),
                 (false, NewColumns::Add) => {
@@ -112,15 +114,14 @@ impl Loader<'_> {
             };
         }
         if !self.job.manifest.column_types.is_empty() {
-            let declared = self.declared()?;
+            let declared = self.with_metadata(&self.declared()?, false)?;
             self.fits(table, &declared)?;
             let adds = options.new_columns == NewColumns::Add;
             return Ok((if adds { self.evolved(table, &declared)? } else { table.schema() }, Vec::new()));
         }
-        match options.new_columns {
-            NewColumns::Add => self.with_new_columns(table, plan).await,
-            NewColumns::Error | NewColumns::Ignore => Ok((table.schema(), Vec::new())),
-        }
+        // Where columns go by place, a name that is new is none.
+        let adds = options.new_columns == NewColumns::Add && options.match_by_column_name != MatchByColumnName::None;
+        if adds { self.with_new_columns(table, plan).await } else { Ok((table.schema(), Vec::new())) }
     }
 
     /// The table's columns, and those that files have beside them.
@@ -135,21 +136,24 @@ impl Loader<'_> {
                 Err(WarehouseError::Copy(_)) => continue,
                 Err(error) => return Err(error),
             };
-            let is_known =
-                |name: &String| has(&before, name) || found.iter().any(|field| parquet::source_name(field) == name);
+            let is_known = |name: &String| {
+                self.has(&before, name) || found.iter().any(|field| self.is_same(parquet::source_name(field), name))
+            };
             if names.iter().all(is_known) {
-                let absent = |field: &&FieldRef| names.iter().any(|name| name == parquet::source_name(field));
+                let absent =
+                    |field: &&FieldRef| names.iter().any(|name| self.is_same(name, parquet::source_name(field)));
                 found.extend(before.fields().iter().filter(absent).cloned());
                 continue;
             }
             let (of_file, types) = match file.format {
                 FileFormat::Parquet => (self.parquet_schema(file).await?, Vec::new()),
-                FileFormat::Csv | FileFormat::JsonLines => self.text_schema(file, plan).await?,
+                FileFormat::Csv | FileFormat::JsonLines => self.text_schema(file, plan, Some(&before)).await?,
             };
             found.extend(of_file.fields().iter().cloned());
-            inferred.extend(types.into_iter().filter(|column| !has(&before, &column.column)));
+            inferred.extend(types.into_iter().filter(|column| !self.has(&before, &column.column)));
         }
-        Ok((self.evolved(table, &Schema::new(found))?, inferred))
+        let found = self.with_metadata(&Arc::new(Schema::new(found)), false)?;
+        Ok((self.evolved(table, &found)?, inferred))
     }
 
     /// The columns of one file by their own names.
@@ -173,7 +177,8 @@ impl Loader<'_> {
         let mut added: Vec<FieldRef> = Vec::new();
         for field in found.fields() {
             let name = parquet::source_name(field);
-            let is_known = has(&before, name) || added.iter().any(|added| parquet::source_name(added) == name);
+            let is_known =
+                self.has(&before, name) || added.iter().any(|added| self.is_same(parquet::source_name(added), name));
             if !is_known && name != DELETED_COLUMN {
                 added.push(field.clone());
             }
@@ -182,7 +187,7 @@ impl Loader<'_> {
         if added.len() > MAX_ADDED_COLUMNS {
             return Err(CopyError::TooManyColumns { table: target, count: added.len(), limit: MAX_ADDED_COLUMNS });
         }
-        let gone = before.fields().iter().filter(|field| !has(found, parquet::source_name(field)));
+        let gone = before.fields().iter().filter(|field| !self.has(found, parquet::source_name(field)));
         for field in gone.filter(|field| !self.job.options.force && is_always_filled(table, field.name())) {
             if let Some(new) = added.iter().find(|new| new.data_type() == field.data_type()) {
                 let (column, renamed_to) =
@@ -206,6 +211,15 @@ impl Loader<'_> {
         Ok(Arc::new(Schema::new_with_metadata(fields, before.metadata().clone())))
     }
 
+    fn is_same(&self, one: &str, other: &str) -> bool {
+        self.job.options.match_by_column_name.is_same(one, other)
+    }
+
+    /// Whether a schema has a column of this name in files.
+    fn has(&self, schema: &Schema, name: &str) -> bool {
+        schema.fields().iter().any(|field| self.is_same(parquet::source_name(field), name))
+    }
+
     /// Whether what the source declares is what the table has, as far as the options ask for it.
     fn fits(&self, table: &Table, declared: &SchemaRef) -> Result<(), CopyError> {
         let (before, options) = (table.schema(), self.job.options);
@@ -226,7 +240,7 @@ impl Loader<'_> {
                 Some(_) | None => {}
             }
         }
-        let gone = before.fields().iter().find(|field| !has(declared, parquet::source_name(field)));
+        let gone = before.fields().iter().find(|field| !self.has(declared, parquet::source_name(field)));
         match gone.filter(|_| options.missing_columns == MissingColumns::Error) {
             Some(field) => {
                 let column = parquet::source_name(field).to_owned();
@@ -259,7 +273,7 @@ impl Loader<'_> {
         for file in &plan.files {
             let found = match file.format {
                 FileFormat::Parquet => self.parquet_schema(file).await.map(|schema| (schema, Vec::new())),
-                FileFormat::Csv | FileFormat::JsonLines => self.text_schema(file, plan).await,
+                FileFormat::Csv | FileFormat::JsonLines => self.text_schema(file, plan, None).await,
             };
             match found {
                 Ok(found) => return Ok(found),
@@ -277,11 +291,20 @@ impl Loader<'_> {
         Ok(parquet::open(self.job.stage, file).await?.schema().clone())
     }
 
-    /// Declared types, and for the others what all rows of all files say. `first` names the columns and their order.
-    async fn text_schema(&self, first: &StagedFile, plan: &Plan) -> Result<(SchemaRef, Vec<InferredColumn>)> {
+    /// Declared types, and for the others what all rows of all files say. `first` names the columns and their order; `known` are the
+    /// columns of the table, when it has some.
+    async fn text_schema(
+        &self,
+        first: &StagedFile,
+        plan: &Plan,
+        known: Option<&SchemaRef>,
+    ) -> Result<(SchemaRef, Vec<InferredColumn>)> {
         let options = Arc::new(self.job.options.clone());
         let header = Arc::new(self.header_of(first, plan).await?);
-        if let Some(column) = options.columns.keys().find(|name| !header.0.contains(name)) {
+        let is_there = |name: &String| {
+            header.0.iter().any(|found| self.is_same(found, name)) || known.is_some_and(|known| self.has(known, name))
+        };
+        if let Some(column) = options.columns.keys().find(|name| !is_there(name)) {
             let table = self.job.manifest.target.to_string();
             let available = header.0.clone();
             return Err(CopyError::NoDeclaredColumn { table, column: column.clone(), available }.into());
@@ -310,7 +333,7 @@ impl Loader<'_> {
                     column.merge(seen.unwrap_or_default());
                 }
             }
-            if !has_rows {
+            if !has_rows && known.is_none() {
                 let columns: Vec<&str> = header.0.iter().filter(undeclared).map(String::as_str).collect();
                 let table = self.job.manifest.target.to_string();
                 return Err(CopyError::NothingToInfer { table, columns: columns.join(", ") }.into());
@@ -329,7 +352,7 @@ impl Loader<'_> {
         for file in others {
             match self.own_columns(file).await {
                 Ok(own) => own.0.into_iter().for_each(|name| {
-                    if !header.0.contains(&name) {
+                    if !header.0.iter().any(|known| self.is_same(known, &name)) {
                         header.0.push(name);
                     }
                 }),
@@ -366,18 +389,13 @@ impl Loader<'_> {
 
     /// The columns that a text file has by itself.
     pub(super) async fn own_columns(&self, file: &StagedFile) -> Result<Header> {
-        let (stage, file, csv) = (self.job.stage.clone(), file.clone(), self.job.options.csv.clone());
-        blocking(move || Ok(rows::header(&stage, &file, &csv)?)).await
+        let (stage, file, options) = (self.job.stage.clone(), file.clone(), self.job.options.clone());
+        blocking(move || Ok(rows::header(&stage, &file, &options)?)).await
     }
 }
 
 fn is_filled(table: &Table) -> bool {
     table.txn(COPY_APP).is_some() || table.rows() > 0
-}
-
-/// Whether a schema has a column of this name in files.
-fn has(schema: &Schema, name: &str) -> bool {
-    schema.fields().iter().any(|field| parquet::source_name(field) == name)
 }
 
 /// Whether a table has rows, and none of them is null in this column, as far as the statistics of its files say.

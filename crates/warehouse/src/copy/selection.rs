@@ -9,13 +9,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use domain::{StageManifest, StageMode, StagedFile};
-use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::error::CopyError;
 use super::options::CopyOptions;
 use super::report::{FileReport, FileStatus, Purge};
 use crate::ledger::LoadRecord;
+use crate::table::plain_path;
 
 /// Files that can be named; more are a pattern. (Snowflake's limit for FILES.)
 pub const MAX_FILES: usize = 1_000;
@@ -92,7 +92,7 @@ pub(crate) async fn purge(
         if !is_whole {
             continue;
         }
-        report.purge = Some(match stage.delete(&Path::from(file.path.as_str())).await {
+        report.purge = Some(match stage.delete(&plain_path(&file.path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Purge::Purged,
             Err(error) => {
                 tracing::warn!(file = file.name, %error, "a loaded file stays in the stage; the next COPY tries again");

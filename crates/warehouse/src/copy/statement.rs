@@ -90,7 +90,9 @@ impl CopyOptions {
     /// Errors: a name that is none, or a value that is none of its values.
     pub fn overlaid(&self, over: &OptionMap) -> Result<Self> {
         let mut all = serde_json::to_value(self).map_err(|error| WarehouseError::internal(error.to_string()))?;
-        lay_over(&mut all, over);
+        if let Value::Object(all) = &mut all {
+            lay_over(all, over);
+        }
         let mut options: Self = serde_json::from_value(all)
             .map_err(|error| wrong(error.to_string(), "the options are those of `[copy]` in a source file"))?;
         options.force = self.force;
@@ -98,12 +100,12 @@ impl CopyOptions {
     }
 }
 
-fn lay_over(all: &mut Value, over: &OptionMap) {
-    let Value::Object(all) = all else { return };
+/// Lays options over others.
+pub fn lay_over(all: &mut OptionMap, over: &OptionMap) {
     for (name, value) in over {
         match (all.get_mut(name), value) {
             // `csv = (…)` changes what it names; other options of the same kind stay.
-            (Some(old @ Value::Object(_)), Value::Object(new)) => lay_over(old, new),
+            (Some(Value::Object(old)), Value::Object(new)) => lay_over(old, new),
             _ => {
                 all.insert(name.clone(), value.clone());
             }
@@ -117,6 +119,12 @@ fn flag(options: &mut OptionMap, name: &str) -> Result<bool> {
         Some(Value::Bool(flag)) => Ok(flag),
         Some(other) => Err(wrong(format!("`{name}` is {other}"), "write TRUE or FALSE")),
     }
+}
+
+/// Whether the values of an option are words of ours, which people write in either case.
+fn is_word_option(name: &str) -> bool {
+    let words = ["on_error", "bad_cells", "missing_columns", "new_columns", "match_by_column_name", "validation_mode"];
+    words.iter().any(|word| name.eq_ignore_ascii_case(word))
 }
 
 struct Parser {
@@ -172,7 +180,8 @@ impl Parser {
             }
             Some(Token::Word(word)) if word.eq_ignore_ascii_case("true") => Ok(Value::Bool(true)),
             Some(Token::Word(word)) if word.eq_ignore_ascii_case("false") => Ok(Value::Bool(false)),
-            Some(Token::Word(word)) => Ok(Value::String(word.to_lowercase())),
+            Some(Token::Word(word)) if is_word_option(name) => Ok(Value::String(word.to_lowercase())),
+            Some(Token::Word(word)) => Ok(Value::String(word)),
             Some(Token::Mark('(')) => self.bracket(name),
             other => Err(unexpected(other.as_ref(), &format!("a value of `{name}`"))),
         }
@@ -184,7 +193,12 @@ impl Parser {
         let is_map = matches!((ahead.next(), ahead.next()), (Some(_), Some(Token::Mark('='))));
         let value = if is_map {
             let are_columns = COLUMN_MAPS.iter().any(|map| name.eq_ignore_ascii_case(map));
-            Value::Object(self.options(are_columns)?)
+            let mut map = self.options(are_columns)?;
+            if name.eq_ignore_ascii_case("include_metadata") {
+                let lower = |value: &mut Value| *value = json!(value.as_str().unwrap_or_default().to_lowercase());
+                map.values_mut().for_each(lower);
+            }
+            Value::Object(map)
         } else {
             let mut items = Vec::new();
             while let Some(token) = self.tokens.peek().cloned().filter(|token| *token != Token::Mark(')')) {
@@ -214,7 +228,10 @@ fn insert(options: &mut OptionMap, name: String, value: Value) -> Result<()> {
         }
         ("file_format", Value::Object(format)) => {
             let csv = format.iter().filter(|(name, _)| *name != "type").map(|(name, value)| csv_option(name, value));
-            options.insert("csv".to_owned(), Value::Object(csv.collect()));
+            let csv = csv.collect::<Result<OptionMap>>()?;
+            if options.insert("csv".to_owned(), Value::Object(csv)).is_some() {
+                return Err(wrong("`csv` and `file_format` are both there".to_owned(), "write one of them"));
+            }
         }
         _ => {
             if options.insert(name.clone(), value).is_some() {
@@ -226,17 +243,20 @@ fn insert(options: &mut OptionMap, name: String, value: Value) -> Result<()> {
 }
 
 /// A file format option of Snowflake as an option of `csv`.
-fn csv_option(name: &str, value: &Value) -> (String, Value) {
+fn csv_option(name: &str, value: &Value) -> Result<(String, Value)> {
     let (name, value) = match (name, value) {
         ("field_delimiter", value) => ("delimiter", value.clone()),
         ("field_optionally_enclosed_by", value) => ("quote", value.clone()),
         ("trim_space", value) => ("trim", value.clone()),
         ("parse_header", value) => ("header", value.clone()),
-        ("skip_header", value) => ("header", json!(value.as_u64() == Some(1))),
+        ("skip_header", value) => match value.as_u64() {
+            Some(lines @ 0..=1) => ("header", json!(lines == 1)),
+            _ => return Err(wrong(format!("`skip_header` is {value}"), "a header is one line: write 0 or 1")),
+        },
         ("timestamp_format", value) => ("timestamp_formats", json!([value])),
         (name, value) => (name, value.clone()),
     };
-    (name.to_owned(), value)
+    Ok((name.to_owned(), value))
 }
 
 fn tokens(text: &str) -> Result<Vec<Token>> {

@@ -13,14 +13,15 @@ use bytes::Bytes;
 use domain::{Compression, Hasher, StagedFile};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
+
+use crate::table::plain_path;
 
 /// Opens a staged file. Call it on a thread that may block, inside a tokio runtime.
 pub(crate) fn open(store: &Arc<dyn ObjectStore>, file: &StagedFile) -> io::Result<Decompressed> {
     let runtime = Handle::current();
-    let path = Path::from(file.path.as_str());
+    let path = plain_path(&file.path);
     let found = runtime.block_on(store.get(&path)).map_err(io::Error::other)?;
     let hasher = Arc::new(Mutex::new(Hasher::default()));
     let source = match found.payload {

@@ -112,7 +112,10 @@ pub(crate) fn read_again(
     target: &Target,
     options: &CopyOptions,
 ) -> Result<Vec<Piece>, CopyError> {
-    let (header, file) = (Header(header.to_vec()), origin.name);
+    // The table may have got columns since the file was loaded: its rows are null there.
+    let options = &CopyOptions { missing_columns: MissingColumns::Null, ..options.clone() };
+    let header = if format == FileFormat::JsonLines { target.names() } else { header.to_vec() };
+    let (header, file) = (Header(header), origin.name);
     let unreadable = |error: std::io::Error| unreadable(file, &error);
     let places = places((file, &target.table.to_string()), &header, &target.names(), options)?;
     let converter = Converter::new(&options.csv);
@@ -159,8 +162,11 @@ pub(crate) fn infer(
     let mut columns: Vec<_> = header.0.iter().map(undeclared).collect();
     let mut rows = Rows::open(store, file, &header.0, options)?;
     let is_json = file.format == FileFormat::JsonLines;
-    let places: Vec<Option<usize>> =
-        rows.header.0.iter().map(|name| header.0.iter().position(|wanted| wanted == name)).collect();
+    let places: Vec<Option<usize>> = {
+        let by = options.match_by_column_name;
+        let names = || header.0.iter().map(String::as_str);
+        rows.header.0.iter().enumerate().map(|(number, name)| by.find(names(), number, name)).collect()
+    };
     let mut record = Record::default();
     while rows.next(&mut record)? {
         if record.fault.is_some() || record.len() != places.len() {
@@ -198,20 +204,26 @@ pub(crate) fn places(
     let mut fields = vec![false; header.0.len()];
     let mut places = Vec::with_capacity(columns.len());
     let mut missing = None;
-    for (number, column) in columns.iter().enumerate() {
-        let metadata = options.include_metadata.get(column);
-        let found = by.find(header.0.iter().map(String::as_str), number, column);
-        if let Some(place) = found {
-            fields[place] = true;
+    let mut number = 0;
+    for column in columns {
+        let names = || header.0.iter().map(String::as_str);
+        if let Some(metadata) = options.include_metadata.get(column) {
+            // A column of that name in the file is known, and not read.
+            names().position(|name| name == column).into_iter().for_each(|place| fields[place] = true);
+            places.push(Place::Metadata(*metadata));
+            continue;
         }
-        places.push(match (metadata, found) {
-            (Some(metadata), _) => Place::Metadata(*metadata),
-            (None, Some(place)) => Place::Field(place),
-            (None, None) => {
-                missing = missing.or(Some(column));
-                Place::Null
+        match by.find(names(), number, column) {
+            Some(place) => {
+                fields[place] = true;
+                places.push(Place::Field(place));
             }
-        });
+            None => {
+                missing = missing.or(Some(column));
+                places.push(Place::Null);
+            }
+        }
+        number += 1;
     }
     let mut added = header.0.iter().zip(&fields).filter(|(_, is_known)| !**is_known).map(|(name, _)| name);
     if let Some(column) = missing.filter(|_| options.missing_columns == MissingColumns::Error) {

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use domain::{Progress, StageManifest};
 use object_store::ObjectStore;
-use object_store::path::Path;
 
 use super::load::Loader;
 use super::options::{CopyOptions, OnError};
@@ -22,7 +21,7 @@ use crate::engine::Scope;
 use crate::error::Result;
 use crate::quarantine::{Reject, RejectKind, file};
 use crate::sql_error::engine_error;
-use crate::table::DataFile;
+use crate::table::{DataFile, plain_path};
 use crate::{RunContext, Warehouse};
 
 /// Most errors that are shown; they are counted beyond.
@@ -139,7 +138,7 @@ impl Warehouse {
             if let Some(path) = loaded.rejects.finish(self.store(), target).await? {
                 let kept = file::read(self.store(), &path, MAX_ERRORS).await?;
                 validation.errors = kept.into_iter().map(|kept| kept.reject.into()).collect();
-                self.store().delete(&Path::from(path)).await?;
+                self.store().delete(&plain_path(&path)).await?;
             }
             if let ValidationMode::ReturnRows(rows) = mode
                 && validation.errors.is_empty()
@@ -152,6 +151,9 @@ impl Warehouse {
             }
             self.discard(target, written).await;
             loaded.aside.settle().await;
+            if let Some(error) = loaded.stopped {
+                return Err(error.into());
+            }
             validation.files.extend(loaded.files.into_iter().map(|file| file.report));
         }
         if matches!(mode, ValidationMode::ReturnRows(_)) {

@@ -22,6 +22,7 @@ use parquet::file::properties::WriterProperties;
 use super::{Reject, RejectKind};
 use crate::error::{Result, WarehouseError};
 use crate::store::Store;
+use crate::table::plain_path;
 
 /// Rejects held in memory before they are encoded.
 const BATCH: usize = 8_192;
@@ -158,7 +159,7 @@ pub(crate) struct Kept {
 /// The rejects of one quarantine file, in the order in which they were found, at most `limit`.
 pub(crate) async fn read(store: &Store, path: &str, limit: usize) -> Result<Vec<Kept>> {
     let damaged = |message: String| WarehouseError::Damaged { path: path.to_owned(), message };
-    let bytes = store.get(&Path::from(path)).await?.ok_or_else(|| damaged("it is missing".to_owned()))?;
+    let bytes = store.get(&plain_path(path)).await?.ok_or_else(|| damaged("it is missing".to_owned()))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
         .and_then(|builder| builder.with_limit(limit).build())
         .map_err(|error| damaged(error.to_string()))?;

@@ -126,3 +126,55 @@ async fn a_source_that_declares_its_columns_is_believed() {
     assert!(outcome(&fewer.copy(&warehouse, ADD).await).starts_with("column_disappeared: "));
     fewer.copy(&warehouse, &format!("{ADD}\nmissing_columns = \"null\"")).await.unwrap();
 }
+
+#[tokio::test]
+async fn columns_of_metadata_are_no_news() {
+    let warehouse = World::in_memory().open();
+    let toml = "[include_metadata]\nloaded_at = \"start_scan_time\"\nfile = \"filename\"";
+    let rows = |ids: &[i64]| batch(&[("id", numbers(ids))]);
+    Files::new().full().parquet("1", &rows(&[1])).await.copy(&warehouse, toml).await.unwrap();
+    Files::new().full().parquet("2", &rows(&[1, 2])).await.copy(&warehouse, toml).await.unwrap();
+    assert_eq!(newest(&warehouse, "select id, file from raw.lines order by id").await, "1 2\n2 2");
+    let warehouse = World::in_memory().open();
+    let files = Files::new().csv("1.csv", "id\n1\n").await;
+    files.copy(&warehouse, toml).await.unwrap();
+    let wider = files.csv("2.csv", "id,note\n2,x\n").await;
+    wider.copy(&warehouse, &format!("{ADD}\n{toml}")).await.unwrap();
+    assert_eq!(newest(&warehouse, "select id, file, note from raw.lines order by id").await, "1 1.csv \n2 2.csv x");
+}
+
+#[tokio::test]
+async fn a_declared_column_may_be_missing_where_others_are_new() {
+    let warehouse = World::in_memory().open();
+    let toml = format!("{ADD}\nmissing_columns = \"null\"\ncolumns = {{ code = \"text\" }}");
+    let files =
+        Files::new().json("1.jsonl", "{\"id\":1,\"code\":\"007\"}\n").await.csv("2.csv", "id,code\n2,x\n").await;
+    files.copy(&warehouse, &toml).await.unwrap();
+    let files = files.json("3.jsonl", "{\"id\":3,\"at\":\"2026-01-01\"}\n").await.csv("4.csv", "id,code,empty\n").await;
+    files.copy(&warehouse, &toml).await.unwrap();
+    let shown = newest(&warehouse, "select id, code, at, \"empty\" from raw.lines order by id").await;
+    assert_eq!(shown, "1 007  \n2 x  \n3  2026-01-01 ");
+}
+
+#[tokio::test]
+async fn rejects_are_replayed_into_a_table_that_has_got_columns_since() {
+    let warehouse = World::in_memory().open();
+    let toml = format!("on_error = \"continue\"\n{ADD}\nmissing_columns = \"null\"\ncolumns = {{ id = \"bigint\" }}");
+    let files = Files::new()
+        .csv("1.csv", "id,name\n1,a\nx,b\n")
+        .await
+        .json("2.jsonl", "{\"id\":\"y\",\"name\":\"c\"}\n[1]\n")
+        .await;
+    files.copy(&warehouse, &toml).await.unwrap();
+    files.csv("3.csv", "id,name,price\n3,c,1.5\n").await.copy(&warehouse, &toml).await.unwrap();
+    let (table, all) = (super::world::name(super::copy_files::TABLE), crate::RejectFilter::default());
+    let toml = toml.replace("missing_columns = \"null\"\n", "");
+    let options = super::copy_files::options(&toml);
+    let sql = "select _id, case id when 'x' then '2' else '4' end as id from rejects where _code <> 'not_json'";
+    warehouse.fix(&table, &all, sql, &options, &super::world::run("fix")).await.unwrap();
+    let report =
+        warehouse.replay(&table, &all, &options, &super::world::run("replay"), &domain::NoProgress).await.unwrap();
+    assert_eq!((report.rows_replayed, report.still_rejected.len()), (2, 1));
+    let shown = newest(&warehouse, "select id, name, price from raw.lines order by id").await;
+    assert_eq!(shown, "1 a \n2 b \n3 c 1.5\n4 c ");
+}

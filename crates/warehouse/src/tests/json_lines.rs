@@ -95,6 +95,9 @@ async fn what_is_no_json_lines_says_what_to_do() {
     let blank = Files::new().json("b.json", "\n\n").await;
     let refused = outcome(&blank.copy(&warehouse, "").await);
     assert!(refused.contains("`b.json`") && refused.contains("empty"), "{refused}");
+    let pretty = Files::new().json("p.json", "{\n  \"id\": 1\n}\n").await;
+    let refused = outcome(&pretty.copy(&warehouse, "").await);
+    assert!(refused.contains("none of its lines is one JSON object; line 1: "), "{refused}");
     let declared = Files::new().json("c.json", "{\"id\":1}").await;
     let refused = outcome(&declared.copy(&warehouse, "columns = { nr = \"bigint\" }").await);
     assert!(refused.contains("`nr`") && refused.contains("id"), "{refused}");

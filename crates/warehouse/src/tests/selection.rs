@@ -124,6 +124,14 @@ async fn columns_match_by_name_in_either_case_or_by_place() {
     assert!(outcome(&files.copy(&warehouse, "").await).starts_with("column_disappeared: "));
     files.copy(&warehouse, insensitive).await.unwrap();
     assert_eq!(newest(&warehouse, "select id, \"Name\" from raw.lines order by id").await, "1 10\n2 20\n3 30\n4 40");
+    let warehouse = World::in_memory().open();
+    let mixed = Files::new().csv("1.csv", "id\n1\n").await.csv("2.csv", "ID\n3.5\n").await;
+    mixed.copy(&warehouse, insensitive).await.unwrap();
+    assert_eq!(newest(&warehouse, "select * from raw.lines order by id").await, "1.0\n3.5");
+    let warehouse = World::in_memory().open();
+    let mixed = Files::new().json("1.jsonl", "{\"id\":1}\n{\"Id\":2}\n").await;
+    mixed.copy(&warehouse, &format!("{insensitive}\nnew_columns = \"add\"")).await.unwrap();
+    assert_eq!(newest(&warehouse, "select * from raw.lines order by id").await, "1\n2");
     let place = "match_by_column_name = \"none\"";
     let (warehouse, files) = base().await;
     let files = files.csv("2.csv", "a,b\n2,20\n").await.parquet("3.parquet", &parquet(["x", "y"], [3, 30])).await;
@@ -192,6 +200,11 @@ async fn a_validation_says_what_a_load_would_do_and_does_nothing() {
     assert_eq!((again.errors.len(), again.files[0].status), (0, FileStatus::LoadSkipped));
     let all = validate(&warehouse, &files, toml, ValidationMode::ReturnAllErrors).await;
     assert_eq!(all.errors.len(), 2);
+    // A file that cannot be loaded at all says so, although it has no bad row.
+    let wider = files.clone().csv("3.csv", "id,price\n5,1\n").await;
+    let found = validate(&warehouse, &wider, toml, ValidationMode::ReturnErrors).await;
+    let failed = found.files.iter().find(|file| file.status == FileStatus::LoadFailed).unwrap();
+    assert!(failed.reason.as_ref().is_some_and(|reason| reason.contains("`price`")), "{failed:?}");
     let clean = files.csv("2.csv", "id\n5\n6\n7\n").await;
     let rows = validate(&warehouse, &clean, toml, ValidationMode::ReturnRows(2)).await;
     assert_eq!(rows.rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);

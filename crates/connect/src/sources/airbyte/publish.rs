@@ -50,8 +50,12 @@ pub(super) async fn publish_all(stage: &Stage, read: Vec<ReadTable>) -> Results 
     }
     // A state that streams share is written down for all of them as soon as one has news: otherwise they would not agree any more.
     let is_shared = |table: &Kept| table.state.as_deref().is_some_and(state::is_shared);
-    let has_shared_news =
-        kept.iter().filter(|table| is_shared(table)).any(|table| table.rows > 0 || !table.table.goes_on());
+    let has_news = |kept: &Kept| {
+        let latest = kept.table.latest.as_ref();
+        let has_other_columns = latest.is_some_and(|latest| latest.column_types != declared(&kept.table.choice.stream));
+        kept.rows > 0 || !kept.table.goes_on() || has_other_columns
+    };
+    let has_shared_news = kept.iter().filter(|table| is_shared(table)).any(has_news);
     for table in kept {
         let name = table.table.request.table.clone();
         let is_forced = has_shared_news && is_shared(&table);

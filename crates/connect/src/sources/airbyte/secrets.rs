@@ -6,10 +6,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::{ConnectError, SecretText};
+
+/// What an encoder changes that leaves alone what needs no encoding anywhere.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The same in a path.
+const IN_PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 
 /// Shorter values are no secrets, and taking them out would make every text unreadable.
 const MIN_CHARACTERS: usize = 4;
@@ -84,7 +89,12 @@ impl Secrets {
     /// Keeps `secret` out of texts from now on: as it is, as part of JSON and of an address, and line by line.
     pub(super) fn add(&self, secret: &str) {
         let secret = secret.trim();
-        let mut found = vec![secret.to_owned(), utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string()];
+        let mut found = vec![secret.to_owned()];
+        // As encoders write it in an address: all, or all but what RFC 3986 (2.3) leaves as it is, `/` too in a path, a plus for a space.
+        for set in [NON_ALPHANUMERIC, UNRESERVED, IN_PATH] {
+            let encoded = utf8_percent_encode(secret, set).to_string();
+            found.extend([encoded.replace("%20", "+"), lower_hex(&encoded), encoded]);
+        }
         let json = Value::from(secret).to_string();
         let json = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(secret);
         // Python's JSON writes what is not ASCII as numbers.
@@ -115,6 +125,16 @@ fn in_ascii(json: &str) -> String {
             letter.encode_utf16(&mut units).iter().for_each(|unit| ascii.push_str(&format!("\\u{unit:04x}")));
         }
         ascii
+    })
+}
+
+/// An encoded text with the digits of its bytes in lower case.
+fn lower_hex(encoded: &str) -> String {
+    let mut parts = encoded.split('%');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let (digits, rest) = part.split_at_checked(2).unwrap_or((part, ""));
+        format!("{text}%{}{rest}", digits.to_lowercase())
     })
 }
 

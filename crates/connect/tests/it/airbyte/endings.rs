@@ -169,15 +169,15 @@ async fn refused_settings_and_missing_answers_are_told_before_anything_is_read()
 #[tokio::test]
 async fn a_silent_connector_is_ended_with_what_it_started() {
     let mut play = Play::new();
-    play.settings.stall = Duration::from_secs(3);
+    play.settings.stall = Duration::from_secs(15);
     play.reads(&[&user(r#"{"id":1}"#), &state("{}", "1"), "#child 300", "#sleep 300"]);
     let began = Instant::now();
     let result = play.run(&[table("users", StreamMode::Changes)]).await.remove(0);
-    assert!(result.as_ref().unwrap_err().to_string().ends_with("was asked to read and said nothing for 3 s"));
+    assert!(result.as_ref().unwrap_err().to_string().ends_with("was asked to read and said nothing for 15 s"));
     assert_eq!(code_of(result, ""), "connector_stalled");
     // What its last state covers is staged all the same.
     assert_eq!(play.rows(&play.latest("users").await.unwrap()).await, [r#"{"id":1}"#]);
-    assert!(began.elapsed() < Duration::from_secs(30));
+    assert!(began.elapsed() < Duration::from_secs(250), "it waited for the child");
     assert_gone(&play).await;
 }
 

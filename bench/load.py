@@ -1,7 +1,7 @@
 """Prints how fast `montauk copy` loads staged rows: Parquet at two sizes, CSV without and with bad rows.
 
-Usage: .venv-bench/bin/python bench/copy.py [--target DIR] [--rows N] [--csv-rows N] [--rounds N]
-Needs a release build and a Python environment with pyarrow (`make bench-copy` makes it). Nothing is asserted about time; counts are.
+Usage: .venv-bench/bin/python bench/load.py [--target DIR] [--rows N] [--csv-rows N] [--rounds N]
+Needs a release build and a Python environment with pyarrow (`make bench-load` makes it). Nothing is asserted about time; counts are.
 """
 
 import argparse
