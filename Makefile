@@ -5,7 +5,7 @@
 
 help:
 	@echo 'make test       everything: Rust, SQL, the real binary, real MariaDB, PostgreSQL and S3 (installs what it needs, see scripts/test-needs.sh)'
-	@echo 'make test-long  the switch with 200 kills instead of a dozen, in a directory and in a bucket'
+	@echo 'make test-long  the switch with 200 kills instead of a dozen, in a directory and in a bucket; following a database with 100'
 	@echo 'make test-connectors  real Airbyte connectors (installs two of them, 1.1 GB, into .venv-connectors)'
 	@echo 'make lint       formatting and clippy, warnings are errors'
 	@echo 'make bench      release build, then our figures (bench/README.md)'
@@ -21,6 +21,7 @@ test-needs:
 
 test-long: test-needs
 	MONTAUK_SWITCH_KILLS=200 cargo test --workspace --locked --test it -- switch --nocapture
+	MONTAUK_FOLLOW_KILLS=50 cargo test --workspace --locked --test it -- follow:: --nocapture
 
 test-connectors:
 	@scripts/test-connectors.sh

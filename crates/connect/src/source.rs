@@ -7,7 +7,8 @@
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    Progress, Provenance, Resume, STAGE_FORMAT_VERSION, SourceProof, StageManifest, StageMode, StagedFile, TableName,
+    LogPosition, Progress, Provenance, Resume, STAGE_FORMAT_VERSION, SourceProof, StageManifest, StageMode, StagedFile,
+    TableName,
 };
 
 use crate::{ConnectError, Stage};
@@ -273,7 +274,12 @@ impl ExtractRequest {
         manifest: StageManifest,
     ) -> Result<ExtractOutcome, ConnectError> {
         let is_quiet = manifest.files.is_empty() && (manifest.proof.is_none() || latest.proof == manifest.proof);
-        if is_quiet && self.now - latest.extracted_at < POSITION_EVERY {
+        // What a file of the log says is read again until the place in it is written down: one file at most.
+        let is_in_same_file = match (&latest.position, &manifest.position) {
+            (Some(LogPosition::Binlog { file: before, .. }), Some(LogPosition::Binlog { file, .. })) => before == file,
+            _ => true,
+        };
+        if is_quiet && is_in_same_file && self.now - latest.extracted_at < POSITION_EVERY {
             return Ok(ExtractOutcome::of(latest, true));
         }
         Ok(ExtractOutcome::of(stage.publish_next(manifest, latest.number).await?, false))

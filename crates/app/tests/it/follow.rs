@@ -131,7 +131,9 @@ fn follow(server: &Server) {
         server.catch_up(project);
     }
     let mut dice = Dice::new(20_261_127);
-    for kill in 0..8_u64 {
+    // `make test-long` wants more of them.
+    let kills = std::env::var("MONTAUK_FOLLOW_KILLS").map_or(8, |kills| kills.parse().unwrap());
+    for kill in 0..kills {
         server.write(dice.below(500), &format!("kill {kill}"));
         for verb in ["extract", "copy"] {
             let mut child =
@@ -143,6 +145,7 @@ fn follow(server: &Server) {
         }
     }
     server.catch_up(project);
+    println!("{}: {} kills, and the tables are those of the server", server.kind, kills * 2);
     refusals(server, project);
 }
 

@@ -81,9 +81,18 @@ impl PostgresSource {
         let start = match changes::start(latest.as_ref(), request) {
             Start::From(manifest) => {
                 let (from, shape) = session.reaches(&followed, &manifest).await?;
-                Ok(Before { manifest: *manifest, from, shape })
+                if shape.starts_with(&identity_of(&followed)) {
+                    Ok(Before { manifest: *manifest, from, shape })
+                } else {
+                    // Another table of the name, or published anew: the log may lack what transactions under way have written to it.
+                    Err(Some("it was made or published anew".to_owned()))
+                }
             }
-            Start::Whole(why) => {
+            Start::Whole(why) => Err(why),
+        };
+        let start = match start {
+            Ok(before) => Ok(before),
+            Err(why) => {
                 if session.prepare(&followed).await? {
                     self.close_snapshot().await;
                 }
@@ -200,6 +209,12 @@ impl PostgresSource {
 async fn shape_of(inside: &mut PgConnection, followed: &Followed) -> Result<String, Error> {
     let found = sqlx::query(SHAPE).bind(i64::from(followed.relation)).fetch_one(inside).await?;
     let (columns, partitions): (Option<String>, Option<String>) = (found.try_get(0)?, found.try_get(1)?);
-    let all = (followed.relation, &followed.key, &followed.membership, columns, partitions);
-    Ok(domain::hash_bytes(format!("{all:?}").as_bytes()))
+    let all = (&followed.key, columns, partitions);
+    Ok(identity_of(followed) + &domain::hash_bytes(format!("{all:?}").as_bytes()))
+}
+
+/// Which table it is, and in which stay in the publication: what every shape begins with.
+fn identity_of(followed: &Followed) -> String {
+    let membership = domain::hash_bytes(followed.membership.as_bytes());
+    format!("{}-{}-", followed.relation, membership.get(..16).unwrap_or(&membership))
 }

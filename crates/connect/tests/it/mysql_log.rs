@@ -155,7 +155,9 @@ async fn large_transactions_and_rows_arrive_through_rotated_logs() {
     // Many small transactions fill several files; the last run ended at the end of one.
     server.sql("large", "FLUSH LOGS;");
     let third = run_and_compare(&source, root.path(), &wanted, &["id"]).await;
-    assert!(third.unchanged);
+    // Nothing has changed; but the place is in another file, so that the one before need not be kept for us.
+    assert!(!third.unchanged && third.manifest.files.is_empty());
+    assert!(run_and_compare(&source, root.path(), &wanted, &["id"]).await.unchanged);
     for id in 0..40 {
         server.sql("large", &format!("UPDATE t SET v = REPEAT('x', 70000) WHERE id = {id}"));
     }

@@ -28,11 +28,11 @@ async fn what_the_log_does_not_tell_is_read_anew_once() {
         ("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (id);", "key"),
         (
             "ALTER PUBLICATION montauk_anew DROP TABLE t; UPDATE t SET v = 100 WHERE id = 3; ALTER PUBLICATION montauk_anew ADD TABLE t;",
-            "changed",
+            "published anew",
         ),
         (
             "DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, v int); ALTER PUBLICATION montauk_anew ADD TABLE t;",
-            "changed",
+            "published anew",
         ),
     ] {
         shop.sql(&format!("INSERT INTO t (id, v) VALUES (50, 50); {change}"));
