@@ -98,6 +98,16 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// The same without the value, when it is one of these columns.
+    pub fn masked(mut self, columns: &[String]) -> Self {
+        if let Self::BadValue { column, value, .. } | Self::TooManyRejects { column, first: value, .. } = &mut self
+            && columns.contains(column)
+        {
+            *value = "***".to_owned();
+        }
+        self
+    }
+
     /// The same of a file that was looked at in another place than it has for the user.
     pub(crate) fn at(mut self, shown: String) -> Self {
         if let Self::EmptyFile { path, .. } | Self::UnreadableFile { path, .. } | Self::UnknownFormat { path, .. } =

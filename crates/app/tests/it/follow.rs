@@ -145,7 +145,7 @@ fn follow(server: &Server) {
         }
     }
     server.catch_up(project);
-    println!("{}: {} kills, and the tables are those of the server", server.kind, kills * 2);
+    eprintln!("{}: {} kills, and the tables are those of the server", server.kind, kills * 2);
     refusals(server, project);
 }
 

@@ -122,15 +122,22 @@ async fn read(
         let report = if request.verify {
             verify(context, source.as_ref(), &wanted).await?
         } else {
-            stage(context, source.as_ref(), &wanted).await?
+            stage(context, source.as_ref(), &wanted, &table.copy.mask).await?
         };
         tables.push(report);
     }
     Ok(tables)
 }
 
-async fn stage(context: &Context, source: &dyn Source, wanted: &ExtractRequest) -> Result<TableReport, PipelineError> {
-    let outcome = source.extract(wanted, &context.stage, context.progress.as_ref()).await?;
+/// `mask` are columns whose values no message shows.
+async fn stage(
+    context: &Context,
+    source: &dyn Source,
+    wanted: &ExtractRequest,
+    mask: &[String],
+) -> Result<TableReport, PipelineError> {
+    let outcome = source.extract(wanted, &context.stage, context.progress.as_ref()).await;
+    let outcome = outcome.map_err(|error| error.masked(mask))?;
     let files = &outcome.manifest.files;
     Ok(TableReport {
         status: if outcome.unchanged { Status::Unchanged } else { Status::Staged },

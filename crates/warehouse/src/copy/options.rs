@@ -34,6 +34,9 @@ pub struct CopyOptions {
     #[serde(skip_serializing_if = "is_default")]
     pub bad_cells: BadCells,
     pub csv: CsvOptions,
+    /// Columns whose values no message shows. Tables and quarantine hold them as they are.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mask: Vec<String>,
     /// How columns of files find theirs in the table.
     #[serde(skip_serializing_if = "is_default")]
     pub match_by_column_name: MatchByColumnName,

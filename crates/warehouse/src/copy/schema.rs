@@ -378,7 +378,12 @@ impl Loader<'_> {
                     column_type: wanted.column_type.to_string(),
                     format: wanted.format.clone(),
                     nulls: column.nulls(),
-                    evidence: column.evidence().cloned(),
+                    evidence: column.evidence().cloned().map(|mut evidence| {
+                        if self.job.options.mask.contains(name) {
+                            evidence.value = "***".to_owned();
+                        }
+                        evidence
+                    }),
                 });
             }
             let format = wanted.format.map(|format| (FORMAT.to_owned(), format));

@@ -50,9 +50,17 @@ impl CopyOptions {
         Ok(Cow::Owned(chosen))
     }
 
-    /// What shapes the rows of a load: without what only says which files, and what becomes of them.
+    /// What shapes the rows of a load: without what only says which files, what becomes of them, and what is shown.
     pub(crate) fn shaping(&self) -> Self {
-        Self { files: Vec::new(), pattern: None, prefix: None, size_limit: None, purge: false, ..self.clone() }
+        Self {
+            mask: Vec::new(),
+            files: Vec::new(),
+            pattern: None,
+            prefix: None,
+            size_limit: None,
+            purge: false,
+            ..self.clone()
+        }
     }
 }
 

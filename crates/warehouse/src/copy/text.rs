@@ -256,6 +256,8 @@ struct BatchBuilder<'a> {
     places: &'a [Place],
     file: Origin<'a>,
     bad_cells: BadCells,
+    /// Columns whose values are not shown.
+    mask: &'a [String],
     builders: Vec<ColumnBuilder>,
     rows: usize,
     rows_parsed: u64,
@@ -263,13 +265,14 @@ struct BatchBuilder<'a> {
 }
 
 impl<'a> BatchBuilder<'a> {
-    fn new(target: &'a Target, places: &'a [Place], file: Origin<'a>, options: &CopyOptions) -> Self {
+    fn new(target: &'a Target, places: &'a [Place], file: Origin<'a>, options: &'a CopyOptions) -> Self {
         let builders = target.columns.iter().map(|column| ColumnBuilder::new(column.wanted.column_type)).collect();
         Self {
             target,
             places,
             file,
             bad_cells: options.bad_cells,
+            mask: &options.mask,
             builders,
             rows: 0,
             rows_parsed: 0,
@@ -319,13 +322,19 @@ impl<'a> BatchBuilder<'a> {
             }
             Some((column, value, first)) => {
                 let others = misfits.iter().skip(1);
-                let others = others
-                    .map(|(column, value, misfit)| format!("; column `{column}`: {}: {}", show(value), misfit.message));
-                let message = format!("{}: {}{}", show(value), first.message, others.collect::<String>());
+                let others = others.map(|(column, value, misfit)| {
+                    format!("; column `{column}`: {}: {}", self.shown(column, value), misfit.message)
+                });
+                let message = format!("{}: {}{}", self.shown(column, value), first.message, others.collect::<String>());
                 let misfit = Misfit { code: first.code, message };
                 self.reject(row, Some(column.clone()), misfit);
             }
         }
+    }
+
+    /// A value as messages show it.
+    fn shown(&self, column: &String, value: &[u8]) -> String {
+        if self.mask.contains(column) { "`***`".to_owned() } else { show(value) }
     }
 
     /// The cell alone: its row is loaded with null there.

@@ -138,6 +138,9 @@ impl Warehouse {
             if let Some(path) = loaded.rejects.finish(self.store(), target).await? {
                 let kept = file::read(self.store(), &path, MAX_ERRORS).await?;
                 validation.errors = kept.into_iter().map(|kept| kept.reject.into()).collect();
+                if !options.mask.is_empty() {
+                    validation.errors.iter_mut().for_each(|error| error.original = "***".to_owned());
+                }
                 self.store().delete(&plain_path(&path)).await?;
             }
             if let ValidationMode::ReturnRows(rows) = mode

@@ -168,6 +168,29 @@ async fn rows_may_carry_where_they_came_from() {
     assert!(misfit.starts_with("metadata_misfit: "), "{misfit}");
 }
 
+#[tokio::test]
+async fn masked_columns_are_in_no_message() {
+    let warehouse = World::in_memory().open();
+    let toml = "mask = [\"pin\"]\ncolumns = { pin = \"integer\", id = \"bigint\" }";
+    let files = Files::new().csv("1.csv", "id,pin\n1,secret7\nx,9\n").await;
+    let refused = outcome(&files.copy(&warehouse, toml).await);
+    assert!(
+        refused.contains("column `pin`: `***`: expected a whole number") && !refused.contains("secret7"),
+        "{refused}"
+    );
+    let found = validate(&warehouse, &files, toml, ValidationMode::ReturnErrors).await;
+    let shown = serde_json::to_string(&found.errors).unwrap();
+    assert!(!shown.contains("secret7") && shown.contains("`x`: expected"), "{shown}");
+    let report = files.copy(&warehouse, "mask = [\"pin\"]").await.unwrap();
+    let evidence: Vec<_> = report.inferred.iter().map(|column| column.evidence.clone().unwrap().value).collect();
+    assert_eq!(evidence, ["x", "***"]);
+    // The quarantine keeps what it needs to mend the row.
+    let toml = format!("on_error = \"continue\"\n{toml}");
+    let other = World::in_memory().open();
+    files.copy(&other, &toml).await.unwrap();
+    assert!(rejects(&other).await.contains("`***`: expected a whole number <- 1,secret7"));
+}
+
 async fn validate(warehouse: &Warehouse, files: &Files, toml: &str, mode: ValidationMode) -> Validation {
     let run = run("validate");
     let stage = files.stage.clone();
