@@ -24,6 +24,9 @@ const PARTS_IN_FLIGHT: usize = 4;
 const PUBLISH_ATTEMPTS: u32 = 20;
 /// What no manifest names is kept this long: a run that is still going has not written its manifest yet.
 const SWEEP_AGE: TimeDelta = TimeDelta::hours(24);
+/// Manifests of what a table holds are kept this long: long enough to look at what was extracted a week ago, short enough that a table which
+/// follows its source does not leave one for each run of a year.
+const RETIRE_AGE: TimeDelta = TimeDelta::days(14);
 /// Longest readable part of a path in bytes: leaves room under the 255 of file systems for hash and suffixes.
 const MAX_SLUG_BYTES: usize = 100;
 /// Directories between the root and a table's manifests: source, table.
@@ -152,7 +155,10 @@ impl Stage {
                 let before = self.manifest(source, table, manifest.number - 1).await?;
                 let gone = || ConnectError::BadManifest {
                     path: manifest_path(source, table, manifest.number).to_string(),
-                    reason: format!("it changes manifest {}, which is gone", manifest.number - 1),
+                    reason: format!(
+                        "it changes manifest {}, which is gone; `montauk extract {source}.{table} --anew` reads the table whole",
+                        manifest.number - 1
+                    ),
                 };
                 next = Some(before.ok_or_else(gone)?);
             }
@@ -187,6 +193,29 @@ impl Stage {
             hasher: Hasher::default(),
             bytes: 0,
         }
+    }
+
+    /// Removes manifests of a source table before number `before` that are older than [`RETIRE_AGE`]: the table holds what they name, and goes
+    /// on from a later one. What only they named goes with the next sweep. Answers how many.
+    pub async fn retire(
+        &self,
+        source: &str,
+        table: &str,
+        before: u64,
+        now: DateTime<Utc>,
+    ) -> Result<u64, ConnectError> {
+        let directory = table_directory(source, table);
+        let listed = self.store.object_store.list_with_delimiter(Some(&directory)).await;
+        let listed = listed.map_err(|error| self.store.problem(error))?;
+        let mut retired = 0;
+        for object in listed.objects {
+            let is_before = manifest_number(&object.location).is_some_and(|number| number < before);
+            if is_before && now - object.last_modified > RETIRE_AGE {
+                self.store.object_store.delete(&object.location).await.map_err(|error| self.store.problem(error))?;
+                retired += 1;
+            }
+        }
+        Ok(retired)
     }
 
     /// Removes staged files that no manifest names and that are older than a day: what killed runs left.

@@ -1,4 +1,5 @@
-//! Retention: takes away what killed runs left in stage and warehouse. What a manifest, a catalog or a table's log names stays.
+//! Retention: takes away what killed runs left in stage and warehouse, and manifests of weeks ago whose rows their tables hold. What a manifest,
+//! a catalog or a table's log names stays.
 //!
 //! In: a project, the clock reading of the run.  Out: what was removed, or nothing when it is not time yet.
 //! A sweep lists stage and warehouse, which costs requests in a bucket; so it is done once a day, after a run that wrote.
@@ -37,10 +38,22 @@ pub async fn sweep_when_due(context: &Context) -> Result<Option<Swept>, Pipeline
         }
         Some(_) => {}
     }
+    retire_manifests(context).await?;
     let tables = context.warehouse.sweep(context.now, GRACE).await?;
     let staged = context.stage.sweep(context.now).await?;
     write_durably(&note, context.now.to_rfc3339().as_bytes())?;
     Ok(Some(Swept { files: tables.files + staged.files, bytes: tables.bytes + staged.bytes }))
+}
+
+/// Old manifests go whose rows the tables hold: a table that follows its source leaves one for each run.
+async fn retire_manifests(context: &Context) -> Result<(), PipelineError> {
+    for (source, table) in context.project.select_tables(&[])? {
+        let loaded = context.warehouse.loaded_manifest(&table.target).await?;
+        if let Some(loaded) = loaded.filter(|loaded| loaded.source == source.name && loaded.table == table.name) {
+            context.stage.retire(&source.name, &table.name, loaded.number, context.now).await?;
+        }
+    }
+    Ok(())
 }
 
 fn note(state_dir: PathBuf) -> PathBuf {

@@ -167,3 +167,23 @@ async fn a_table_lacks_the_changes_since_what_it_holds() {
     let late = StageManifest { mode: StageMode::Changes, ..manifest.clone() };
     assert_eq!(code_of(stage.publish_next(late, 4).await, ""), "publish_race");
 }
+
+#[tokio::test]
+async fn old_manifests_go_that_a_table_has_gone_past() {
+    let root = tempfile::tempdir().unwrap();
+    let (stage, manifest) = staged(root.path()).await;
+    for mode in [StageMode::Full, StageMode::Changes, StageMode::Changes] {
+        stage.publish(StageManifest { mode, ..manifest.clone() }).await.unwrap();
+    }
+    let now = chrono::Utc::now();
+    assert_eq!(stage.retire("shop", "lines", 3, now).await.unwrap(), 0, "they are young");
+    let later = now + chrono::TimeDelta::days(15);
+    assert_eq!(stage.retire("shop", "lines", 3, later).await.unwrap(), 2);
+    let run = manifest.provenance.run_id.as_str();
+    let left = stage.pending("shop", "lines", Some((3, run))).await.unwrap();
+    assert_eq!(left.iter().map(|manifest| manifest.number).collect::<Vec<_>>(), [4]);
+    // A table that was dropped has to be read whole, and is told so.
+    let gone = stage.pending("shop", "lines", None).await.unwrap_err();
+    assert!(gone.to_string().contains("montauk extract shop.lines --anew"), "{gone}");
+    assert_eq!(stage.publish(manifest.clone()).await.unwrap().number, 5);
+}
