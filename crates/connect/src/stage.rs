@@ -196,7 +196,8 @@ impl Stage {
     }
 
     /// Removes manifests of a source table before number `before` that are older than [`RETIRE_AGE`]: the table holds what they name, and goes
-    /// on from a later one. What only they named goes with the next sweep. Answers how many.
+    /// on from a later one. What only they named goes with the next sweep. The newest one that has files stays: by its columns an
+    /// extraction sees whether the table is still the same. Answers how many.
     pub async fn retire(
         &self,
         source: &str,
@@ -207,15 +208,25 @@ impl Stage {
         let directory = table_directory(source, table);
         let listed = self.store.object_store.list_with_delimiter(Some(&directory)).await;
         let listed = listed.map_err(|error| self.store.problem(error))?;
-        let mut retired = 0;
+        let mut old: Vec<(u64, Path)> = Vec::new();
         for object in listed.objects {
-            let is_before = manifest_number(&object.location).is_some_and(|number| number < before);
-            if is_before && now - object.last_modified > RETIRE_AGE {
-                self.store.object_store.delete(&object.location).await.map_err(|error| self.store.problem(error))?;
-                retired += 1;
+            let number = manifest_number(&object.location).filter(|number| *number < before);
+            if let Some(number) = number.filter(|_| now - object.last_modified > RETIRE_AGE) {
+                old.push((number, object.location));
             }
         }
-        Ok(retired)
+        let mut kept = before;
+        while !old.is_empty() {
+            match self.manifest(source, table, kept).await? {
+                Some(manifest) if manifest.files.is_empty() => kept = kept.saturating_sub(1),
+                Some(_) | None => break,
+            }
+        }
+        old.retain(|(number, _)| *number < kept);
+        for (_, path) in &old {
+            self.store.object_store.delete(path).await.map_err(|error| self.store.problem(error))?;
+        }
+        Ok(old.len() as u64)
     }
 
     /// Removes staged files that no manifest names and that are older than a day: what killed runs left.
