@@ -11,14 +11,15 @@ use arrow::array::BooleanArray;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
-use domain::{ChangeRules, DELETED_COLUMN, Resume, StageManifest, StageMode, StagedFile};
+use domain::{ChangeRules, DELETED_COLUMN, LogPosition, Resume, SourceProof, StageManifest, StageMode, StagedFile};
 use object_store::ObjectStoreExt;
 use parquet::arrow::parquet_to_arrow_schema;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
 
+use crate::parts::Part;
 use crate::stage::staged_path;
-use crate::{ConnectError, ExtractMode, ExtractRequest, Stage};
+use crate::{ConnectError, ExtractMode, ExtractOutcome, ExtractRequest, Stage};
 
 /// Bytes of a Parquet file's end that are read first: the description of a common table is in them.
 const FOOTER_BYTES: u64 = 64 * 1024;
@@ -71,6 +72,40 @@ pub(crate) fn manifest(
     let unproven = unproven(latest, &files);
     let rules = ChangeRules { key, deleted: deleted.map(str::to_owned), version: None, unproven };
     Ok(StageManifest { changes: Some(rules), ..request.manifest(StageMode::Changes, files) })
+}
+
+/// What a cursor has found since `before`.
+pub(crate) struct NewRows {
+    pub(crate) part: Option<Part>,
+    /// Columns that say which row a change is of.
+    pub(crate) key: Vec<String>,
+    pub(crate) position: Option<LogPosition>,
+    pub(crate) proof: Option<SourceProof>,
+    pub(crate) resume: Resume,
+}
+
+/// Publishes what a cursor has found, unless it is what was found last time. Sums alone would not tell: two rows may have swapped values.
+pub(crate) async fn publish_new(
+    (request, stage): (&ExtractRequest, &Stage),
+    before: StageManifest,
+    new: NewRows,
+) -> Result<ExtractOutcome, ConnectError> {
+    let part = new.part.filter(|part| part.written.rows() > 0);
+    let staged: Vec<&str> = before.files.iter().map(|file| file.sha256.as_str()).collect();
+    let read: Vec<&str> = part.iter().map(|part| part.written.sha256()).collect();
+    let is_same = staged == read && before.resume.as_ref() == Some(&new.resume);
+    if is_same && (new.proof.is_none() || new.proof == before.proof) {
+        return Ok(ExtractOutcome::of(before, true));
+    }
+    let mut files = Vec::new();
+    if let Some(part) = part {
+        files.push(part.written.keep(request, stage, file_name(request, &before), part.rejects).await?);
+    }
+    let mut manifest = manifest(request, &before, files, (new.key, None))?;
+    manifest.position = new.position;
+    manifest.proof = new.proof;
+    manifest.resume = Some(new.resume);
+    request.publish_changes(stage, before, manifest).await
 }
 
 /// Name of the file of the changes that follow `latest`: another one for each manifest, since a file is loaded once.

@@ -11,13 +11,15 @@ use tempfile::TempDir;
 
 use crate::support::{csv, montauk, run};
 
+fn write(project: &Path, name: &str, text: &str) {
+    let path = project.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
 fn project() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = dir.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
+    let write = |name: &str, text: &str| write(dir.path(), name, text);
     write("montauk.toml", "[project]\nname = \"shop\"\n");
     write(
         "sources/shop.toml",
@@ -102,11 +104,7 @@ fn the_same_options_are_flags_and_sql() {
 #[test]
 fn names_may_be_of_any_script() {
     let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = dir.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
+    let write = |name: &str, text: &str| write(dir.path(), name, text);
     write("montauk.toml", "[project]\nname = \"shop\"\n");
     write(
         "sources/가게.toml",

@@ -440,24 +440,11 @@ impl MySqlSource {
         let resume = self.resume_after(snapshot, request, (looked, cursor), value).await?;
         let mut parts = self.read(snapshot, job, looked, (&whole, Some(new)), ROWS).await?;
         let (proof, proof_milliseconds) = self.prove_in(snapshot, job, looked, &before).await?;
-        let part = parts.parts.pop().filter(|part| part.written.rows() > 0);
-        let rows = part.as_ref().map_or(0, |part| part.written.rows());
-        progress.finish(&format!("{rows} rows"));
-        let staged: Vec<&str> = before.files.iter().map(|file| file.sha256.as_str()).collect();
-        let read: Vec<&str> = part.iter().map(|part| part.written.sha256()).collect();
-        let is_same = staged == read && before.resume.as_ref() == Some(&resume);
-        if is_same && (proof.is_none() || proof == before.proof) {
-            return Ok(ExtractOutcome { proof_milliseconds, ..ExtractOutcome::of(before, true) });
-        }
-        let mut files: Vec<StagedFile> = Vec::new();
-        if let Some(part) = part {
-            files.push(part.written.keep(request, stage, changes::file_name(request, &before), part.rejects).await?);
-        }
-        let mut manifest = changes::manifest(request, &before, files, (looked.table.primary_key.clone(), None))?;
-        manifest.position = snapshot.position.clone();
-        manifest.proof = proof;
-        manifest.resume = Some(resume);
-        let outcome = request.publish_changes(stage, before, manifest).await?;
+        let part = parts.parts.pop();
+        progress.finish(&format!("{} rows", part.as_ref().map_or(0, |part| part.written.rows())));
+        let (key, position) = (looked.table.primary_key.clone(), snapshot.position.clone());
+        let new = changes::NewRows { part, key, position, proof, resume };
+        let outcome = changes::publish_new((request, stage), before, new).await?;
         Ok(ExtractOutcome { proof_milliseconds, ..outcome })
     }
 

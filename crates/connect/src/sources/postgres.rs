@@ -299,24 +299,11 @@ impl PostgresSource {
         let rows = Wanted { rows: true, proof: false };
         let mut parts = self.read(snapshot, job, table, (&ALL_IN_ONE, Some(new)), rows).await?;
         let (proof, proof_milliseconds) = self.prove_in(snapshot, job, table, &before).await?;
-        let part = parts.parts.pop().filter(|part| part.written.rows() > 0);
+        let part = parts.parts.pop();
         progress.finish(&format!("{} rows", part.as_ref().map_or(0, |part| part.written.rows())));
-        let staged: Vec<&str> = before.files.iter().map(|file| file.sha256.as_str()).collect();
-        let read: Vec<&str> = part.iter().map(|part| part.written.sha256()).collect();
-        // The same rows read once more. Sums alone would not do: two rows may have swapped their values.
-        let is_same = staged == read && (proof.is_none() || proof == before.proof);
-        if is_same && before.resume.as_ref() == Some(&resume) {
-            return Ok(ExtractOutcome { proof_milliseconds, ..ExtractOutcome::of(before, true) });
-        }
-        let mut files = Vec::new();
-        if let Some(part) = part {
-            files.push(part.written.keep(request, stage, changes::file_name(request, &before), part.rejects).await?);
-        }
-        let mut manifest = changes::manifest(request, &before, files, (table.primary_key.clone(), None))?;
-        manifest.position = snapshot.position.clone();
-        manifest.proof = proof;
-        manifest.resume = Some(resume);
-        let outcome = request.publish_changes(stage, before, manifest).await?;
+        let (key, position) = (table.primary_key.clone(), snapshot.position.clone());
+        let new = changes::NewRows { part, key, position, proof, resume };
+        let outcome = changes::publish_new((request, stage), before, new).await?;
         Ok(ExtractOutcome { proof_milliseconds, ..outcome })
     }
 
