@@ -17,8 +17,9 @@ use std::time::Instant;
 
 use domain::{ItemId, NoProgress, Provenance, UserId};
 use recommend::{
-    Case, EaseParameters, HistoryItem, IalsParameters, InteractionRow, Interactions, ItemKnnParameters, Parameters,
-    PopularityParameters, Protocol, RankRequest, Ranker, RecommenderKind, RecommenderSpec, Repeats, evaluate,
+    BlendParameters, BprParameters, Case, EaseParameters, HistoryItem, HistoryParameters, IalsParameters,
+    InteractionRow, Interactions, ItemKnnParameters, LlrParameters, Parameters, PopularityParameters, Protocol,
+    RankRequest, Ranker, RecommenderKind, RecommenderSpec, Repeats, Rp3betaParameters, SequenceParameters, evaluate,
     run_cases, train,
 };
 
@@ -27,7 +28,7 @@ type Failure = Box<dyn Error>;
 const CUTOFFS: [usize; 4] = [10, 20, 50, 100];
 
 const USAGE: &str = "usage: splits DIRECTORY SET(or|ml1m|ml100k4) [--split strong|valid|time|last|own] [--kind KIND] \
-                     [--with PARAMETER=NUMBER]... [--seed NUMBER] [--lists DIRECTORY]";
+                     [--with PARAMETER=NUMBER]... [--parameters JSON] [--seed NUMBER] [--lists DIRECTORY]";
 
 /// What the command line says.
 struct Options {
@@ -37,6 +38,8 @@ struct Options {
     kind: Option<RecommenderKind>,
     /// Parameters that differ from the reference table's: for choosing them on `valid`.
     with: Vec<(String, f64)>,
+    /// All parameters of `--kind`, in the place of the reference table's.
+    given: Option<Parameters>,
     seed: u64,
     lists: Option<PathBuf>,
 }
@@ -47,7 +50,9 @@ impl Options {
             return Err(USAGE.into());
         };
         let directory = PathBuf::from(directory);
-        let mut options = Self { directory, set, split: None, kind: None, with: Vec::new(), seed: 1, lists: None };
+        let mut options =
+            Self { directory, set, split: None, kind: None, with: Vec::new(), given: None, seed: 1, lists: None };
+        let mut json = None;
         while let Some(option) = arguments.next() {
             let value = arguments.next().ok_or(USAGE)?;
             match option.as_str() {
@@ -57,10 +62,15 @@ impl Options {
                     let (name, number) = value.split_once('=').ok_or(USAGE)?;
                     options.with.push((name.to_owned(), number.parse()?));
                 }
+                "--parameters" => json = Some(value),
                 "--seed" => options.seed = value.parse()?,
                 "--lists" => options.lists = Some(PathBuf::from(value)),
                 _ => return Err(USAGE.into()),
             }
+        }
+        if let Some(json) = json {
+            let kind = options.kind.ok_or(USAGE)?;
+            options.given = Some(Parameters::resolve(kind, &serde_json::from_str(&json)?)?);
         }
         Ok(options)
     }
@@ -71,6 +81,9 @@ impl Options {
 
     /// The reference table's parameters, changed as asked.
     fn recommenders(&self) -> Result<Vec<Parameters>, Failure> {
+        if let Some(given) = &self.given {
+            return Ok(vec![given.clone()]);
+        }
         let mut chosen = Vec::new();
         for parameters in parameters(&self.set) {
             let kind = parameters.kind();
@@ -141,8 +154,8 @@ fn own_protocol(options: &Options) -> Result<(), Failure> {
 }
 
 /// As in the reference table, but for iALS on `or`; a history is never shortened there.
-fn parameters(set: &str) -> [Parameters; 4] {
-    let max_history = usize::MAX >> 32;
+fn parameters(set: &str) -> Vec<Parameters> {
+    let history = HistoryParameters { max_history: u32::MAX as usize, ..HistoryParameters::default() };
     let (lambda, neighbours, exponent) = match set {
         "ml1m" => (500.0, 200, 0.6),
         "ml100k4" => (200.0, 100, 0.5),
@@ -154,11 +167,22 @@ fn parameters(set: &str) -> [Parameters; 4] {
         // Chosen on the validation users (`--split valid --kind ials --with alpha=…`): better than the table's .1, .005, 8.
         _ => (0.2, 0.005, 10),
     };
-    [
+    vec![
         Parameters::Popularity(PopularityParameters::default()),
-        Parameters::ItemKnn(ItemKnnParameters { neighbours, exponent, max_history, ..Default::default() }),
-        Parameters::Ease(EaseParameters { lambda, max_history, ..Default::default() }),
-        Parameters::Ials(IalsParameters { alpha, lambda: ials_lambda, epochs, max_history, ..Default::default() }),
+        Parameters::ItemKnn(ItemKnnParameters { neighbours, exponent, history: history.clone(), ..Default::default() }),
+        Parameters::Llr(LlrParameters { history: history.clone(), ..Default::default() }),
+        Parameters::Rp3beta(Rp3betaParameters { history: history.clone(), ..Default::default() }),
+        Parameters::Ease(EaseParameters { lambda, history: history.clone(), ..Default::default() }),
+        Parameters::Ials(IalsParameters {
+            alpha,
+            lambda: ials_lambda,
+            epochs,
+            history: history.clone(),
+            ..Default::default()
+        }),
+        Parameters::Sequence(SequenceParameters { max_history: history.max_history, ..Default::default() }),
+        Parameters::Blend(BlendParameters::default()),
+        Parameters::Bpr(BprParameters { history, ..Default::default() }),
     ]
 }
 

@@ -17,11 +17,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::models::Model;
-use crate::tensors::TensorFile;
+use crate::scorer::{Part, Scorer};
+use crate::tensors::{NamedTensor, TensorFile};
 use crate::{Parameters, RecommendError, RecommenderKind, Weighting};
 
 /// Version of the artefact directory; raise it when a reader of the old version would misread.
-pub const ARTEFACT_FORMAT_VERSION: u32 = 1;
+pub const ARTEFACT_FORMAT_VERSION: u32 = 2;
 
 const HEADER_FILE: &str = "artefact.json";
 const ITEMS_FILE: &str = "items.json";
@@ -41,7 +42,8 @@ pub struct ArtefactHeader {
     pub kind: RecommenderKind,
     /// Every parameter, defaults included.
     pub parameters: BTreeMap<String, Value>,
-    pub weighting: Weighting,
+    /// One, or one per part of a blend.
+    pub weightings: Vec<Weighting>,
     pub seed: u64,
     pub users: u64,
     pub items: u64,
@@ -93,12 +95,12 @@ impl ArtefactHeader {
 pub struct Artefact {
     header: ArtefactHeader,
     items: Vec<ItemId>,
-    model: Model,
+    scorer: Scorer,
 }
 
 impl Artefact {
-    pub(crate) fn new(header: ArtefactHeader, items: Vec<ItemId>, model: Model) -> Self {
-        Self { header, items, model }
+    pub(crate) fn new(header: ArtefactHeader, items: Vec<ItemId>, scorer: Scorer) -> Self {
+        Self { header, items, scorer }
     }
 
     /// What it is and where it comes from.
@@ -111,9 +113,9 @@ impl Artefact {
         &self.items
     }
 
-    /// The trained model.
-    pub fn model(&self) -> &Model {
-        &self.model
+    /// What it scores with.
+    pub fn scorer(&self) -> &Scorer {
+        &self.scorer
     }
 
     /// Which recommender.
@@ -131,8 +133,8 @@ impl Artefact {
     /// Memory: the model once more, as bytes. A crash leaves at most a directory named `.writing-*`.
     pub fn write(&self, root: &Path) -> Result<PathBuf, RecommendError> {
         let model_path = root.join(MODEL_FILE);
-        let tensors = self.model.tensors();
-        let model = safetensors::serialize(tensors.iter().map(|tensor| (tensor.name, tensor)), None)
+        let tensors = self.tensors();
+        let model = safetensors::serialize(tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)), None)
             .map_err(|error| RecommendError::corrupt(&model_path, error.to_string()))?;
         let not_json = |error: serde_json::Error| RecommendError::corrupt(root, error.to_string());
         let items = serde_json::to_vec(&self.items).map_err(not_json)?;
@@ -178,11 +180,45 @@ impl Artefact {
         }
         let model_path = directory.join(MODEL_FILE);
         let bytes = read_checked(&header, directory, MODEL_FILE)?;
-        let tensors =
+        let mut tensors =
             TensorFile::parse(&bytes).map_err(|error| RecommendError::corrupt(&model_path, error.to_string()))?;
-        let model = Model::from_tensors(&parameters, items.len(), &tensors, &model_path)?;
-        Ok(Self { header, items, model })
+        let parts = parts(&header, &parameters, items.len(), &mut tensors, &model_path)?;
+        let scorer = Scorer::new(header.kind, parts);
+        Ok(Self { header, items, scorer })
     }
+
+    /// Named plainly, or `<part>.<name>` in a blend.
+    fn tensors<'a>(&'a self) -> Vec<NamedTensor<'a>> {
+        let parts = self.scorer.parts().iter().map(|part| part.model.tensors()).enumerate();
+        let is_blend = self.kind() == RecommenderKind::Blend;
+        let named =
+            move |(place, tensor): (usize, NamedTensor<'a>)| if is_blend { tensor.of_part(place) } else { tensor };
+        parts.flat_map(|(place, all)| all.into_iter().map(move |tensor| (place, tensor))).map(named).collect()
+    }
+}
+
+/// The recommenders of an artefact, each with its weighting.
+fn parts(
+    header: &ArtefactHeader,
+    parameters: &Parameters,
+    items: usize,
+    tensors: &mut TensorFile<'_>,
+    path: &Path,
+) -> Result<Vec<Part>, RecommendError> {
+    let of_parts: Vec<(f64, &Parameters)> = parameters.parts();
+    if of_parts.len() != header.weightings.len() {
+        let detail = format!("it has {} weightings for {} recommenders", header.weightings.len(), of_parts.len());
+        return Err(RecommendError::corrupt(path, detail));
+    }
+    let mut parts = Vec::with_capacity(of_parts.len());
+    for (place, ((weight, parameters), weighting)) in of_parts.into_iter().zip(&header.weightings).enumerate() {
+        if header.kind == RecommenderKind::Blend {
+            tensors.select_part(place);
+        }
+        let model = Model::from_tensors(parameters, items, tensors, path)?;
+        parts.push(Part { weight: weight as f32, weighting: weighting.clone(), model });
+    }
+    Ok(parts)
 }
 
 /// A name of our own under `root` for what is being written.

@@ -61,6 +61,16 @@ impl Csr {
         self.row(row).1.iter().map(|value| value * value).sum()
     }
 
+    /// The same places with other values: `value` is given the row and the value that stands there.
+    pub(crate) fn map_values(&self, value: impl Fn(usize, f32) -> f32) -> Self {
+        let mut mapped = self.clone();
+        for row in 0..self.rows() {
+            let range = self.offsets[row]..self.offsets[row + 1];
+            mapped.values[range].iter_mut().for_each(|stored| *stored = value(row, *stored));
+        }
+        mapped
+    }
+
     /// The transposed matrix, by counting sort; stable, so its columns are rising too.
     pub fn transposed(&self) -> Self {
         let mut offsets = vec![0usize; self.columns_total + 1];

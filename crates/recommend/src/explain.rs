@@ -1,13 +1,12 @@
 //! Why an item is on a list: the items of the history that speak for it most, and how much.
 //!
-//! In: a model, a weighted history, the items on the list.  Out: [`Contribution`]s, strongest first.
-//! All models here are linear in the history, so a score is exactly the sum of its contributions.
+//! In: a scorer, a weighed history, the items on the list.  Out: [`Contribution`]s, strongest first.
+//! All models but BPR are linear in the history: there a score is exactly the sum of its contributions, up to a constant.
 //! Never here: words for people; `serving` and `app` put titles to ids.
 //! Start at [`contributions`].
 
-use crate::models::Model;
+use crate::scorer::{Scorer, WeighedHistory};
 use crate::top_k::by_rank;
-use crate::weighting::WeightedItem;
 
 /// A history item that speaks for a recommended item.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -20,20 +19,21 @@ pub struct Contribution {
 
 /// The `most` strongest contributions per target.
 pub(crate) fn contributions(
-    model: &Model,
-    history: &[WeightedItem],
+    scorer: &Scorer,
+    history: &WeighedHistory,
     targets: &[u32],
     most: usize,
 ) -> Vec<Vec<Contribution>> {
     if most == 0 || history.is_empty() {
         return vec![Vec::new(); targets.len()];
     }
-    model.contributions(history, targets).into_iter().map(|parts| strongest(history, &parts, most)).collect()
+    let (items, rows) = scorer.contributions(history, targets);
+    rows.into_iter().map(|parts| strongest(&items, &parts, most)).collect()
 }
 
-fn strongest(history: &[WeightedItem], parts: &[f32], most: usize) -> Vec<Contribution> {
+fn strongest(items: &[u32], parts: &[f32], most: usize) -> Vec<Contribution> {
     let mut positive: Vec<(u32, f32)> =
-        history.iter().map(|entry| entry.item).zip(parts.iter().copied()).filter(|(_, part)| *part > 0.0).collect();
+        items.iter().copied().zip(parts.iter().copied()).filter(|(_, part)| *part > 0.0).collect();
     let total: f32 = positive.iter().map(|(_, part)| part).sum();
     positive.sort_unstable_by(|left, right| by_rank(*left, *right));
     positive.truncate(most);
@@ -46,8 +46,7 @@ mod tests {
 
     #[test]
     fn shares_are_of_what_speaks_for_the_item() {
-        let history = [1, 2, 3, 4].map(|item| WeightedItem { item, weight: 1.0 });
-        let strongest = strongest(&history, &[1.0, -5.0, 2.0, 1.0], 2);
+        let strongest = strongest(&[1, 2, 3, 4], &[1.0, -5.0, 2.0, 1.0], 2);
         assert_eq!(strongest, [Contribution { item: 3, share: 0.5 }, Contribution { item: 1, share: 0.25 }]);
     }
 }

@@ -20,6 +20,7 @@ mod models;
 mod parameters;
 mod promotion;
 mod random;
+mod scorer;
 mod split;
 mod stages;
 mod tensors;
@@ -42,9 +43,12 @@ pub use interactions::{Event, InteractionRow, Interactions, MAX_WEIGHT, RejectRe
 pub use metrics::{Metric, measure_list};
 pub use models::Model;
 pub use parameters::{
-    EaseParameters, IalsParameters, ItemKnnParameters, Parameters, PopularityParameters, RecommenderKind,
+    BlendParameters, BlendPart, BprParameters, EaseParameters, HistoryParameters, IalsParameters, ItemKnnParameters,
+    LlrParameters, Parameters, PopularityParameters, RecommenderKind, Rp3betaParameters, SequenceParameters,
+    UserWeighting,
 };
 pub use promotion::{PromotionDecision, decide_promotion};
+pub use scorer::{Part, Scorer};
 pub use split::{Case, Cuts, Protocol, TimeSplit};
 pub use stages::{FallbackReason, HistoryItem, ItemSource, ListSource, RankRequest, RankedItem, RankedList, Ranker};
 pub use train::train;

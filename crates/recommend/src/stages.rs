@@ -11,10 +11,9 @@ use domain::ItemId;
 use serde::Serialize;
 
 use crate::explain::{Contribution, contributions};
-use crate::models::Model;
+use crate::scorer::WeighedHistory;
 use crate::top_k::{by_rank, top_k};
-use crate::weighting::WeightedItem;
-use crate::{Artefact, Event, ItemSet, RecommendError};
+use crate::{Artefact, Event, ItemSet, RecommendError, RecommenderKind};
 
 /// One event of the history of the user who asks.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -127,11 +126,11 @@ impl Ranker {
     ///
     /// Errors: `NotAFallback` if `fallback` is not of kind `popularity`.
     pub fn new(artefact: Arc<Artefact>, fallback: &Artefact) -> Result<Self, RecommendError> {
-        let Model::Popularity(model) = fallback.model() else {
+        let Some(scores) = fallback.scorer().popularity() else {
             return Err(RecommendError::NotAFallback { kind: fallback.kind() });
         };
         let known = fallback.items();
-        let score_of = |id: &ItemId| known.binary_search(id).map_or(0.0, |ordinal| model.scores()[ordinal]);
+        let score_of = |id: &ItemId| known.binary_search(id).map_or(0.0, |ordinal| scores[ordinal]);
         let popularity: Vec<f32> = artefact.items().iter().map(score_of).collect();
         let mut entries: Vec<(u32, f32)> = (0u32..).zip(popularity.iter().copied()).collect();
         entries.sort_unstable_by(|left, right| by_rank(*left, *right));
@@ -177,18 +176,19 @@ impl Ranker {
         if request.exclude_seen {
             known.iter().for_each(|event| hidden.insert(event.item));
         }
-        let weighted = self.artefact.header().weighting.apply(&known);
+        let scorer = self.artefact.scorer();
+        let weighted = scorer.weigh(&known);
         let (ranked, reason) = match (history.is_empty(), weighted.is_empty()) {
             (true, _) => (Vec::new(), FallbackReason::NoHistory),
             (false, true) => (Vec::new(), FallbackReason::NoKnownItem),
-            (false, false) => match self.artefact.model().scores(&weighted) {
+            (false, false) => match scorer.scores(&weighted) {
                 Some(scores) => {
                     (top_k(&scores, request.limit, |item| !hidden.contains(item)), FallbackReason::TooFewCandidates)
                 }
                 None => (Vec::new(), FallbackReason::Unscorable),
             },
         };
-        self.finish(ranked, &weighted, hidden, reason, request)
+        self.finish(ranked, Some(&weighted), hidden, reason, request)
     }
 
     /// The items most like `item`, itself left out. Only items with a positive score count as alike.
@@ -198,7 +198,7 @@ impl Ranker {
         let mut hidden = self.hidden(request);
         hidden.insert(item);
         let is_known = (item as usize) < self.items().len();
-        let (ranked, reason) = match is_known.then(|| self.artefact.model().similar(item)) {
+        let (ranked, reason) = match is_known.then(|| self.artefact.scorer().similar(item)) {
             None => (Vec::new(), FallbackReason::NoKnownItem),
             Some(None) => (Vec::new(), FallbackReason::RecommenderIsPopularity),
             Some(Some(scores)) => {
@@ -206,7 +206,7 @@ impl Ranker {
                 (top_k(&scores, request.limit, is_candidate), FallbackReason::TooFewCandidates)
             }
         };
-        self.finish(ranked, &[], hidden, reason, request)
+        self.finish(ranked, None, hidden, reason, request)
     }
 
     fn hidden(&self, request: &RankRequest<'_>) -> ItemSet {
@@ -221,14 +221,17 @@ impl Ranker {
     fn finish(
         &self,
         ranked: Vec<(u32, f32)>,
-        history: &[WeightedItem],
+        history: Option<&WeighedHistory>,
         mut hidden: ItemSet,
         reason: FallbackReason,
         request: &RankRequest<'_>,
     ) -> RankedList {
         let source = if ranked.is_empty() { ListSource::Popularity } else { ListSource::Personal };
         let targets: Vec<u32> = ranked.iter().map(|(item, _)| *item).collect();
-        let because = contributions(self.artefact.model(), history, &targets, request.reasons);
+        let because = match history {
+            Some(history) => contributions(self.artefact.scorer(), history, &targets, request.reasons),
+            None => vec![Vec::new(); targets.len()],
+        };
         let mut items: Vec<RankedItem> = ranked
             .into_iter()
             .zip(because)
@@ -249,9 +252,10 @@ impl Ranker {
 
     /// For popularity itself, standing in is no accident of the user's.
     fn explained(&self, reason: FallbackReason) -> FallbackReason {
-        match self.artefact.model() {
-            Model::Popularity(_) => FallbackReason::RecommenderIsPopularity,
-            Model::ItemKnn(_) | Model::Ease(_) | Model::Ials(_) => reason,
+        if self.artefact.kind() == RecommenderKind::Popularity {
+            FallbackReason::RecommenderIsPopularity
+        } else {
+            reason
         }
     }
 }

@@ -12,7 +12,7 @@ use safetensors::{SafeTensorError, SafeTensors};
 /// A tensor about to be written.
 #[derive(Debug)]
 pub(crate) struct NamedTensor<'a> {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     shape: Vec<usize>,
     values: Values<'a>,
 }
@@ -24,12 +24,17 @@ enum Values<'a> {
 }
 
 impl<'a> NamedTensor<'a> {
-    pub(crate) fn f32(name: &'static str, shape: Vec<usize>, values: &'a [f32]) -> Self {
-        Self { name, shape, values: Values::F32(values) }
+    pub(crate) fn f32(name: &str, shape: Vec<usize>, values: &'a [f32]) -> Self {
+        Self { name: name.to_owned(), shape, values: Values::F32(values) }
     }
 
-    pub(crate) fn u32(name: &'static str, shape: Vec<usize>, values: &'a [u32]) -> Self {
-        Self { name, shape, values: Values::U32(values) }
+    pub(crate) fn u32(name: &str, shape: Vec<usize>, values: &'a [u32]) -> Self {
+        Self { name: name.to_owned(), shape, values: Values::U32(values) }
+    }
+
+    /// The same tensor as one of a part's.
+    pub(crate) fn of_part(self, part: usize) -> Self {
+        Self { name: format!("{part}.{}", self.name), ..self }
     }
 }
 
@@ -71,16 +76,23 @@ impl View for &NamedTensor<'_> {
 #[derive(Debug)]
 pub(crate) struct TensorFile<'a> {
     tensors: SafeTensors<'a>,
+    /// Of the part that is read, such as `0.`; empty unless the artefact is a blend.
+    prefix: String,
 }
 
 impl<'a> TensorFile<'a> {
     /// Reads the header; it must describe every byte that follows.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, SafeTensorError> {
-        Ok(Self { tensors: SafeTensors::deserialize(bytes)? })
+        Ok(Self { tensors: SafeTensors::deserialize(bytes)?, prefix: String::new() })
+    }
+
+    /// From now on names mean tensors of this part.
+    pub(crate) fn select_part(&mut self, part: usize) {
+        self.prefix = format!("{part}.");
     }
 
     fn words(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<impl Iterator<Item = [u8; 4]> + 'a, String> {
-        let tensor = self.tensors.tensor(name).map_err(|error| error.to_string())?;
+        let tensor = self.tensors.tensor(&format!("{}{name}", self.prefix)).map_err(|error| error.to_string())?;
         if tensor.dtype() != dtype || tensor.shape() != shape {
             return Err(format!(
                 "tensor `{name}` is {:?} {:?}, expected {dtype:?} {shape:?}",

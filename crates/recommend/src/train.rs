@@ -9,11 +9,9 @@ use std::collections::BTreeMap;
 
 use domain::Provenance;
 
-use crate::models::{Model, ease::Ease, ials::Ials, item_knn::ItemKnn, popularity::Popularity};
-use crate::{
-    ARTEFACT_FORMAT_VERSION, Artefact, ArtefactHeader, Interactions, Parameters, RecommendError, WeightScheme,
-    Weighting,
-};
+use crate::models::Model;
+use crate::scorer::{Part, Scorer};
+use crate::{ARTEFACT_FORMAT_VERSION, Artefact, ArtefactHeader, Interactions, Parameters, RecommendError, Weighting};
 
 /// Trains one recommender.
 ///
@@ -29,40 +27,32 @@ pub fn train(
     let (Some(first_at), Some(last_at)) = (interactions.first_at(), interactions.last_at()) else {
         return Err(RecommendError::NoInteractions { kind });
     };
-    let weighting = weighting(interactions, parameters);
-    let matrix = weighting.matrix(interactions);
-    let model = match parameters {
-        Parameters::Popularity(parameters) => Model::Popularity(Popularity::train(interactions, parameters)),
-        Parameters::ItemKnn(parameters) => Model::ItemKnn(ItemKnn::train(&matrix, parameters)?),
-        Parameters::Ease(parameters) => Model::Ease(Ease::train(&matrix, parameters)?),
-        Parameters::Ials(parameters) => Model::Ials(Ials::train(&matrix, parameters, seed)?),
-    };
+    let parts = parameters.parts();
+    let mut trained = Vec::with_capacity(parts.len());
+    let mut pairs = 0;
+    for (weight, parameters) in parts {
+        let weighting = Weighting::fit(interactions, &parameters.history());
+        let matrix = weighting.matrix(interactions);
+        pairs = pairs.max(matrix.stored());
+        let model = Model::train(interactions, &matrix, parameters, seed)?;
+        trained.push(Part { weight: weight as f32, weighting, model });
+    }
+    let scorer = Scorer::new(kind, trained);
     let header = ArtefactHeader {
         format_version: ARTEFACT_FORMAT_VERSION,
         kind,
         parameters: parameters.to_map(),
-        weighting,
+        weightings: scorer.parts().iter().map(|part| part.weighting.clone()).collect(),
         seed,
         users: interactions.user_ids().len() as u64,
         items: interactions.item_ids().len() as u64,
         events: interactions.events().len() as u64,
-        pairs: matrix.stored() as u64,
+        pairs: pairs as u64,
         first_at,
         last_at,
         metrics: BTreeMap::new(),
         provenance,
         files: BTreeMap::new(),
     };
-    Ok(Artefact::new(header, interactions.item_ids().to_vec(), model))
-}
-
-fn weighting(interactions: &Interactions, parameters: &Parameters) -> Weighting {
-    let (scheme, half_life_days, max_history) = match parameters {
-        // Popularity weighs events by itself and never looks at a history.
-        Parameters::Popularity(_) => (WeightScheme::Binary, None, usize::MAX),
-        Parameters::ItemKnn(p) => (p.weights, p.half_life_days, p.max_history),
-        Parameters::Ease(p) => (p.weights, p.half_life_days, p.max_history),
-        Parameters::Ials(p) => (p.weights, p.half_life_days, p.max_history),
-    };
-    Weighting::fit(interactions, scheme, half_life_days, max_history)
+    Ok(Artefact::new(header, interactions.item_ids().to_vec(), scorer))
 }

@@ -1,18 +1,22 @@
 //! How strongly a history speaks: events of one user and item become one weight, in training and at request time alike.
 //!
 //! In: events (item, weight, time).  Out: one (item, weight) pair per item, items rising.
-//! Never here: which model uses it. Source: reference 2.2; Hu, Koren & Volinsky 2008 for confidence weights.
-//! Start at [`Weighting::apply`].
+//! Training and request differ in one thing only: at request time what is newest may count most (`recency`).
+//! Never here: which model uses it. Source: reference 2.2 and 2.10; Hu, Koren & Volinsky 2008 for confidence weights.
+//! Start at [`Weighting::apply`] (training) and [`Weighting::for_request`].
 
-use crate::{Csr, HistoryItem, Interactions};
+use crate::{Csr, HistoryItem, HistoryParameters, Interactions};
 
-const SECONDS_PER_DAY: f64 = 86_400.0;
+pub(crate) const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// One bot or one bulk buyer must not outweigh everybody: a pair counts at most this many times the median pair.
 const CAP_OVER_MEDIAN: f32 = 10.0;
 
 /// Pairs that decayed below this no longer speak: the product of two of them must not vanish in `f32`.
 const MIN_WEIGHT: f32 = 1e-18;
+
+/// Items that recency leaves less than this share of their weight are not worth a pass over the catalogue.
+const MIN_RECENCY: f32 = 1e-3;
 
 /// How the events of one (user, item) pair become its weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -37,6 +41,9 @@ pub struct Weighting {
     pub as_of: i64,
     /// Only so many of a user's most recent items speak: a bound on training pairs and on request time.
     pub max_history: usize,
+    /// τ of exp(−rank/τ) at request time; none: old and new count the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recency: Option<f32>,
 }
 
 /// An item of a history with its aggregated weight.
@@ -48,15 +55,16 @@ pub struct WeightedItem {
 
 impl Weighting {
     /// Learns cap and reference time from the interactions.
-    pub fn fit(
-        interactions: &Interactions,
-        scheme: WeightScheme,
-        half_life_days: Option<f64>,
-        max_history: usize,
-    ) -> Self {
-        let as_of = interactions.last_at().unwrap_or_default();
-        let mut weighting = Self { scheme, half_life_days, cap: None, as_of, max_history };
-        if scheme == WeightScheme::Summed {
+    pub fn fit(interactions: &Interactions, parameters: &HistoryParameters) -> Self {
+        let mut weighting = Self {
+            scheme: parameters.weights,
+            half_life_days: parameters.half_life_days,
+            cap: None,
+            as_of: interactions.last_at().unwrap_or_default(),
+            max_history: parameters.max_history,
+            recency: parameters.recency.map(|recency| recency as f32),
+        };
+        if weighting.scheme == WeightScheme::Summed {
             let mut weights: Vec<f32> =
                 users(interactions).flat_map(|history| weighting.apply(&history)).map(|pair| pair.weight).collect();
             if !weights.is_empty() {
@@ -68,8 +76,36 @@ impl Weighting {
         weighting
     }
 
-    /// One weight per item of the history, items rising. Events may come in any order.
+    /// One weight per item of the history, items rising, as training sees it. Events may come in any order.
     pub fn apply(&self, history: &[HistoryItem]) -> Vec<WeightedItem> {
+        self.pairs(history).into_iter().map(|(pair, _)| pair).collect()
+    }
+
+    /// The same for a list that is asked for now: the newest items count most if `recency` is set.
+    ///
+    /// Ranks are steps in time: items of one basket or one second share theirs, for nothing tells which came first.
+    pub fn for_request(&self, history: &[HistoryItem]) -> Vec<WeightedItem> {
+        let pairs = self.pairs(history);
+        let Some(recency) = self.recency else {
+            return pairs.into_iter().map(|(pair, _)| pair).collect();
+        };
+        let mut moments: Vec<i64> = pairs.iter().map(|(_, last_at)| *last_at).collect();
+        moments.sort_unstable();
+        moments.dedup();
+        let factor = |last_at: i64| {
+            let rank = moments.len() - moments.partition_point(|moment| *moment <= last_at);
+            (-(rank as f32) / recency).exp()
+        };
+        pairs
+            .into_iter()
+            .map(|(pair, last_at)| (pair, factor(last_at)))
+            .filter(|(_, factor)| *factor >= MIN_RECENCY)
+            .map(|(pair, factor)| WeightedItem { weight: pair.weight * factor, ..pair })
+            .collect()
+    }
+
+    /// Weight and time of the last event per item, items rising.
+    fn pairs(&self, history: &[HistoryItem]) -> Vec<(WeightedItem, i64)> {
         let mut events: Vec<HistoryItem> = history.to_vec();
         events.sort_unstable_by(|a, b| (a.item, a.at).cmp(&(b.item, b.at)).then(a.weight.total_cmp(&b.weight)));
         let mut pairs: Vec<(WeightedItem, i64)> = Vec::with_capacity(events.len());
@@ -89,7 +125,8 @@ impl Weighting {
             pairs.truncate(self.max_history);
             pairs.sort_unstable_by_key(|(pair, _)| pair.item);
         }
-        pairs.into_iter().map(|(pair, _)| WeightedItem { weight: self.finish(pair.weight), ..pair }).collect()
+        pairs.iter_mut().for_each(|(pair, _)| pair.weight = self.finish(pair.weight));
+        pairs
     }
 
     /// The training matrix, users × items.
@@ -131,7 +168,7 @@ mod tests {
     const DAY: i64 = 86_400;
 
     fn weighting(scheme: WeightScheme) -> Weighting {
-        Weighting { scheme, half_life_days: Some(1.0), cap: Some(3.0), as_of: 2 * DAY, max_history: 2 }
+        Weighting { scheme, half_life_days: Some(1.0), cap: Some(3.0), as_of: 2 * DAY, max_history: 2, recency: None }
     }
 
     fn item(item: u32, weight: f32, at: i64) -> HistoryItem {
@@ -144,6 +181,20 @@ mod tests {
         let history = [item(5, 2.0, DAY), item(1, 9.0, 3 * DAY), item(5, 1.0, 2 * DAY)];
         let pairs = weighting(WeightScheme::Summed).apply(&history);
         assert_eq!(pairs, [WeightedItem { item: 1, weight: 3.0 }, WeightedItem { item: 5, weight: 2.0 }]);
+    }
+
+    #[test]
+    fn the_newest_count_most_when_a_list_is_asked_for() {
+        // Moments 9 > 5 > 1, two items at 5.  τ = 1: e⁰, e⁻¹ twice, e⁻².
+        let weighting = Weighting { recency: Some(1.0), max_history: 9, ..weighting(WeightScheme::Binary) };
+        let history = [item(1, 1.0, 1), item(1, 1.0, 5), item(2, 1.0, 9), item(3, 1.0, 5), item(4, 1.0, 1)];
+        let weights: Vec<f32> = weighting.for_request(&history).iter().map(|pair| pair.weight).collect();
+        let expected = [(-1f32).exp(), 1.0, (-1f32).exp(), (-2f32).exp()];
+        assert!(weights.iter().zip(expected).all(|(got, want)| (got - want).abs() < 1e-6), "{weights:?}");
+        assert!(weighting.apply(&history).iter().all(|pair| pair.weight == 1.0), "training never looks at it");
+        let long: Vec<HistoryItem> = (0..50).map(|at| item(at as u32, 1.0, at)).collect();
+        let long_weighting = Weighting { max_history: 50, ..weighting };
+        assert_eq!(long_weighting.for_request(&long).len(), 7, "e⁻⁷ is below a thousandth");
     }
 
     #[test]

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use domain::{ErrorKind, ItemId, NoProgress, Problem, Provenance};
 use recommend::{
-    Artefact, FallbackReason, HistoryItem, IalsParameters, InteractionRow, Interactions, ItemSource, ListSource,
-    Parameters, PopularityParameters, Protocol, RankRequest, Ranker, RecommendError, RecommenderKind, RecommenderSpec,
-    Repeats, Window, evaluate, train,
+    Artefact, BprParameters, FallbackReason, HistoryItem, IalsParameters, InteractionRow, Interactions, ItemSource,
+    ListSource, Parameters, PopularityParameters, Protocol, RankRequest, Ranker, RecommendError, RecommenderKind,
+    RecommenderSpec, Repeats, Window, evaluate, train,
 };
 
 /// Users of two tastes: each buys baskets of items mostly from their half of the catalogue, on rising days.
@@ -54,7 +54,14 @@ fn parameters(kind: RecommenderKind) -> Parameters {
         RecommenderKind::Ials => {
             Parameters::Ials(IalsParameters { factors: 8, epochs: 4, lambda: 0.1, alpha: 0.5, ..Default::default() })
         }
-        RecommenderKind::Popularity | RecommenderKind::ItemKnn | RecommenderKind::Ease => Parameters::defaults(kind),
+        RecommenderKind::Bpr => Parameters::Bpr(BprParameters { factors: 8, epochs: 10, ..Default::default() }),
+        RecommenderKind::Popularity
+        | RecommenderKind::ItemKnn
+        | RecommenderKind::Ease
+        | RecommenderKind::Llr
+        | RecommenderKind::Rp3beta
+        | RecommenderKind::Sequence
+        | RecommenderKind::Blend => Parameters::defaults(kind),
     }
 }
 
@@ -143,12 +150,12 @@ fn an_artefact_reads_back_equal_and_is_written_once() {
         artefact.add_metric("validation.ndcg@100", 0.25);
         let path = artefact.write(root.path()).unwrap();
         let back = Artefact::read(&path).unwrap();
-        assert_eq!((back.model(), back.items()), (artefact.model(), artefact.items()));
+        assert_eq!((back.scorer(), back.items()), (artefact.scorer(), artefact.items()));
         assert_eq!(back.header().metrics["validation.ndcg@100"], 0.25);
         assert_eq!(artefact.write(root.path()).unwrap(), path, "a second write finds the first");
         assert_eq!(back.write(root.path()).unwrap(), path);
     }
-    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 4, "nothing is left aside");
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), RecommenderKind::ALL.len(), "nothing is left aside");
 }
 
 #[test]
@@ -198,7 +205,7 @@ fn a_header_that_does_not_fit_its_files_is_refused() {
     assert!(verdict("\"factors\": 8", "\"factors\": 9").contains(&format!("expected F32 [{items}, 9]")));
     assert!(verdict("\"kind\": \"ials\"", "\"kind\": \"ease\"").contains("is not a parameter of `ease`"));
     assert!(verdict(&format!("\"items\": {items}"), "\"items\": 7").contains("ids are missing"));
-    assert!(verdict("\"format_version\": 1", "\"format_version\": 99").contains("format version 99"));
+    assert!(verdict("\"format_version\": 2", "\"format_version\": 99").contains("format version 99"));
     assert!(verdict("\"epochs\": 4", "\"epochs\": -4").contains("`epochs`"));
 }
 
@@ -390,7 +397,8 @@ fn an_evaluation_that_cannot_be_done_says_why() {
 fn recommenders_learn_the_two_tastes_better_than_popularity() {
     let interactions = Interactions::from_rows(market(400, 60, 6)).0;
     let mut specs = specs();
-    specs[0].parameters = Parameters::Popularity(PopularityParameters { half_life_days: Some(30.0) });
+    specs[0].parameters =
+        Parameters::Popularity(PopularityParameters { half_life_days: Some(30.0), ..Default::default() });
     let protocol = Protocol { resamples: 200, ..Protocol::default() };
     let evaluation = evaluate(&interactions, &specs, "popularity", &protocol, &NoProgress).unwrap();
     let test = evaluation

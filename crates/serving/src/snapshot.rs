@@ -195,32 +195,13 @@ impl Snapshot {
 
     /// Multiply-adds that a list for `user` costs at most, roughly: decides where it is computed.
     pub(crate) fn cost(&self, user: &UserId) -> usize {
-        let (artefact, items) = (self.ranker.artefact(), self.ranker.items().len());
-        let history = self.history(user).map_or(0, <[HistoryItem]>::len).min(artefact.header().weighting.max_history);
-        match artefact.model() {
-            Model::Popularity(_) => items,
-            Model::ItemKnn(_) | Model::Ease(_) => items * history.max(1),
-            // Folding in sums one f × f matrix per history item and solves it, then scores every item.
-            Model::Ials(_) => {
-                let factors = self.factors();
-                factors.saturating_mul(items + factors.saturating_mul(history + factors))
-            }
-        }
+        let history = self.history(user).map_or(0, <[HistoryItem]>::len);
+        self.ranker.artefact().scorer().cost(self.ranker.items().len(), history)
     }
 
     /// As [`Snapshot::cost`], for items like an item.
     pub(crate) fn similar_cost(&self) -> usize {
-        let items = self.ranker.items().len();
-        match self.ranker.artefact().model() {
-            Model::Popularity(_) | Model::ItemKnn(_) | Model::Ease(_) => items,
-            Model::Ials(_) => self.factors().saturating_mul(items),
-        }
-    }
-
-    /// The parameter that every iALS artefact names; were it missing, the work would be taken for long.
-    fn factors(&self) -> usize {
-        let factors = self.ranker.artefact().header().parameters.get("factors").and_then(serde_json::Value::as_u64);
-        factors.and_then(|factors| usize::try_from(factors).ok()).unwrap_or(usize::MAX)
+        self.ranker.artefact().scorer().similar_cost(self.ranker.items().len())
     }
 
     /// Which promotion.

@@ -30,6 +30,10 @@ async fn every_list_is_exactly_that_of_the_ranker() {
         (RecommenderKind::Ease, "100"),
         (RecommenderKind::ItemKnn, ""),
         (RecommenderKind::Ials, "16"),
+        (RecommenderKind::Llr, ""),
+        (RecommenderKind::Rp3beta, ""),
+        (RecommenderKind::Sequence, ""),
+        (RecommenderKind::Blend, ""),
         (RecommenderKind::Popularity, ""),
     ] {
         let name = project.train(kind, value);

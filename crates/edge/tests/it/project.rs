@@ -96,7 +96,13 @@ impl Project {
         match kind {
             RecommenderKind::Ease => parameters.insert("lambda".into(), value.parse::<f64>().unwrap().into()),
             RecommenderKind::Ials => parameters.insert("factors".into(), value.parse::<u64>().unwrap().into()),
-            RecommenderKind::Popularity | RecommenderKind::ItemKnn => None,
+            RecommenderKind::Popularity
+            | RecommenderKind::ItemKnn
+            | RecommenderKind::Llr
+            | RecommenderKind::Rp3beta
+            | RecommenderKind::Sequence
+            | RecommenderKind::Bpr
+            | RecommenderKind::Blend => None,
         };
         let parameters = Parameters::resolve(kind, &parameters).unwrap();
         let artefact = train(&self.interactions, &parameters, 42, Provenance::default()).unwrap();

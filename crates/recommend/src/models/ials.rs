@@ -190,6 +190,11 @@ impl Ials {
         Ok(Self { items, factors: d, item_factors, gram, ridge: Ridge::new(parameters, items) })
     }
 
+    /// Multiply-adds of one list: one f × f sum per history item, its solution, then one product per item.
+    pub(crate) fn cost(&self, history: usize) -> usize {
+        self.factors.saturating_mul(self.items + self.factors.saturating_mul(history + self.factors))
+    }
+
     fn half_step(&self) -> HalfStep<'_> {
         HalfStep { d: self.factors, fixed: &self.item_factors, gram: &self.gram, ridge: self.ridge }
     }

@@ -1,37 +1,56 @@
 //! The kinds of recommender behind one closed enum: train, score, explain, compare items, store.
 //!
-//! In: a training matrix, or tensors read back.  Out: scores for every item, given a weighted history.
-//! Never here: filters, top-k, fallback (see `stages`).
+//! In: interactions, or tensors read back.  Out: scores for every item, given a weighted history.
+//! Never here: filters, top-k, fallback (see `stages`); blends (see `scorer`), which are made of these.
 //! Start at [`Model`]. A new kind is one file here, one arm per `match`, and its parameters.
 
+pub(crate) mod bpr;
 pub(crate) mod ease;
 pub(crate) mod ials;
 pub(crate) mod item_knn;
+pub(crate) mod llr;
+pub(crate) mod neighbours;
 pub(crate) mod popularity;
+pub(crate) mod rp3beta;
+pub(crate) mod sequence;
 
 use std::path::Path;
 
 use crate::tensors::{NamedTensor, TensorFile};
 use crate::weighting::WeightedItem;
-use crate::{Parameters, RecommendError, RecommenderKind};
+use crate::{Csr, Interactions, Parameters, RecommendError};
 
 /// A trained recommender without its ids.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Model {
     Popularity(popularity::Popularity),
-    ItemKnn(item_knn::ItemKnn),
+    /// item_knn, llr, rp3beta and sequence differ only in how their neighbours are found.
+    Neighbours(neighbours::Neighbours),
     Ease(ease::Ease),
     Ials(ials::Ials),
+    Bpr(bpr::Bpr),
 }
 
 impl Model {
-    /// Which recommender.
-    pub fn kind(&self) -> RecommenderKind {
-        match self {
-            Self::Popularity(_) => RecommenderKind::Popularity,
-            Self::ItemKnn(_) => RecommenderKind::ItemKnn,
-            Self::Ease(_) => RecommenderKind::Ease,
-            Self::Ials(_) => RecommenderKind::Ials,
+    /// Trains one kind; `matrix` is users × items under the kind's weighting.
+    ///
+    /// Errors: `TooManyItems`, `Diverged`; `BadParameter` for a blend, which is trained part by part.
+    pub(crate) fn train(
+        interactions: &Interactions,
+        matrix: &Csr,
+        parameters: &Parameters,
+        seed: u64,
+    ) -> Result<Self, RecommendError> {
+        match parameters {
+            Parameters::Popularity(p) => Ok(Self::Popularity(popularity::Popularity::train(interactions, p))),
+            Parameters::ItemKnn(p) => item_knn::train(matrix, p).map(Self::Neighbours),
+            Parameters::Llr(p) => llr::train(matrix, p).map(Self::Neighbours),
+            Parameters::Rp3beta(p) => rp3beta::train(matrix, p).map(Self::Neighbours),
+            Parameters::Sequence(p) => sequence::train(interactions, p).map(Self::Neighbours),
+            Parameters::Ease(p) => ease::Ease::train(matrix, p).map(Self::Ease),
+            Parameters::Ials(p) => ials::Ials::train(matrix, p, seed).map(Self::Ials),
+            Parameters::Bpr(p) => bpr::Bpr::train(matrix, p, seed).map(Self::Bpr),
+            Parameters::Blend(_) => Err(parameters.nested_blend()),
         }
     }
 
@@ -41,19 +60,22 @@ impl Model {
     pub(crate) fn scores(&self, history: &[WeightedItem]) -> Option<Vec<f32>> {
         match self {
             Self::Popularity(_) => None,
-            Self::ItemKnn(model) => Some(model.scores(history)),
+            Self::Neighbours(model) => Some(model.scores(history)),
             Self::Ease(model) => Some(model.scores(history)),
             Self::Ials(model) => model.scores(history),
+            Self::Bpr(model) => Some(model.scores(history)),
         }
     }
 
     /// How much each history item adds to the score of each target: one row per target, in the order of the history.
     pub(crate) fn contributions(&self, history: &[WeightedItem], targets: &[u32]) -> Vec<Vec<f32>> {
+        let each = |of: &dyn Fn(u32) -> Vec<f32>| targets.iter().map(|&target| of(target)).collect();
         match self {
-            Self::Popularity(_) => vec![Vec::new(); targets.len()],
-            Self::ItemKnn(model) => targets.iter().map(|&target| model.contributions(history, target)).collect(),
-            Self::Ease(model) => targets.iter().map(|&target| model.contributions(history, target)).collect(),
+            Self::Popularity(_) => vec![vec![0.0; history.len()]; targets.len()],
+            Self::Neighbours(model) => each(&|target| model.contributions(history, target)),
+            Self::Ease(model) => each(&|target| model.contributions(history, target)),
             Self::Ials(model) => model.contributions(history, targets),
+            Self::Bpr(model) => each(&|target| model.contributions(history, target)),
         }
     }
 
@@ -63,18 +85,38 @@ impl Model {
         match self {
             Self::Popularity(_) => None,
             // "Who bought this also bought": the scores of a history of this one item.
-            Self::ItemKnn(model) => Some(model.scores(&alone)),
+            Self::Neighbours(model) => Some(model.scores(&alone)),
             Self::Ease(model) => Some(model.scores(&alone)),
             Self::Ials(model) => Some(model.cosines(item)),
+            Self::Bpr(model) => Some(model.cosines(item)),
+        }
+    }
+
+    /// Multiply-adds of one call of [`Model::scores`] over so long a history, roughly and at most.
+    pub(crate) fn cost(&self, items: usize, history: usize) -> usize {
+        match self {
+            Self::Popularity(_) => items,
+            Self::Neighbours(_) | Self::Ease(_) => items.saturating_mul(history.max(1)),
+            Self::Ials(model) => model.cost(history),
+            Self::Bpr(model) => model.cost(history),
+        }
+    }
+
+    /// The same for [`Model::similar`].
+    pub(crate) fn similar_cost(&self, items: usize) -> usize {
+        match self {
+            Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => items,
+            Self::Ials(_) | Self::Bpr(_) => self.cost(items, 0),
         }
     }
 
     pub(crate) fn tensors(&self) -> Vec<NamedTensor<'_>> {
         match self {
             Self::Popularity(model) => model.tensors(),
-            Self::ItemKnn(model) => model.tensors(),
+            Self::Neighbours(model) => model.tensors(),
             Self::Ease(model) => model.tensors(),
             Self::Ials(model) => model.tensors(),
+            Self::Bpr(model) => model.tensors(),
         }
     }
 
@@ -87,9 +129,13 @@ impl Model {
     ) -> Result<Self, RecommendError> {
         let model = match parameters {
             Parameters::Popularity(_) => popularity::Popularity::from_tensors(items, tensors).map(Self::Popularity),
-            Parameters::ItemKnn(_) => item_knn::ItemKnn::from_tensors(items, tensors).map(Self::ItemKnn),
+            Parameters::ItemKnn(_) | Parameters::Llr(_) | Parameters::Rp3beta(_) | Parameters::Sequence(_) => {
+                neighbours::Neighbours::from_tensors(items, tensors).map(Self::Neighbours)
+            }
             Parameters::Ease(_) => ease::Ease::from_tensors(items, tensors).map(Self::Ease),
             Parameters::Ials(parameters) => ials::Ials::from_tensors(parameters, items, tensors).map(Self::Ials),
+            Parameters::Bpr(parameters) => bpr::Bpr::from_tensors(parameters, items, tensors).map(Self::Bpr),
+            Parameters::Blend(_) => return Err(parameters.nested_blend()),
         };
         model.map_err(|detail| RecommendError::corrupt(path, detail))
     }
