@@ -20,6 +20,7 @@ mod models;
 mod parameters;
 mod promotion;
 mod random;
+mod rerank;
 mod scorer;
 mod split;
 mod stages;
@@ -27,6 +28,7 @@ mod tensors;
 mod top_k;
 mod train;
 mod weighting;
+mod why_not;
 
 pub use artefact::{ARTEFACT_FORMAT_VERSION, Artefact, ArtefactHeader, FileDigest};
 pub use bootstrap::Estimate;
@@ -38,7 +40,7 @@ pub use evaluate::{
 };
 pub use explain::Contribution;
 pub use file::{EvaluateOptions, RecommenderFile};
-pub use filter::ItemSet;
+pub use filter::{Catalogue, Condition, ConditionError, ItemSet};
 pub use interactions::{Event, InteractionRow, Interactions, MAX_WEIGHT, RejectReason, Rejected};
 pub use metrics::{Metric, measure_list};
 pub use models::Model;
@@ -48,8 +50,10 @@ pub use parameters::{
     UserWeighting,
 };
 pub use promotion::{PromotionDecision, decide_promotion};
+pub use rerank::{Boost, Cap, Quota, RerankRules, Reranker, RuleError};
 pub use scorer::{Part, Scorer};
 pub use split::{Case, Cuts, Protocol, TimeSplit};
 pub use stages::{FallbackReason, HistoryItem, ItemSource, ListSource, RankRequest, RankedItem, RankedList, Ranker};
 pub use train::train;
 pub use weighting::{WeightScheme, Weighting};
+pub use why_not::{Stage, WhyNot};

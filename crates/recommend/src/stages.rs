@@ -1,4 +1,4 @@
-//! One request, stage by stage: weigh the history → hide → score → top-k → fill with popularity → reasons.
+//! One request, stage by stage: weigh the history → hide → score → top-k → re-rank → fill with popularity → reasons.
 //!
 //! In: an artefact, the popularity artefact it falls back to, a history, a request.  Out: a [`RankedList`] that says of
 //! each item where it comes from and why. Pure and immutable: `evaluate` and `serving` call the same function.
@@ -11,6 +11,7 @@ use domain::ItemId;
 use serde::Serialize;
 
 use crate::explain::{Contribution, contributions};
+use crate::rerank::Reranker;
 use crate::scorer::WeighedHistory;
 use crate::top_k::{by_rank, top_k};
 use crate::{Artefact, Event, ItemSet, RecommendError, RecommenderKind};
@@ -116,6 +117,7 @@ pub struct Ranker {
     popularity: Vec<f32>,
     /// All ordinals, most popular first.
     by_popularity: Vec<u32>,
+    rules: Option<Arc<Reranker>>,
 }
 
 impl Ranker {
@@ -135,7 +137,17 @@ impl Ranker {
         let mut entries: Vec<(u32, f32)> = (0u32..).zip(popularity.iter().copied()).collect();
         entries.sort_unstable_by(|left, right| by_rank(*left, *right));
         let by_popularity = entries.into_iter().map(|(item, _)| item).collect();
-        Ok(Self { artefact, popularity, by_popularity })
+        Ok(Self { artefact, popularity, by_popularity, rules: None })
+    }
+
+    /// The same ranker with rules for what happens after scoring; they must be joined to this artefact's items.
+    pub fn with_rules(self, rules: Reranker) -> Self {
+        Self { rules: Some(Arc::new(rules)), ..self }
+    }
+
+    /// The rules for what happens after scoring.
+    pub(crate) fn rules(&self) -> Option<&Reranker> {
+        self.rules.as_deref()
     }
 
     /// The artefact that ranks.
@@ -170,32 +182,48 @@ impl Ranker {
     ///
     /// Cost: EASE |history| · items, iALS |history|·d² + items·d multiply-adds, kNN the stored neighbours.
     pub fn recommend(&self, history: &[HistoryItem], request: &RankRequest<'_>) -> RankedList {
-        let known: Vec<HistoryItem> =
-            history.iter().filter(|event| (event.item as usize) < self.items().len()).copied().collect();
-        let mut hidden = self.hidden(request);
-        if request.exclude_seen {
-            known.iter().for_each(|event| hidden.insert(event.item));
-        }
+        let known = self.known(history);
+        let hidden = self.hidden(history, request);
         let scorer = self.artefact.scorer();
-        let weighted = scorer.weigh(&known);
-        let (ranked, reason) = match (history.is_empty(), weighted.is_empty()) {
+        let weighed = scorer.weigh(&known);
+        let (ranked, reason) = match (history.is_empty(), weighed.is_empty()) {
             (true, _) => (Vec::new(), FallbackReason::NoHistory),
             (false, true) => (Vec::new(), FallbackReason::NoKnownItem),
-            (false, false) => match scorer.scores(&weighted) {
-                Some(scores) => {
-                    (top_k(&scores, request.limit, |item| !hidden.contains(item)), FallbackReason::TooFewCandidates)
-                }
+            (false, false) => match scorer.scores(&weighed) {
+                Some(scores) => (self.best(&scores, &hidden, request.limit), FallbackReason::TooFewCandidates),
                 None => (Vec::new(), FallbackReason::Unscorable),
             },
         };
-        self.finish(ranked, Some(&weighted), hidden, reason, request)
+        self.finish(ranked, Some(&weighed), hidden, reason, request)
+    }
+
+    /// The items of the history that the artefact knows.
+    fn known(&self, history: &[HistoryItem]) -> Vec<HistoryItem> {
+        history.iter().filter(|event| (event.item as usize) < self.items().len()).copied().collect()
+    }
+
+    /// One score per item for a history; `None` when nothing can be scored.
+    pub(crate) fn scores(&self, history: &[HistoryItem]) -> Option<Vec<f32>> {
+        let weighed = self.artefact.scorer().weigh(&self.known(history));
+        if weighed.is_empty() { None } else { self.artefact.scorer().scores(&weighed) }
+    }
+
+    /// The `limit` best of the scored items under the rules.
+    fn best(&self, scores: &[f32], hidden: &ItemSet, limit: usize) -> Vec<(u32, f32)> {
+        let Some(rules) = &self.rules else {
+            return top_k(scores, limit, |item| !hidden.contains(item));
+        };
+        let candidates = top_k(scores, rules.candidates(limit), |item| !hidden.contains(item));
+        let of = |items: &ItemSet| top_k(scores, limit, |item| items.contains(item) && !hidden.contains(item));
+        let reserve: Vec<(u32, f32)> = rules.reserved().flat_map(of).collect();
+        rules.choose(self.artefact.scorer(), &[], &candidates, &reserve, limit)
     }
 
     /// The items most like `item`, itself left out. Only items with a positive score count as alike.
     ///
     /// An ordinal that does not exist gives the popular items.
     pub fn similar(&self, item: u32, request: &RankRequest<'_>) -> RankedList {
-        let mut hidden = self.hidden(request);
+        let mut hidden = self.hidden(&[], request);
         hidden.insert(item);
         let is_known = (item as usize) < self.items().len();
         let (ranked, reason) = match is_known.then(|| self.artefact.scorer().similar(item)) {
@@ -209,10 +237,13 @@ impl Ranker {
         self.finish(ranked, None, hidden, reason, request)
     }
 
-    fn hidden(&self, request: &RankRequest<'_>) -> ItemSet {
+    /// Everything that may not be on the list: what the caller hides, what the rules hide, what was seen.
+    pub(crate) fn hidden(&self, history: &[HistoryItem], request: &RankRequest<'_>) -> ItemSet {
         let mut hidden = ItemSet::new(self.items().len());
-        if let Some(more) = request.hidden {
-            hidden.union_with(more);
+        let of_rules = self.rules.as_ref().map(|rules| rules.hidden());
+        request.hidden.into_iter().chain(of_rules).for_each(|more| hidden.union_with(more));
+        if request.exclude_seen {
+            history.iter().for_each(|event| hidden.insert(event.item));
         }
         hidden
     }
@@ -239,15 +270,32 @@ impl Ranker {
             .collect();
         let personal = items.len();
         items.iter().for_each(|entry| hidden.insert(entry.item));
-        let popular = self.by_popularity.iter().filter(|item| !hidden.contains(**item));
-        items.extend(popular.take(request.limit.saturating_sub(personal)).map(|&item| RankedItem {
-            item,
-            score: self.popularity[item as usize],
-            source: ItemSource::Popularity,
-            because: Vec::new(),
-        }));
+        let missing = request.limit.saturating_sub(personal);
+        let popular = self.popular(&targets, &hidden, missing).into_iter();
+        let filled = |(item, score)| RankedItem { item, score, source: ItemSource::Popularity, because: Vec::new() };
+        items.extend(popular.map(filled));
         let is_filled = items.len() > personal || personal == 0;
         RankedList { items, source, fallback: is_filled.then(|| self.explained(reason)) }
+    }
+
+    /// The most popular items that may follow `before` on a list; the rules hold for them too.
+    fn popular(&self, before: &[u32], hidden: &ItemSet, limit: usize) -> Vec<(u32, f32)> {
+        let shown = self.by_popularity.iter().filter(|item| !hidden.contains(**item));
+        let mut scored = shown.map(|&item| (item, self.popularity[item as usize]));
+        match &self.rules {
+            Some(rules) if limit > 0 => {
+                let candidates: Vec<(u32, f32)> = scored.by_ref().take(rules.candidates(limit)).collect();
+                let is_reserved = |item: u32| rules.reserved().any(|items| items.contains(item));
+                let reserve: Vec<(u32, f32)> = scored.filter(|(item, _)| is_reserved(*item)).take(limit).collect();
+                let mut chosen = rules.choose(self.artefact.scorer(), before, &candidates, &reserve, limit);
+                // Caps order a list, they do not shorten it: never empty while an allowed item is left.
+                let rest: Vec<(u32, f32)> = candidates.into_iter().filter(|entry| !chosen.contains(entry)).collect();
+                let missing = limit - chosen.len();
+                chosen.extend(rest.into_iter().take(missing));
+                chosen
+            }
+            Some(_) | None => scored.take(limit).collect(),
+        }
     }
 
     /// For popularity itself, standing in is no accident of the user's.
