@@ -15,6 +15,8 @@ use async_trait::async_trait;
 use domain::{
     ColumnProof, ExtractReject, KeyCut, LogPosition, Progress, ProofHash, Resume, SourceProof, StageManifest, StageMode,
 };
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::task::JoinSet;
 
 use crate::key_range::{Border, KeyRange};
@@ -29,9 +31,15 @@ const FIRST_ROW: Duration = Duration::from_secs(2 * 3600);
 /// How often a stall is looked for, and progress is shown.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Rows after which a read adds its own to those of all, which is slow: other processors write there as well.
+const SHOWN_ROWS: u64 = 1024;
+
 /// One connection in the snapshot, ready to read any part of the table.
 #[async_trait]
 pub(crate) trait PartReader: Send + 'static {
+    /// Readers that take turns on one thread; several where those of different threads would keep each other waiting.
+    const TOGETHER: usize = 1;
+
     /// Reads the rows of `range` into a file, and counts each on the way.
     async fn read(&mut self, range: &KeyRange, rows: &RowCount<'_>) -> Result<Part, ConnectError>;
 
@@ -42,7 +50,7 @@ pub(crate) trait PartReader: Send + 'static {
     async fn count(&mut self) -> Result<u64, ConnectError>;
 }
 
-/// Counts the rows of one read, and with them those of all.
+/// Counts the rows of one read, and with them those of all, the last when it is dropped.
 pub(crate) struct RowCount<'a> {
     all: &'a AtomicU64,
     own: AtomicU64,
@@ -50,8 +58,18 @@ pub(crate) struct RowCount<'a> {
 
 impl RowCount<'_> {
     pub(crate) fn add(&self) {
-        self.all.fetch_add(1, Ordering::Relaxed);
-        self.own.fetch_add(1, Ordering::Relaxed);
+        // Only this read writes its own, so that it need not be kept from others in between.
+        let own = self.own.load(Ordering::Relaxed) + 1;
+        self.own.store(own, Ordering::Relaxed);
+        if own.is_multiple_of(SHOWN_ROWS) {
+            self.all.fetch_add(SHOWN_ROWS, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for RowCount<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_add(*self.own.get_mut() % SHOWN_ROWS, Ordering::Relaxed);
     }
 }
 
@@ -148,10 +166,7 @@ pub(crate) async fn read_parts<R: PartReader>(
             return (readers, Err(error));
         }
         let at_work = workers.max(1).min(readers.len());
-        let mut round: JoinSet<(Option<R>, Option<ConnectError>)> = JoinSet::new();
-        for reader in readers.drain(..at_work) {
-            round.spawn(work(reader, Arc::clone(&shared)));
-        }
+        let mut round = set_to_work(readers.drain(..at_work).collect(), &shared);
         let mut failed = None;
         let mut shown = shared.rows.load(Ordering::Relaxed);
         loop {
@@ -162,15 +177,17 @@ pub(crate) async fn read_parts<R: PartReader>(
             match ended {
                 Err(_) => {}
                 Ok(None) => break,
-                Ok(Some(Ok((reader, error)))) => {
-                    readers.extend(reader);
-                    match error {
-                        Some(error @ ConnectError::ConnectionLost { .. }) => {
-                            tracing::warn!(%error, "another connection takes over the part");
-                            lost = Some(error);
+                Ok(Some(Ok(group))) => {
+                    for (reader, error) in group {
+                        readers.extend(reader);
+                        match error {
+                            Some(error @ ConnectError::ConnectionLost { .. }) => {
+                                tracing::warn!(%error, "another connection takes over the part");
+                                lost = Some(error);
+                            }
+                            Some(error) => failed = failed.or(Some(error)),
+                            None => {}
                         }
-                        Some(error) => failed = failed.or(Some(error)),
-                        None => {}
                     }
                 }
                 Ok(Some(Err(error))) => failed = failed.or_else(|| Some(ConnectError::internal("read a part", error))),
@@ -189,8 +206,23 @@ pub(crate) async fn read_parts<R: PartReader>(
     (readers, Ok(Parts { parts, proof: wanted.proof.then_some(proof), proof_time }))
 }
 
+/// A reader whose work has ended, unless its connection is lost; and what ended it before there was nothing left to do.
+type Ended<R> = (Option<R>, Option<ConnectError>);
+
+/// Lets readers work, as many as [`PartReader::TOGETHER`] in one task, and so on one thread at a time.
+fn set_to_work<R: PartReader>(mut readers: Vec<R>, shared: &Arc<Shared>) -> JoinSet<Vec<Ended<R>>> {
+    let mut round = JoinSet::new();
+    while !readers.is_empty() {
+        let others = readers.split_off(readers.len().min(R::TOGETHER));
+        let group = std::mem::replace(&mut readers, others);
+        let work: FuturesUnordered<_> = group.into_iter().map(|reader| work(reader, Arc::clone(shared))).collect();
+        round.spawn(work.collect());
+    }
+    round
+}
+
 /// Takes tasks until there are none, or until one fails. Answers the reader unless its connection is lost.
-async fn work<R: PartReader>(mut reader: R, shared: Arc<Shared>) -> (Option<R>, Option<ConnectError>) {
+async fn work<R: PartReader>(mut reader: R, shared: Arc<Shared>) -> Ended<R> {
     loop {
         let Some(task) = locked(&shared.queue).pop_front() else { return (Some(reader), None) };
         let Err(error) = do_one(&mut reader, task, &shared).await else { continue };

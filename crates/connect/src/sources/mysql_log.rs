@@ -510,7 +510,7 @@ impl<'a> ChangeWriter<'a> {
 
     async fn push(&mut self, row: Vec<Value>, is_deleted: bool) -> Result<(), ConnectError> {
         self.deleted.push(is_deleted);
-        match self.batcher.push(row)? {
+        match self.batcher.push(row.iter())? {
             Some((batch, bytes)) => self.write(&batch, bytes).await,
             None => Ok(()),
         }
