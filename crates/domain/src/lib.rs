@@ -15,6 +15,7 @@ mod promotion;
 mod proof;
 mod provenance;
 mod quote;
+mod rerank;
 
 pub use error::{ErrorKind, Problem};
 pub use feed::{FEED_FORMAT_VERSION, FeedFile, FeedHeader, FeedHistory, FeedInteraction, FeedItem};
@@ -30,3 +31,4 @@ pub use promotion::{PROMOTION_FORMAT_VERSION, Promotion};
 pub use proof::{CellForm, Checksum, ColumnProof, ProofHash, SourceProof, date_text, mantissa_and_exponent, time_text};
 pub use provenance::Provenance;
 pub use quote::{Dialect, quote_identifier};
+pub use rerank::{Boost, Cap, Quota, RerankRules};

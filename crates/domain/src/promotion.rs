@@ -4,7 +4,7 @@
 //! Never here: reading or writing the files, or the artefacts themselves.
 //! Start at [`Promotion`].
 
-use crate::Provenance;
+use crate::{Provenance, RerankRules};
 
 /// Version of [`Promotion`]; raise it when a reader of the old version would misread.
 pub const PROMOTION_FORMAT_VERSION: u32 = 1;
@@ -26,6 +26,9 @@ pub struct Promotion {
     pub fallback_artefact: Option<String>,
     /// Leave out what the user already had, as `filter_seen` of the recommender's file says.
     pub filter_seen: bool,
+    /// What is done with lists after scoring, as `[rerank]` of the recommender's file says.
+    #[serde(default, skip_serializing_if = "RerankRules::is_empty")]
+    pub rerank: RerankRules,
     pub promoted_at: chrono::DateTime<chrono::Utc>,
     /// Why, in one line, such as `trained` or `rolled back: recall fell`.
     pub reason: String,

@@ -61,6 +61,7 @@ pub(crate) fn promote(root: &Path, wanted: Promotion) -> Result<(Promotion, bool
             && newest.artefact == wanted.artefact
             && newest.fallback_artefact == wanted.fallback_artefact
             && newest.filter_seen == wanted.filter_seen
+            && newest.rerank == wanted.rerank
             && promoted_last(root)?.is_some_and(|last| last.recommender == wanted.recommender)
         {
             return Ok((newest.clone(), false));
@@ -112,6 +113,8 @@ fn directory_names(root: &Path) -> Result<Vec<String>, PipelineError> {
 
 #[cfg(test)]
 mod tests {
+    use domain::RerankRules;
+
     use super::*;
 
     fn promotion(recommender: &str, artefact: &str, second: i64) -> Promotion {
@@ -122,6 +125,7 @@ mod tests {
             artefact: artefact.to_owned(),
             fallback_artefact: None,
             filter_seen: true,
+            rerank: RerankRules::default(),
             promoted_at: chrono::DateTime::from_timestamp(second, 0).unwrap(),
             reason: "test".to_owned(),
             provenance: Provenance { run_id: format!("r{second}"), ..Provenance::default() },

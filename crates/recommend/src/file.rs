@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::TableName;
+use domain::{RerankRules, TableName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -25,6 +25,10 @@ use crate::{Parameters, Protocol, RecommendError, RecommenderKind};
 ///
 /// [parameters]                           # of the kind; see `EaseParameters` and its neighbours
 /// lambda = 200
+///
+/// [rerank]
+/// diversity = 0.85
+/// hide = "category = 'gift cards'"
 ///
 /// [evaluate]
 /// cutoffs = [10, 20, 50, 100]
@@ -53,6 +57,9 @@ pub struct RecommenderFile {
     /// Seed of everything random. Default 42.
     #[serde(default = "default_seed")]
     pub seed: u64,
+    /// What is done with lists after scoring; conditions are on the columns of `items`.
+    #[serde(default)]
+    pub rerank: RerankRules,
     #[serde(default)]
     pub evaluate: EvaluateOptions,
 }

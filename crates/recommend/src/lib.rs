@@ -50,7 +50,7 @@ pub use parameters::{
     UserWeighting,
 };
 pub use promotion::{PromotionDecision, decide_promotion};
-pub use rerank::{Boost, Cap, Quota, RerankRules, Reranker, RuleError};
+pub use rerank::{Reranker, RuleError};
 pub use scorer::{Part, Scorer};
 pub use split::{Case, Cuts, Protocol, TimeSplit};
 pub use stages::{FallbackReason, HistoryItem, ItemSource, ListSource, RankRequest, RankedItem, RankedList, Ranker};

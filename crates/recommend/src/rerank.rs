@@ -5,64 +5,13 @@
 //! λ·relevance − (1−λ)·likeness to what is chosen (MMR: Carbonell & Goldstein, SIGIR 1998) among those that no cap forbids.
 //! So the beginning of a long list is the short list, as long as both come from the same candidates.
 //! Never here: scores themselves, what may be shown at all (both in `stages`).
-//! Start at [`RerankRules`], then [`Reranker::choose`].
+//! Start at [`Reranker::join`], then [`Reranker::choose`].
 
-use serde::{Deserialize, Serialize};
+use domain::{Boost, Cap, Quota, RerankRules};
 
 use crate::filter::{Catalogue, Condition, ConditionError, ItemSet};
 use crate::scorer::Scorer;
 use crate::top_k::by_rank;
-
-/// The `[rerank]` table of a recommender's file. Empty: lists stay as they were scored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RerankRules {
-    /// Items that are looked at, from the best score down; at least as many as are asked for. Default 100 (reference 2.13).
-    pub candidates: usize,
-    /// λ of MMR, 0 to 1. Default 1: relevance alone. 0.85 is a mild start.
-    pub diversity: f64,
-    /// Condition on items that are never shown, such as `category = 'gift cards'`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hide: Option<String>,
-    pub boosts: Vec<Boost>,
-    pub caps: Vec<Cap>,
-    pub quotas: Vec<Quota>,
-}
-
-impl Default for RerankRules {
-    fn default() -> Self {
-        Self { candidates: 100, diversity: 1.0, hide: None, boosts: Vec::new(), caps: Vec::new(), quotas: Vec::new() }
-    }
-}
-
-/// Multiplies the relevance (0 to 1 within the candidates) of some items: above 1 lifts, below 1 buries.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Boost {
-    #[serde(rename = "where")]
-    pub condition: String,
-    pub factor: f64,
-}
-
-/// At most so many items with one value of an attribute among the first of a list; items without a value are not capped.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cap {
-    pub attribute: String,
-    pub most: usize,
-    pub of: usize,
-}
-
-/// A share of the slots that is kept for some items, such as new ones: `where = "since >= now - 14 days"`.
-///
-/// Among the first p items of a list are at least ⌊p · share⌋ of them, while there are any.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Quota {
-    #[serde(rename = "where")]
-    pub condition: String,
-    pub share: f64,
-}
 
 /// Why rules cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -71,6 +20,26 @@ pub enum RuleError {
     Condition { rule: String, source: ConditionError },
     #[error("`{name}` of `[rerank]` is `{value}`, but must be {expected}")]
     Range { name: &'static str, value: String, expected: &'static str },
+}
+
+/// Errors: the first value that is out of range.
+fn check(rules: &RerankRules) -> Result<(), RuleError> {
+    let range = |name, value: f64, is_good: bool, expected| match is_good {
+        true => Ok(()),
+        false => Err(RuleError::Range { name, value: value.to_string(), expected }),
+    };
+    range("candidates", rules.candidates as f64, (1..=10_000).contains(&rules.candidates), "between 1 and 10000")?;
+    range("diversity", rules.diversity, (0.0..=1.0).contains(&rules.diversity), "between 0 and 1")?;
+    for boost in &rules.boosts {
+        range("factor", boost.factor, boost.factor.is_finite() && boost.factor >= 0.0, "0 or more")?;
+    }
+    for cap in &rules.caps {
+        range("of", cap.of as f64, cap.of > 0, "1 or more")?;
+    }
+    for quota in &rules.quotas {
+        range("share", quota.share, quota.share > 0.0 && quota.share <= 1.0, "above 0 and at most 1")?;
+    }
+    Ok(())
 }
 
 /// Rules joined to the items of one artefact.
@@ -92,34 +61,10 @@ struct GroupCap {
     of: usize,
 }
 
-impl RerankRules {
-    /// Whether lists stay as they were scored.
-    pub fn is_empty(&self) -> bool {
-        *self == Self { candidates: self.candidates, ..Self::default() }
-    }
-
-    fn check(&self) -> Result<(), RuleError> {
-        let range = |name, value: f64, is_good: bool, expected| match is_good {
-            true => Ok(()),
-            false => Err(RuleError::Range { name, value: value.to_string(), expected }),
-        };
-        range("candidates", self.candidates as f64, (1..=10_000).contains(&self.candidates), "between 1 and 10000")?;
-        range("diversity", self.diversity, (0.0..=1.0).contains(&self.diversity), "between 0 and 1")?;
-        for boost in &self.boosts {
-            range("factor", boost.factor, boost.factor.is_finite() && boost.factor >= 0.0, "0 or more")?;
-        }
-        for cap in &self.caps {
-            range("of", cap.of as f64, cap.of > 0, "1 or more")?;
-        }
-        for quota in &self.quotas {
-            range("share", quota.share, quota.share > 0.0 && quota.share <= 1.0, "above 0 and at most 1")?;
-        }
-        Ok(())
-    }
-
+impl Reranker {
     /// Joins the rules to items; `now` is the moment that `now` means in conditions, seconds since 1970 UTC.
-    pub fn join(&self, catalogue: &Catalogue, now: i64) -> Result<Reranker, RuleError> {
-        self.check()?;
+    pub fn join(rules: &RerankRules, catalogue: &Catalogue, now: i64) -> Result<Self, RuleError> {
+        check(rules)?;
         let failed = |rule: &str| {
             let rule = rule.to_owned();
             move |source| RuleError::Condition { rule, source }
@@ -133,18 +78,16 @@ impl RerankRules {
             let groups = catalogue.groups(&cap.attribute).map_err(failed(&cap.attribute))?;
             Ok(GroupCap { groups, most: cap.most, of: cap.of })
         };
-        Ok(Reranker {
-            candidates: self.candidates,
-            lambda: self.diversity as f32,
-            hidden: self.hide.as_ref().map(select).transpose()?.unwrap_or_default(),
-            boosts: self.boosts.iter().map(boost).collect::<Result<_, _>>()?,
-            caps: self.caps.iter().map(cap).collect::<Result<_, _>>()?,
-            quotas: self.quotas.iter().map(quota).collect::<Result<_, _>>()?,
+        Ok(Self {
+            candidates: rules.candidates,
+            lambda: rules.diversity as f32,
+            hidden: rules.hide.as_ref().map(select).transpose()?.unwrap_or_default(),
+            boosts: rules.boosts.iter().map(boost).collect::<Result<_, _>>()?,
+            caps: rules.caps.iter().map(cap).collect::<Result<_, _>>()?,
+            quotas: rules.quotas.iter().map(quota).collect::<Result<_, _>>()?,
         })
     }
-}
 
-impl Reranker {
     /// Items that are never shown.
     pub(crate) fn hidden(&self) -> &ItemSet {
         &self.hidden
@@ -329,7 +272,7 @@ mod tests {
     /// The list under the rules, best scores first being mugs: a c e b d f (6 … 1); g and h far behind.
     fn list(rules: &str, limit: usize) -> String {
         let rules: RerankRules = toml::from_str(rules).unwrap();
-        let reranker = rules.join(&catalogue(), 0).unwrap();
+        let reranker = Reranker::join(&rules, &catalogue(), 0).unwrap();
         let candidates: Vec<(u32, f32)> = [0, 2, 4, 1, 3, 5].into_iter().zip([6.0, 5.0, 4.0, 3.0, 2.0, 1.0]).collect();
         let chosen = reranker.choose(&scorer(), &[], &candidates, &[(6, 0.5), (7, 0.2)], limit);
         chosen.into_iter().map(|(item, _)| char::from(b'a' + item as u8)).collect()
@@ -367,7 +310,7 @@ mod tests {
     fn rules_that_make_no_sense_are_named() {
         let error = |rules: &str| {
             let rules: RerankRules = toml::from_str(rules).unwrap();
-            rules.join(&catalogue(), 0).unwrap_err().to_string()
+            Reranker::join(&rules, &catalogue(), 0).unwrap_err().to_string()
         };
         assert_eq!(error("diversity = 1.5"), "`diversity` of `[rerank]` is `1.5`, but must be between 0 and 1");
         assert_eq!(

@@ -7,7 +7,7 @@
 //! Start at [`for_user`].
 
 use domain::{FeedHeader, ItemId, Promotion, UserId};
-use recommend::{ItemSource, ListSource, RankedItem, RankedList};
+use recommend::{ItemSource, ListSource, RankedItem, RankedList, Ranker, WhyNot};
 
 use crate::query::ListQuery;
 use crate::snapshot::{Reason, Snapshot};
@@ -41,7 +41,34 @@ pub(crate) fn for_item(
         ListSource::Personal => "recommender",
         ListSource::Popularity => "popularity",
     };
-    write_list(snapshot, ("item_id", item.as_str()), source, *reason, list, &ListQuery { explain: false, ..*query })
+    write_list(
+        snapshot,
+        ("item_id", item.as_str()),
+        source,
+        *reason,
+        list,
+        &ListQuery { explain: false, ..query.clone() },
+    )
+}
+
+/// `{user_id, item_id, title, recommender, artefact, catalog, feed, stage, rank, score}`; rank and score may be null.
+pub(crate) fn for_why_not(snapshot: &Snapshot, user: &UserId, item: &ItemId, why: WhyNot) -> Vec<u8> {
+    let mut out = Vec::with_capacity(BYTES_PER_ITEM);
+    out.extend_from_slice(b"{\"user_id\":");
+    push_json(&mut out, user.as_str());
+    out.push(b',');
+    let ordinal = snapshot.ranker().ordinal(item).unwrap_or(Ranker::UNKNOWN_ITEM);
+    out.extend_from_slice(snapshot.item_json(ordinal));
+    out.push(b',');
+    out.extend_from_slice(snapshot.origin_json());
+    out.extend_from_slice(b",\"stage\":");
+    push_json(&mut out, &why.stage);
+    out.extend_from_slice(b",\"rank\":");
+    push_json(&mut out, &why.rank);
+    out.extend_from_slice(b",\"score\":");
+    push_json(&mut out, &why.score);
+    out.push(b'}');
+    out
 }
 
 /// `"item_id":…,"title":…`

@@ -7,9 +7,9 @@
 use std::path::{Path, PathBuf};
 
 use domain::{ErrorKind, IdError, Problem};
-use recommend::RecommendError;
+use recommend::{ConditionError, RecommendError};
 
-use crate::query::MAX_LIMIT;
+use crate::query::{MAX_FILTER_BYTES, MAX_LIMIT};
 
 /// What can go wrong while answering, or while loading what answers.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,10 @@ pub enum ServingError {
     BadLimit { value: String },
     #[error("`explain` is `{value}`, but must be `true` or `false`")]
     BadExplain { value: String },
+    #[error("`filter` is longer than {MAX_FILTER_BYTES} bytes")]
+    LongFilter,
+    #[error(transparent)]
+    BadFilter(#[from] ConditionError),
     #[error("`{name}` is not a parameter here")]
     UnknownParameter { name: String },
     #[error(transparent)]
@@ -73,6 +77,8 @@ impl Problem for ServingError {
             Self::BadLimit { .. }
             | Self::BadExplain { .. }
             | Self::UnknownParameter { .. }
+            | Self::LongFilter
+            | Self::BadFilter(_)
             | Self::BadId(_)
             | Self::SeveralRecommenders { .. }
             | Self::Corrupt { .. }
@@ -90,6 +96,7 @@ impl Problem for ServingError {
             Self::BadLimit { .. } => "bad_limit",
             Self::BadExplain { .. } => "bad_explain",
             Self::UnknownParameter { .. } => "unknown_parameter",
+            Self::LongFilter | Self::BadFilter(_) => "bad_filter",
             Self::BadId(_) => "bad_id",
             Self::NoSuchItem { .. } => "no_such_item",
             Self::NotReady => "not_ready",
@@ -109,7 +116,13 @@ impl Problem for ServingError {
         let help = match self {
             Self::BadLimit { .. } => format!("ask for `?limit=10`, or leave it out; at most {MAX_LIMIT}"),
             Self::BadExplain { .. } => "leave it out: reasons are shown unless `?explain=false`".to_owned(),
-            Self::UnknownParameter { .. } => "use `limit` and `explain`".to_owned(),
+            Self::UnknownParameter { .. } => "use `limit`, `explain` and `filter`".to_owned(),
+            Self::BadFilter(ConditionError::UnknownAttribute { known, .. }) => {
+                format!("use one of: {}", known.join(", "))
+            }
+            Self::LongFilter | Self::BadFilter(_) => {
+                "write it like `category in ('mugs', 'plates') and price < 10`, percent-encoded".to_owned()
+            }
             Self::BadId(_) => "check the id in the path, and that it is percent-encoded".to_owned(),
             Self::NoSuchItem { .. } => "check the id; items come from the items table of the feed".to_owned(),
             Self::NotReady => "try again shortly; `/readyz` says what is missing".to_owned(),
@@ -124,7 +137,7 @@ impl Problem for ServingError {
             Self::Corrupt { .. } | Self::FormatVersion { .. } => {
                 "publish and train again: `montauk publish` and `montauk train`".to_owned()
             }
-            Self::Unusable { .. } => "look at the items table: is anything available?".to_owned(),
+            Self::Unusable { .. } => "look at the items table, and at `[rerank]` of the recommender's file".to_owned(),
             Self::Artefact(error) => return error.help(),
             Self::Io { .. } => "mend the file or its permissions".to_owned(),
             Self::Thread { .. } => return None,

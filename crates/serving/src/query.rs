@@ -1,8 +1,10 @@
-//! The query string of both list routes: `?limit=10&explain=true`.
+//! The query string of both list routes: `?limit=10&explain=true&filter=price < 10`.
 //!
 //! In: name and value pairs, as decoded.  Out: a [`ListQuery`] whose values are in range.
 //! Never here: paths and ids.
 //! Start at [`ListQuery::parse`].
+
+use recommend::Condition;
 
 use crate::ServingError;
 
@@ -11,18 +13,23 @@ pub(crate) const MAX_LIMIT: usize = 100;
 /// A first page, when the request does not say.
 const DEFAULT_LIMIT: usize = 10;
 
+/// A condition that a person writes or a page builds; a longer one costs more than the list.
+pub(crate) const MAX_FILTER_BYTES: usize = 2_000;
+
 /// What is asked of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ListQuery {
     pub(crate) limit: usize,
     /// Name the history items behind each recommendation.
     pub(crate) explain: bool,
+    /// Which items may be on the list.
+    pub(crate) filter: Option<Condition>,
 }
 
 impl ListQuery {
     /// Unknown names are refused, so that `?limt=3` does not quietly mean 10; of a repeated name the last one counts.
     pub(crate) fn parse(pairs: &[(String, String)]) -> Result<Self, ServingError> {
-        let mut query = Self { limit: DEFAULT_LIMIT, explain: true };
+        let mut query = Self { limit: DEFAULT_LIMIT, explain: true, filter: None };
         for (name, value) in pairs {
             match name.as_str() {
                 "limit" => {
@@ -36,6 +43,8 @@ impl ListQuery {
                         _ => return Err(ServingError::BadExplain { value: clip(value) }),
                     }
                 }
+                "filter" if value.len() > MAX_FILTER_BYTES => return Err(ServingError::LongFilter),
+                "filter" => query.filter = Some(Condition::parse(value)?),
                 _ => return Err(ServingError::UnknownParameter { name: clip(name) }),
             }
         }
@@ -59,6 +68,7 @@ mod tests {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         let found = match ListQuery::parse(&pairs) {
+            Ok(query) if query.filter.is_some() => format!("{} {} filtered", query.limit, query.explain),
             Ok(query) => format!("{} {}", query.limit, query.explain),
             Err(error) => error.to_string(),
         };
@@ -74,6 +84,12 @@ mod tests {
             check(&format!("limit={bad}"), &format!("`limit` is `{bad}`, but must be a whole number from 1 to 100"));
         }
         check("explain=maybe", "`explain` is `maybe`, but must be `true` or `false`");
+        check("filter=price < 10", "10 true filtered");
+        check(
+            "filter=price <",
+            "the condition is not understood at byte 7: it ends there instead of a value, such as 'text', 10, true or now - 14 days",
+        );
+        check(&format!("filter={}", "a or ".repeat(500)), "`filter` is longer than 2000 bytes");
         check("limt=3", "`limt` is not a parameter here");
     }
 }

@@ -1,6 +1,6 @@
 //! The routes of this room: unpack, call, convert.
 //!
-//! In: ids in the path, `limit` and `explain`.  Out: JSON bytes, or a problem.
+//! In: ids in the path, `limit`, `explain` and `filter`.  Out: JSON bytes, or a problem.
 //! Never here: ranking, files, status codes.
 //! Start at [`Service::routes`].
 
@@ -27,16 +27,18 @@ const MAX_INLINE_COST: usize = 2_000_000;
 type Pairs = Query<Vec<(String, String)>>;
 
 impl Service {
-    /// `GET /v1/users/{user_id}/recommendations`, `GET /v1/items/{item_id}/similar`.
+    /// `GET /v1/users/{user_id}/recommendations`, `GET /v1/users/{user_id}/why-not/{item_id}`,
+    /// `GET /v1/items/{item_id}/similar`.
     pub fn routes(self: &Arc<Self>) -> Router {
         Router::new()
             .route("/v1/users/{user_id}/recommendations", get(list_recommendations))
+            .route("/v1/users/{user_id}/why-not/{item_id}", get(show_why_not))
             .route("/v1/items/{item_id}/similar", get(list_similar))
             .with_state(Arc::clone(self))
     }
 }
 
-/// `GET /v1/users/{user_id}/recommendations?limit=10&explain=true` — best items first.
+/// `GET /v1/users/{user_id}/recommendations?limit=10&explain=true&filter=price < 10` — best items first.
 async fn list_recommendations(
     State(service): State<Arc<Service>>,
     Path(user_id): Path<String>,
@@ -47,11 +49,30 @@ async fn list_recommendations(
     let snapshot = service.snapshot()?;
     let cost = snapshot.cost(&user);
     let (body, source, reason) = compute(&service, cost, move || {
-        let list = snapshot.recommend(&user, &query);
-        (answer::for_user(&snapshot, &user, &list, &query), list.0.source, list.1)
+        let list = snapshot.recommend(&user, &query)?;
+        Ok::<_, ServingError>((answer::for_user(&snapshot, &user, &list, &query), list.0.source, list.1))
     })
-    .await?;
+    .await??;
     service.count_list(ListRoute::Recommendations, source, reason);
+    Ok(json(body))
+}
+
+/// `GET /v1/users/{user_id}/why-not/{item_id}?limit=10&filter=…` — what became of an item in that list.
+async fn show_why_not(
+    State(service): State<Arc<Service>>,
+    Path((user_id, item_id)): Path<(String, String)>,
+    Query(pairs): Pairs,
+) -> Result<Response, ProblemResponse> {
+    let user = UserId::try_from(user_id).map_err(ServingError::from)?;
+    let item = ItemId::try_from(item_id).map_err(ServingError::from)?;
+    let query = ListQuery::parse(&pairs)?;
+    let snapshot = service.snapshot()?;
+    // The list, its scores, and the list without caps.
+    let cost = snapshot.cost(&user).saturating_mul(3);
+    let body = compute(&service, cost, move || {
+        snapshot.why_not(&user, &item, &query).map(|why| answer::for_why_not(&snapshot, &user, &item, why))
+    })
+    .await??;
     Ok(json(body))
 }
 

@@ -5,13 +5,14 @@
 //! Never here: a ranking of our own: lists are exactly those of [`Ranker`].
 //! Start at [`Snapshot::recommend`].
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use domain::{FeedHeader, FeedHistory, FeedItem, ItemId, Promotion, UserId};
-use recommend::{FallbackReason, HistoryItem, ItemSet, Model, RankRequest, RankedList, Ranker};
+use recommend::{Catalogue, FallbackReason, HistoryItem, ItemSet, RankRequest, RankedList, Ranker, Reranker, WhyNot};
 
 use crate::ServingError;
 use crate::answer;
@@ -61,6 +62,7 @@ pub struct Snapshot {
     promotion: Promotion,
     feed: FeedHeader,
     ranker: Arc<Ranker>,
+    catalogue: Catalogue,
     hidden: ItemSet,
     users: HashMap<UserId, Range<usize>>,
     /// Histories of all users, end to end.
@@ -84,6 +86,7 @@ impl Snapshot {
         directory: &Path,
     ) -> Result<Self, ServingError> {
         let mut titles: Vec<Option<String>> = vec![None; ranker.items().len()];
+        let mut attributes = vec![BTreeMap::new(); ranker.items().len()];
         let mut listed = ItemSet::new(ranker.items().len());
         let mut hidden = ItemSet::new(ranker.items().len());
         let mut outside = HashSet::new();
@@ -100,6 +103,7 @@ impl Snapshot {
                 hidden.insert(ordinal);
             }
             titles[ordinal as usize] = item.title;
+            attributes[ordinal as usize] = item.attributes;
             Ok(())
         })?;
         if feed.items.rows > 0 {
@@ -108,6 +112,8 @@ impl Snapshot {
                 .filter(|ordinal| !listed.contains(*ordinal))
                 .for_each(|ordinal| hidden.insert(ordinal));
         }
+        let catalogue = Catalogue::new(ranker.items(), &attributes);
+        let ranker = with_rules(ranker, &promotion, &catalogue, &feed)?;
         let (users, interactions) = load_histories(&ranker, &feed, directory)?;
         let item_json = ranker.items().iter().zip(&titles).map(|(id, title)| answer::item_json(id, title.as_deref()));
         let snapshot = Self {
@@ -115,6 +121,7 @@ impl Snapshot {
             origin_json: answer::origin_json(&promotion, &feed),
             promotion,
             feed,
+            catalogue,
             hidden,
             users,
             interactions,
@@ -128,13 +135,13 @@ impl Snapshot {
     /// The golden questions: a snapshot that cannot recommend anything, or has scores that are no numbers, must not serve.
     fn try_out(&self) -> Result<(), ServingError> {
         let unusable = |detail: &str| ServingError::Unusable { detail: detail.to_owned() };
-        let (list, _) = self.list(&[], &ListQuery { limit: 1, explain: false });
+        let (list, _) = self.list(&[], &ListQuery { limit: 1, explain: false, filter: None })?;
         if list.items.is_empty() {
             return Err(unusable("no item that the artefact knows is available"));
         }
         let busiest = self.users.values().max_by_key(|range| range.len());
         let history = busiest.map_or(&[][..], |range| &self.interactions[range.clone()]);
-        let (list, _) = self.list(history, &ListQuery { limit: 10, explain: true });
+        let (list, _) = self.list(history, &ListQuery { limit: 10, explain: true, filter: None })?;
         if list.items.iter().any(|item| !item.score.is_finite()) {
             return Err(unusable("a score is not a finite number"));
         }
@@ -142,28 +149,44 @@ impl Snapshot {
     }
 
     /// The list for a user: exactly [`Ranker::recommend`] of the user's history, hidden and seen items left out.
-    pub(crate) fn recommend(&self, user: &UserId, query: &ListQuery) -> (RankedList, Option<Reason>) {
+    ///
+    /// Errors: `BadFilter`.
+    pub(crate) fn recommend(
+        &self,
+        user: &UserId,
+        query: &ListQuery,
+    ) -> Result<(RankedList, Option<Reason>), ServingError> {
         let Some(history) = self.history(user) else {
-            let (list, _) = self.list(&[], query);
-            return (list, Some(Reason::UnknownUser));
+            let (list, _) = self.list(&[], query)?;
+            return Ok((list, Some(Reason::UnknownUser)));
         };
         self.list(history, query)
     }
 
-    fn list(&self, history: &[HistoryItem], query: &ListQuery) -> (RankedList, Option<Reason>) {
-        let list = self.ranker.recommend(history, &self.request(query));
+    /// What became of an item in the list for a user.
+    ///
+    /// Errors: `NoSuchItem` when the artefact does not know it, `BadFilter`.
+    pub(crate) fn why_not(&self, user: &UserId, item: &ItemId, query: &ListQuery) -> Result<WhyNot, ServingError> {
+        let ordinal = self.ranker.ordinal(item).ok_or_else(|| ServingError::NoSuchItem { item: item.to_string() })?;
+        let hidden = self.hidden_for(query)?;
+        let history = self.history(user).unwrap_or_default();
+        Ok(self.ranker.why_not(history, &self.request(query, &hidden), ordinal))
+    }
+
+    fn list(&self, history: &[HistoryItem], query: &ListQuery) -> Result<(RankedList, Option<Reason>), ServingError> {
+        let list = self.ranker.recommend(history, &self.request(query, &*self.hidden_for(query)?));
         let reason = list.fallback.map(|reason| match reason {
             FallbackReason::NoHistory | FallbackReason::NoKnownItem => Reason::EmptyHistory,
             FallbackReason::TooFewCandidates => Reason::TooFewCandidates,
             FallbackReason::RecommenderIsPopularity => Reason::RecommenderIsPopularity,
             FallbackReason::Unscorable => Reason::UnscorableHistory,
         });
-        (list, reason)
+        Ok((list, reason))
     }
 
     /// The items most like `item`: exactly [`Ranker::similar`], hidden items left out.
     ///
-    /// Errors: `NoSuchItem` when neither artefact nor feed knows it.
+    /// Errors: `NoSuchItem` when neither artefact nor feed knows it, `BadFilter`.
     pub(crate) fn similar(
         &self,
         item: &ItemId,
@@ -174,7 +197,7 @@ impl Snapshot {
             None if self.outside.contains(item) => Ranker::UNKNOWN_ITEM,
             None => return Err(ServingError::NoSuchItem { item: item.to_string() }),
         };
-        let list = self.ranker.similar(ordinal, &self.request(query));
+        let list = self.ranker.similar(ordinal, &self.request(query, &*self.hidden_for(query)?));
         let reason = list.fallback.map(|reason| match reason {
             FallbackReason::NoHistory | FallbackReason::NoKnownItem => Reason::ItemNotInArtefact,
             FallbackReason::TooFewCandidates => Reason::TooFewCandidates,
@@ -184,11 +207,22 @@ impl Snapshot {
         Ok((list, reason))
     }
 
-    fn request(&self, query: &ListQuery) -> RankRequest<'_> {
+    /// Items that this request may not show: those that nobody may see, and those that its filter does not select.
+    fn hidden_for(&self, query: &ListQuery) -> Result<Cow<'_, ItemSet>, ServingError> {
+        let Some(filter) = &query.filter else {
+            return Ok(Cow::Borrowed(&self.hidden));
+        };
+        let selected = self.catalogue.select(filter, self.feed.created_at.timestamp())?;
+        let mut hidden = selected.complement();
+        hidden.union_with(&self.hidden);
+        Ok(Cow::Owned(hidden))
+    }
+
+    fn request<'a>(&self, query: &ListQuery, hidden: &'a ItemSet) -> RankRequest<'a> {
         RankRequest {
             limit: query.limit,
             exclude_seen: self.promotion.filter_seen,
-            hidden: Some(&self.hidden),
+            hidden: Some(hidden),
             reasons: if query.explain { REASONS } else { 0 },
         }
     }
@@ -241,6 +275,21 @@ impl Snapshot {
     pub(crate) fn origin_json(&self) -> &[u8] {
         &self.origin_json
     }
+}
+
+/// The ranker with the promotion's rules; `now` in them is the moment at which the feed was made.
+fn with_rules(
+    ranker: Arc<Ranker>,
+    promotion: &Promotion,
+    catalogue: &Catalogue,
+    feed: &FeedHeader,
+) -> Result<Arc<Ranker>, ServingError> {
+    if promotion.rerank.is_empty() {
+        return Ok(ranker);
+    }
+    let rules = Reranker::join(&promotion.rerank, catalogue, feed.created_at.timestamp());
+    let rules = rules.map_err(|error| ServingError::Unusable { detail: error.to_string() })?;
+    Ok(Arc::new(Ranker::clone(&ranker).with_rules(rules)))
 }
 
 type Histories = (HashMap<UserId, Range<usize>>, Vec<HistoryItem>);

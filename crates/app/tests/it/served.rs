@@ -85,6 +85,7 @@ fn promote(project: &Path, evaluation: &Evaluation) {
         artefact: names[1].clone(),
         fallback_artefact: Some(names[0].clone()),
         filter_seen: true,
+        rerank: domain::RerankRules::default(),
         promoted_at: chrono::DateTime::UNIX_EPOCH,
         reason: "test".to_owned(),
         provenance: Provenance::default(),

@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use domain::{ItemId, UserId};
-use recommend::{RankRequest, Ranker, RecommenderKind};
+use domain::{Cap, ItemId, RerankRules, UserId};
+use recommend::{Catalogue, RankRequest, Ranker, RecommenderKind, Reranker};
 
 use crate::client::{Client, Running};
-use crate::project::Project;
+use crate::project::{Project, attributes};
 
 fn check_problem(answer: &crate::client::Answer, status: u16, code: &str) {
     assert_eq!(answer.status, status, "{}{}", answer.head, answer.body);
@@ -65,6 +65,66 @@ async fn every_list_is_exactly_that_of_the_ranker() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_and_filters_are_obeyed_and_why_not_names_the_stage() {
+    let project = Project::new(200, 100);
+    let (ease, popularity) =
+        (project.train(RecommenderKind::Ease, "100"), project.train(RecommenderKind::Popularity, ""));
+    let rules = RerankRules {
+        hide: Some("shelf = 'shelf-4'".to_owned()),
+        caps: vec![Cap { attribute: "shelf".to_owned(), most: 3, of: 10 }],
+        ..RerankRules::default()
+    };
+    project.promote_with("ease", 1, &ease, Some(&popularity), rules.clone());
+    project.publish(1, |_| true);
+    let running = Running::start(project.config()).await.unwrap();
+
+    let ranker = Ranker::new(Arc::new(project.read_artefact(&ease)), &project.read_artefact(&popularity)).unwrap();
+    let known: Vec<_> = ranker.items().iter().map(attributes).collect();
+    let catalogue = Catalogue::new(ranker.items(), &known);
+    let by_score = ranker.clone();
+    let ranker = ranker.with_rules(Reranker::join(&rules, &catalogue, 0).unwrap());
+    let history: Vec<_> = project.interactions.history(3).iter().map(Into::into).collect();
+    let expected: Vec<String> = ranker
+        .recommend(&history, &RankRequest::new(10))
+        .items
+        .iter()
+        .map(|entry| ranker.items()[entry.item as usize].to_string())
+        .collect();
+    let user = &project.interactions.user_ids()[3];
+    let served = running.get(&format!("/v1/users/{user}/recommendations")).await;
+    assert_eq!(served.item_ids(), expected, "evaluated = served, with rules");
+    let shelves = |items: &[String], shelf: &str| {
+        items.iter().filter(|id| attributes(&id.parse().unwrap())["shelf"] == shelf).count()
+    };
+    assert!((0..4).all(|shelf| shelves(&expected, &format!("shelf-{shelf}")) <= 3), "{expected:?}");
+    assert_eq!(shelves(&expected, "shelf-4"), 0);
+
+    let filtered = running
+        .get(&format!("/v1/users/{user}/recommendations?filter=price%20%3C%202%20and%20shelf%20in%20('shelf-1')"))
+        .await;
+    let items = filtered.item_ids();
+    assert!(!items.is_empty() && shelves(&items, "shelf-1") == items.len(), "{items:?}");
+
+    let stage = async |item: &str| {
+        let answer = running.get(&format!("/v1/users/{user}/why-not/{item}")).await.json();
+        (answer["stage"].as_str().unwrap().to_owned(), answer["rank"].as_u64())
+    };
+    let plain = by_score.recommend(&history, &RankRequest::new(10)).items;
+    let id = |item: u32| by_score.items()[item as usize].to_string();
+    assert_eq!(stage(&expected[0]).await.0, "listed");
+    assert_eq!(stage(&id(history[0].item)).await.0, "seen");
+    let shelved = |id: &String| shelves(std::slice::from_ref(id), "shelf-4") == 1;
+    for entry in plain.iter().map(|entry| id(entry.item)).filter(|id| !expected.contains(id)) {
+        let wanted = if shelved(&entry) { "hidden_by_rule" } else { "capped" };
+        assert_eq!(stage(&entry).await.0, wanted, "{entry}");
+    }
+    let far = by_score.recommend(&history, &RankRequest::new(100)).items.last().map(|entry| id(entry.item)).unwrap();
+    assert!(shelved(&far) || stage(&far).await.1.is_some_and(|rank| rank > 10));
+    check_problem(&running.get("/v1/users/u3/recommendations?filter=colour%20=%20'red'").await, 400, "bad_filter");
+    check_problem(&running.get("/v1/users/u3/why-not/nothing").await, 404, "no_such_item");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,13 +3,14 @@
 //! In: numbers of users and items.  Out: artefacts, promotions and feeds under a temporary directory.
 //! Start at [`Project`].
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use domain::{
     FEED_FORMAT_VERSION, FeedFile, FeedHeader, FeedHistory, FeedInteraction, FeedItem, ItemId,
-    PROMOTION_FORMAT_VERSION, Promotion, Provenance, hash_bytes,
+    PROMOTION_FORMAT_VERSION, Promotion, Provenance, RerankRules, hash_bytes,
 };
 use edge::EdgeConfig;
 use recommend::{Artefact, InteractionRow, Interactions, Parameters, RecommenderKind, train};
@@ -115,6 +116,17 @@ impl Project {
     }
 
     pub fn promote(&self, recommender: &str, number: u64, artefact: &str, fallback: Option<&str>) {
+        self.promote_with(recommender, number, artefact, fallback, RerankRules::default());
+    }
+
+    pub fn promote_with(
+        &self,
+        recommender: &str,
+        number: u64,
+        artefact: &str,
+        fallback: Option<&str>,
+        rerank: RerankRules,
+    ) {
         let promotion = Promotion {
             format_version: PROMOTION_FORMAT_VERSION,
             number,
@@ -122,6 +134,7 @@ impl Project {
             artefact: artefact.to_owned(),
             fallback_artefact: fallback.map(str::to_owned),
             filter_seen: true,
+            rerank,
             promoted_at: chrono::DateTime::from_timestamp(START, 0).unwrap(),
             reason: "test".to_owned(),
             provenance: Provenance::default(),
@@ -149,7 +162,7 @@ impl Project {
                 id: id.clone(),
                 title: Some(format!("Title of \"{id}\" 제목")),
                 available: is_available(id),
-                attributes: Default::default(),
+                attributes: attributes(id),
             })
             .collect();
         items.push(FeedItem {
@@ -198,6 +211,16 @@ impl Project {
         fs::write(&aside, serde_json::to_string(&header).unwrap()).unwrap();
         fs::rename(aside, directory.join("header.json")).unwrap();
     }
+}
+
+/// Every item has a shelf, 0 to 4, and a price.
+pub fn attributes(id: &ItemId) -> BTreeMap<String, serde_json::Value> {
+    let number: u64 =
+        id.as_str().bytes().filter(u8::is_ascii_digit).fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    BTreeMap::from([
+        ("shelf".to_owned(), format!("shelf-{}", number % 5).into()),
+        ("price".to_owned(), (number as f64 / 10.0).into()),
+    ])
 }
 
 fn write_lines<T: serde::Serialize>(directory: &Path, name: &str, lines: &[T]) -> FeedFile {

@@ -210,6 +210,7 @@ fn promote(
         artefact: directory,
         fallback_artefact,
         filter_seen,
+        rerank: context.project.recommender(winner)?.rerank.clone(),
         promoted_at: context.now,
         reason: measured.decision.reason.clone(),
         provenance,

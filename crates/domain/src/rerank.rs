@@ -1,0 +1,65 @@
+//! What a project wants done with lists after scoring: written in a recommender's file, kept in the promotion, obeyed by serving.
+//!
+//! In: nothing.  Out: plain structs; conditions are text here, `recommend` understands them.
+//! Never here: ranges, items.
+//! Start at [`RerankRules`].
+
+use serde::{Deserialize, Serialize};
+
+/// The `[rerank]` table of a recommender's file. Without it lists stay as they were scored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RerankRules {
+    /// Items that are looked at, from the best score down; at least as many as are asked for. Default 100 (reference 2.13).
+    pub candidates: usize,
+    /// λ of MMR, 0 to 1. Default 1: relevance alone. 0.85 is a mild start.
+    pub diversity: f64,
+    /// Condition on items that are never shown, such as `category = 'gift cards'`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hide: Option<String>,
+    pub boosts: Vec<Boost>,
+    pub caps: Vec<Cap>,
+    pub quotas: Vec<Quota>,
+}
+
+impl Default for RerankRules {
+    fn default() -> Self {
+        Self { candidates: 100, diversity: 1.0, hide: None, boosts: Vec::new(), caps: Vec::new(), quotas: Vec::new() }
+    }
+}
+
+/// Multiplies the relevance (0 to 1 within the candidates) of some items: above 1 lifts, below 1 buries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Boost {
+    #[serde(rename = "where")]
+    pub condition: String,
+    pub factor: f64,
+}
+
+/// At most so many items with one value of an attribute among the first of a list; items without a value are not capped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cap {
+    pub attribute: String,
+    pub most: usize,
+    pub of: usize,
+}
+
+/// A share of the slots that is kept for some items, such as new ones: `where = "since >= now - 14 days"`.
+///
+/// Among the first p items of a list are at least ⌊p · share⌋ of them, while there are any.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    #[serde(rename = "where")]
+    pub condition: String,
+    pub share: f64,
+}
+
+impl RerankRules {
+    /// Whether lists stay as they were scored.
+    pub fn is_empty(&self) -> bool {
+        *self == Self { candidates: self.candidates, ..Self::default() }
+    }
+}
