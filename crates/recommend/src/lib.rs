@@ -14,6 +14,7 @@ mod explain;
 mod file;
 mod filter;
 mod interactions;
+mod kernels;
 mod linalg;
 mod metrics;
 mod models;
@@ -40,7 +41,7 @@ pub use file::{EvaluateOptions, RecommenderFile};
 pub use filter::ItemSet;
 pub use interactions::{Event, InteractionRow, Interactions, MAX_WEIGHT, RejectReason, Rejected};
 pub use metrics::{Metric, measure_list};
-pub use models::Model;
+pub use models::{Model, ials::Ials};
 pub use parameters::{
     EaseParameters, IalsParameters, ItemKnnParameters, Parameters, PopularityParameters, RecommenderKind,
 };
@@ -48,4 +49,4 @@ pub use promotion::{PromotionDecision, decide_promotion};
 pub use split::{Case, Cuts, Protocol, TimeSplit};
 pub use stages::{FallbackReason, HistoryItem, ItemSource, ListSource, RankRequest, RankedItem, RankedList, Ranker};
 pub use train::train;
-pub use weighting::{WeightScheme, Weighting};
+pub use weighting::{WeightScheme, WeightedItem, Weighting};

@@ -8,14 +8,15 @@
 
 use rayon::prelude::*;
 
-use crate::linalg::{Cholesky, NotPositiveDefinite, add_gram, add_scaled, dot, gram};
+use crate::kernels::{self, BLOCK, Gather, padded};
+use crate::linalg::{NotPositiveDefinite, dot, gram};
 use crate::random::Random;
 use crate::tensors::{NamedTensor, TensorFile};
 use crate::weighting::WeightedItem;
 use crate::{Csr, IalsParameters, RecommendError, RecommenderKind};
 
-/// Factor rows gathered before one matrix product adds their outer products.
-const GATHER_ROWS: usize = 128;
+/// Factor rows gathered before their outer products are added: 16 KiB of them, a third of a core's first cache.
+const GATHER_FLOATS: usize = 4_096;
 
 /// Rows solved by one task; small enough to share the work out, large enough to keep its scratch warm.
 const ROWS_PER_TASK: usize = 32;
@@ -65,25 +66,29 @@ struct HalfStep<'a> {
     ridge: Ridge,
 }
 
-/// What a thread uses again for every row: the d × d system and the gathered rows.
+/// What a thread uses again for every row: the padded system, its right side, and the gathered rows.
 struct Scratch {
+    order: usize,
     system: Vec<f32>,
-    gathered: Vec<f32>,
-    cholesky: Cholesky,
+    right: Vec<f32>,
+    panel: Vec<f32>,
 }
 
 impl Scratch {
     fn new(d: usize) -> Self {
-        Self { system: vec![0.0; d * d], gathered: Vec::with_capacity(GATHER_ROWS * d), cholesky: Cholesky::new(d) }
+        let order = padded(d);
+        let panel_rows = (GATHER_FLOATS / order).max(BLOCK);
+        Self { order, system: vec![0.0; order * order], right: vec![0.0; order], panel: vec![0.0; panel_rows * order] }
+    }
+
+    /// Rows that are gathered at once.
+    fn panel_rows(&self) -> usize {
+        self.panel.len() / self.order
     }
 }
 
 impl HalfStep<'_> {
-    fn row(&self, column: u32) -> &[f32] {
-        &self.fixed[column as usize * self.d..(column as usize + 1) * self.d]
-    }
-
-    /// A = α0·G + Σ c·h·hᵀ + ridge·E, factored in `scratch.system`.
+    /// A = α0·G + Σ c·h·hᵀ + ridge·E, factored in `scratch.system`; `scratch.right` = Σ c·h.
     fn factor_system(
         &self,
         columns: &[u32],
@@ -91,19 +96,24 @@ impl HalfStep<'_> {
         jitter: f32,
         scratch: &mut Scratch,
     ) -> Result<(), NotPositiveDefinite> {
-        scratch.system.copy_from_slice(self.gram);
-        for (columns, values) in columns.chunks(GATHER_ROWS).zip(values.chunks(GATHER_ROWS)) {
-            scratch.gathered.clear();
-            for (&column, value) in columns.iter().zip(values) {
-                let root = value.sqrt();
-                scratch.gathered.extend(self.row(column).iter().map(|factor| root * factor));
-            }
-            add_gram(&mut scratch.system, &scratch.gathered, self.d);
+        let (d, order, panel_rows) = (self.d, scratch.order, scratch.panel_rows());
+        for (out, column) in scratch.system.chunks_exact_mut(order).zip(self.gram.chunks_exact(d)) {
+            out[..d].copy_from_slice(column);
+            out[d..].fill(0.0);
         }
-        let diagonal = |system: &[f32]| (0..self.d).map(|i| system[i * self.d + i]).sum::<f32>() / self.d as f32;
-        let ridge = self.ridge.of(columns.len()) + jitter * diagonal(&scratch.system);
-        (0..self.d).for_each(|i| scratch.system[i * self.d + i] += ridge);
-        scratch.cholesky.factor(&mut scratch.system)
+        scratch.system[d * order..].fill(0.0);
+        scratch.right.fill(0.0);
+        for (columns, values) in columns.chunks(panel_rows).zip(values.chunks(panel_rows)) {
+            let panel = &mut scratch.panel[..columns.len() * order];
+            let sums = &mut scratch.right;
+            Gather { from: self.fixed, d, rows: columns, weights: values, panel, sums }.run();
+            kernels::add_gram(&mut scratch.system, panel, order);
+        }
+        let diagonal = (0..d).map(|i| scratch.system[i * order + i]).sum::<f32>() / d as f32;
+        let ridge = self.ridge.of(columns.len()) + jitter * diagonal;
+        (0..d).for_each(|i| scratch.system[i * order + i] += ridge);
+        (d..order).for_each(|i| scratch.system[i * order + i] = 1.0);
+        kernels::factor(&mut scratch.system, order)
     }
 
     /// Factors the system, once more with jitter if a pivot fails.
@@ -125,15 +135,13 @@ impl HalfStep<'_> {
         out: &mut [f32],
         scratch: &mut Scratch,
     ) -> Result<(), NotPositiveDefinite> {
-        out.fill(0.0);
         if columns.is_empty() {
+            out.fill(0.0);
             return Ok(());
         }
         self.factor_or_jitter(columns, values, scratch)?;
-        for (&column, &value) in columns.iter().zip(values) {
-            add_scaled(out, value, self.row(column));
-        }
-        scratch.cholesky.solve(&scratch.system, out);
+        kernels::solve(&scratch.system, scratch.order, &mut scratch.right);
+        out.copy_from_slice(&scratch.right[..self.d]);
         if out.iter().all(|value| value.is_finite()) { Ok(()) } else { Err(NotPositiveDefinite) }
     }
 
@@ -168,7 +176,7 @@ impl Ials {
     /// Alternates from seeded normal item factors. Cost per epoch: 2·nnz·d² + (users + items)·d³/3 flop.
     ///
     /// Errors: `Diverged` if a system has no positive pivot or a factor is not finite.
-    pub(crate) fn train(matrix: &Csr, parameters: &IalsParameters, seed: u64) -> Result<Self, RecommendError> {
+    pub fn train(matrix: &Csr, parameters: &IalsParameters, seed: u64) -> Result<Self, RecommendError> {
         let (d, users, items) = (parameters.factors, matrix.rows(), matrix.columns());
         let by_item = matrix.transposed();
         let mut random = Random::new(seed, 0);
@@ -199,7 +207,7 @@ impl Ials {
     }
 
     /// A user's factor from a history: the same half-step as in training. `None` if it has no finite solution.
-    pub(crate) fn fold_in(&self, history: &[WeightedItem]) -> Option<Vec<f32>> {
+    pub fn fold_in(&self, history: &[WeightedItem]) -> Option<Vec<f32>> {
         let (columns, values) = columns_and_values(history);
         let mut factor = vec![0f32; self.factors];
         let mut scratch = Scratch::new(self.factors);
@@ -220,8 +228,10 @@ impl Ials {
             return vec![Vec::new(); targets.len()];
         }
         let contributions_to = |&target: &u32| {
-            let mut direction = self.factor(target).to_vec();
-            scratch.cholesky.solve(&scratch.system, &mut direction);
+            let mut direction = vec![0f32; scratch.order];
+            direction[..self.factors].copy_from_slice(self.factor(target));
+            kernels::solve(&scratch.system, scratch.order, &mut direction);
+            direction.truncate(self.factors);
             history.iter().map(|entry| entry.weight * dot(&direction, self.factor(entry.item))).collect()
         };
         targets.iter().map(contributions_to).collect()
