@@ -99,7 +99,7 @@ fn run(options: &Options, matrix: &Csr, threads: usize) -> Result<(), Failure> {
     // Forgets the peak so far; where it may not, the peak is that of the whole run.
     fs::write("/proc/self/clear_refs", "5").ok();
     let (base, cpu, start) = (memory_mib("VmRSS:"), cpu_seconds(), Instant::now());
-    let model = pool.install(|| Ials::train(matrix, &options.parameters, SEED))?;
+    let model = pool.install(|| Ials::train(matrix, &options.parameters, SEED, |_| None))?;
     let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     let per_sweep = cpu / options.sweeps as f64;
     let (fold_in_us, hash) = fold_in(&model);

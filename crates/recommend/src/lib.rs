@@ -48,5 +48,5 @@ pub use parameters::{
 pub use promotion::{PromotionDecision, decide_promotion};
 pub use split::{Case, Cuts, Protocol, TimeSplit};
 pub use stages::{FallbackReason, HistoryItem, ItemSource, ListSource, RankRequest, RankedItem, RankedList, Ranker};
-pub use train::train;
+pub use train::{train, train_from};
 pub use weighting::{WeightScheme, WeightedItem, Weighting};

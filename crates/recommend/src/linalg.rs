@@ -11,7 +11,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use crate::kernels::{add_gram, padded};
+use crate::kernels::{Ahead, add_gram, padded};
 
 /// Columns eliminated at once: wide enough for matrix products at full speed, narrow enough that the
 /// panels (2 · n · block floats) stay small beside the matrix.
@@ -71,7 +71,7 @@ pub(crate) fn gram(x: &[f32], d: usize) -> Vec<f32> {
         .map(|rows| {
             let mut part = vec![0f32; order * order];
             if d == order {
-                rows.chunks(GRAM_PANEL_ROWS * d).for_each(|panel| add_gram(&mut part, panel, order));
+                rows.chunks(GRAM_PANEL_ROWS * d).for_each(|panel| add_gram(&mut part, panel, order, Ahead::default()));
                 return part;
             }
             let mut panel = vec![0f32; GRAM_PANEL_ROWS * order];
@@ -79,7 +79,7 @@ pub(crate) fn gram(x: &[f32], d: usize) -> Vec<f32> {
                 for (row, out) in rows.chunks_exact(d).zip(panel.chunks_exact_mut(order)) {
                     out[..d].copy_from_slice(row);
                 }
-                add_gram(&mut part, &panel[..rows.len() / d * order], order);
+                add_gram(&mut part, &panel[..rows.len() / d * order], order, Ahead::default());
             }
             part
         })

@@ -157,6 +157,9 @@ pub struct IalsParameters {
     pub alpha: f64,
     /// Exponent ν of the frequency in the regularisation. Default 1.
     pub nu: f64,
+    /// Factors solved together (Rendle et al. 2021, iALS++). Absent: all of them, which is exact, below 256; else 64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<usize>,
     /// How events become weights. Default `binary`.
     pub weights: WeightScheme,
     /// Days after which an event counts half; only with `weights = "summed"`.
@@ -174,6 +177,7 @@ impl Default for IalsParameters {
             lambda: 0.005,
             alpha: 0.2,
             nu: 1.0,
+            block: None,
             weights: WeightScheme::default(),
             half_life_days: None,
             max_history: DEFAULT_MAX_HISTORY,
@@ -181,10 +185,23 @@ impl Default for IalsParameters {
     }
 }
 
+impl IalsParameters {
+    /// How many factors are solved together: `factors` itself means exactly.
+    pub(crate) fn block_width(&self) -> usize {
+        let default = if self.factors < FIRST_FACTORS_IN_BLOCKS { self.factors } else { DEFAULT_BLOCK };
+        self.block.unwrap_or(default).min(self.factors)
+    }
+}
+
+/// From here on blocks take less time than an exact solution (reference 2.3).
+const FIRST_FACTORS_IN_BLOCKS: usize = 256;
+
+const DEFAULT_BLOCK: usize = 64;
+
 /// Pair counting costs the square of it, and a request its product with the number of items.
 const DEFAULT_MAX_HISTORY: usize = 500;
 
-/// Beyond it, a solve per user (d³/3) is the wrong algorithm (reference 2.3: iALS++).
+/// Beyond it, the exact fold-in of a user (d³/6) is the wrong algorithm.
 const MAX_FACTORS: usize = 1_024;
 
 /// The parameters of one recommender, typed.
@@ -214,7 +231,7 @@ impl Parameters {
             RecommenderKind::Ials => Self::Ials(typed(
                 kind,
                 given,
-                &["factors", "epochs", "lambda", "alpha", "nu", "weights", "half_life_days", "max_history"],
+                &["factors", "epochs", "lambda", "alpha", "nu", "block", "weights", "half_life_days", "max_history"],
             )?),
         };
         parameters.validate()?;
@@ -282,6 +299,7 @@ impl Parameters {
                 check.number("lambda", p.lambda, p.lambda.is_finite() && p.lambda > 0.0, "a number above 0")?;
                 check.number("alpha", p.alpha, p.alpha.is_finite() && p.alpha > 0.0, "a number above 0")?;
                 check.number("nu", p.nu, (0.0..=2.0).contains(&p.nu), "between 0 and 2")?;
+                p.block.map_or(Ok(()), |block| check.count("block", block, 1, MAX_FACTORS))?;
                 check.count("max_history", p.max_history, 1, u32::MAX as usize)?;
                 check.half_life(p.half_life_days, p.weights)
             }

@@ -24,6 +24,20 @@ pub fn train(
     seed: u64,
     provenance: Provenance,
 ) -> Result<Artefact, RecommendError> {
+    train_from(interactions, parameters, seed, provenance, None)
+}
+
+/// Trains one recommender, iALS from the item factors of an earlier artefact: items are matched by id, new ones start
+/// at random. Fewer epochs suffice then, see `epochs`. An artefact of another kind or length of factors is not used.
+///
+/// The same arguments give the same bytes, so `provenance` should name `earlier`. Errors as for [`train`].
+pub fn train_from(
+    interactions: &Interactions,
+    parameters: &Parameters,
+    seed: u64,
+    provenance: Provenance,
+    earlier: Option<&Artefact>,
+) -> Result<Artefact, RecommendError> {
     parameters.validate()?;
     let kind = parameters.kind();
     let (Some(first_at), Some(last_at)) = (interactions.first_at(), interactions.last_at()) else {
@@ -35,7 +49,9 @@ pub fn train(
         Parameters::Popularity(parameters) => Model::Popularity(Popularity::train(interactions, parameters)),
         Parameters::ItemKnn(parameters) => Model::ItemKnn(ItemKnn::train(&matrix, parameters)?),
         Parameters::Ease(parameters) => Model::Ease(Ease::train(&matrix, parameters)?),
-        Parameters::Ials(parameters) => Model::Ials(Ials::train(&matrix, parameters, seed)?),
+        Parameters::Ials(parameters) => {
+            Model::Ials(Ials::train(&matrix, parameters, seed, start(interactions, earlier))?)
+        }
     };
     let header = ArtefactHeader {
         format_version: ARTEFACT_FORMAT_VERSION,
@@ -54,6 +70,18 @@ pub fn train(
         files: BTreeMap::new(),
     };
     Ok(Artefact::new(header, interactions.item_ids().to_vec(), model))
+}
+
+/// The factor that an earlier artefact has for the item of an ordinal.
+fn start<'a>(interactions: &'a Interactions, earlier: Option<&'a Artefact>) -> impl Fn(u32) -> Option<Vec<f32>> + 'a {
+    move |item| {
+        let earlier = earlier?;
+        let ordinal = earlier.items().binary_search(&interactions.item_ids()[item as usize]).ok()?;
+        match earlier.model() {
+            Model::Ials(model) => Some(model.factor(ordinal as u32).to_vec()),
+            Model::Popularity(_) | Model::ItemKnn(_) | Model::Ease(_) => None,
+        }
+    }
 }
 
 fn weighting(interactions: &Interactions, parameters: &Parameters) -> Weighting {
