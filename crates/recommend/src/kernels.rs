@@ -102,10 +102,12 @@ impl WithSimd for RowProducts<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (with, with_tail) = S::as_simd_f32s(&self.with[..self.block.len()]);
-        for (&row, sum) in self.rows.iter().zip(self.sums) {
-            let start = row as usize * self.d;
-            let values = &self.from[start + self.block.start..start + self.block.end];
-            let (values, values_tail) = S::as_simd_f32s(values);
+        let place = |row: u32| row as usize * self.d + self.block.start..row as usize * self.d + self.block.end;
+        for (number, (&row, sum)) in self.rows.iter().zip(self.sums).enumerate() {
+            if let Some(&ahead) = self.rows.get(number + FETCH_ROWS) {
+                prefetch(&self.from[place(ahead)]);
+            }
+            let (values, values_tail) = S::as_simd_f32s(&self.from[place(row)]);
             let mut lanes = simd.splat_f32s(0.0);
             for (value, with) in values.iter().zip(with) {
                 lanes = simd.mul_add_e_f32s(*value, *with, lanes);
@@ -116,12 +118,13 @@ impl WithSimd for RowProducts<'_> {
     }
 }
 
-/// Rows that will be gathered next.
-#[derive(Clone, Copy, Default)]
+/// Rows that will be gathered next, and the columns of them.
+#[derive(Clone, Default)]
 pub(crate) struct Ahead<'a> {
     /// rows × d, row-major.
     pub(crate) from: &'a [f32],
     pub(crate) d: usize,
+    pub(crate) block: Range<usize>,
     pub(crate) rows: &'a [u32],
 }
 
@@ -165,15 +168,15 @@ impl WithSimd for AddGram<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Ahead { from, d, rows } = self.ahead;
+        let Ahead { from, d, block, rows } = self.ahead;
         let mut groups = rows.chunks(FETCH_ROWS);
         let mut fetch = || {
             for &row in groups.next().unwrap_or_default() {
-                prefetch(&from[row as usize * d..(row as usize + 1) * d]);
+                prefetch(&from[row as usize * d + block.start..row as usize * d + block.end]);
             }
         };
-        for (block, columns) in self.system.chunks_exact_mut(BLOCK * self.order).enumerate() {
-            add_block_column::<S, true>(simd, columns, self.panel, self.order, block * BLOCK, &mut fetch);
+        for (number, columns) in self.system.chunks_exact_mut(BLOCK * self.order).enumerate() {
+            add_block_column::<S, true>(simd, columns, self.panel, self.order, number * BLOCK, &mut fetch);
         }
     }
 }
@@ -505,7 +508,7 @@ mod tests {
                 sums,
             };
             simd.vectorize(gather);
-            let ahead = Ahead { from: &from, d, rows: &[36, 0] };
+            let ahead = Ahead { from: &from, d, block: block.clone(), rows: &[36, 0] };
             simd.vectorize(AddGram { system: &mut system, panel: &panel, order, ahead });
             let mut products = vec![0f32; 37];
             simd.vectorize(RowProducts { from: &from, d, block, rows: &picked, with: &right, sums: &mut products });

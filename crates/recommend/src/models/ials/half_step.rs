@@ -123,7 +123,8 @@ impl HalfStep<'_> {
             let read = number * panel_rows + columns.len();
             // The next panel of this row, or of those that follow if it is the last.
             let ahead = if read < row.columns.len() { &row.columns[read..] } else { row.next };
-            let ahead = Ahead { from: self.fixed, d: self.d, rows: &ahead[..ahead.len().min(panel_rows)] };
+            let rows = &ahead[..ahead.len().min(panel_rows)];
+            let ahead = Ahead { from: self.fixed, d: self.d, block: block.clone(), rows };
             Gather {
                 from: self.fixed,
                 d: self.d,
