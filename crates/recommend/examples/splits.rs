@@ -162,7 +162,8 @@ fn parameters(set: &str) -> Vec<Parameters> {
         _ => (200.0, 200, 0.5),
     };
     let (alpha, ials_lambda, epochs) = match set {
-        "ml1m" => (0.6, 0.002, 10),
+        // Chosen on the validation users: N@100 .4750 after 7 epochs, .4742 after 10 with the table's .002.
+        "ml1m" => (0.6, 0.003, 7),
         "ml100k4" => (0.5, 0.005, 10),
         // Chosen on the validation users (`--split valid --kind ials --with alpha=…`): better than the table's .1, .005, 8.
         _ => (0.2, 0.005, 10),

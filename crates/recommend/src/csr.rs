@@ -51,6 +51,11 @@ impl Csr {
         (&self.columns[range.clone()], &self.values[range])
     }
 
+    /// The columns of all rows after one: what a walk over the rows will read next.
+    pub(crate) fn columns_after(&self, row: usize) -> &[u32] {
+        &self.columns[self.offsets[row + 1]..]
+    }
+
     /// Number of stored values of one row.
     pub fn row_len(&self, row: usize) -> usize {
         self.offsets[row + 1] - self.offsets[row]

@@ -14,6 +14,7 @@ mod explain;
 mod file;
 mod filter;
 mod interactions;
+mod kernels;
 mod linalg;
 mod metrics;
 mod models;
@@ -43,7 +44,7 @@ pub use file::{EvaluateOptions, RecommenderFile};
 pub use filter::{Catalogue, Condition, ConditionError, ItemSet};
 pub use interactions::{Event, InteractionRow, Interactions, MAX_WEIGHT, RejectReason, Rejected};
 pub use metrics::{Metric, measure_list};
-pub use models::Model;
+pub use models::{Model, ials::Ials};
 pub use parameters::{
     BlendParameters, BlendPart, BprParameters, EaseParameters, HistoryParameters, IalsParameters, ItemKnnParameters,
     LlrParameters, Parameters, PopularityParameters, RecommenderKind, Rp3betaParameters, SequenceParameters,
@@ -54,6 +55,6 @@ pub use rerank::{Reranker, RuleError};
 pub use scorer::{Part, Scorer};
 pub use split::{Case, Cuts, Protocol, TimeSplit};
 pub use stages::{FallbackReason, HistoryItem, ItemSource, ListSource, RankRequest, RankedItem, RankedList, Ranker};
-pub use train::train;
-pub use weighting::{WeightScheme, Weighting};
+pub use train::{train, train_from};
+pub use weighting::{WeightScheme, WeightedItem, Weighting};
 pub use why_not::{Stage, WhyNot};

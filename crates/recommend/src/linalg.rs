@@ -7,9 +7,11 @@
 
 use faer::dyn_stack::{MemBuffer, MemStack, StackReq};
 use faer::linalg::cholesky::llt;
-use faer::linalg::matmul::{matmul, triangular, triangular::BlockStructure};
+use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
+
+use crate::kernels::{Ahead, add_gram, padded};
 
 /// Columns eliminated at once: wide enough for matrix products at full speed, narrow enough that the
 /// panels (2 · n · block floats) stay small beside the matrix.
@@ -17,6 +19,9 @@ const BLOCK: usize = 128;
 
 /// Rows whose outer products are summed by one thread before partial sums are added in order.
 const GRAM_ROWS: usize = 2_048;
+
+/// Rows that stay in the first cache while they are multiplied with themselves.
+const GRAM_PANEL_ROWS: usize = 64;
 
 /// A matrix that must be positive definite is not, or holds what is not a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,36 +63,33 @@ impl Cholesky {
     }
 }
 
-/// Adds xᵀx to the lower triangle of `sum` (d × d, column-major); `x` is rows × d, row-major.
-pub(crate) fn add_gram(sum: &mut [f32], x: &[f32], d: usize) {
-    let rows = MatRef::from_row_major_slice(x, x.len() / d, d);
-    triangular::matmul(
-        MatMut::from_column_major_slice_mut(sum, d, d),
-        BlockStructure::TriangularLower,
-        Accum::Add,
-        rows.transpose(),
-        BlockStructure::Rectangular,
-        rows,
-        BlockStructure::Rectangular,
-        1.0,
-        Par::Seq,
-    );
-}
-
-/// The lower triangle of xᵀx (d × d, column-major), in parallel; `x` is rows × d, row-major.
+/// The lower triangle of xᵀx (d × d, column-major, zero above), in parallel; `x` is rows × d, row-major.
 pub(crate) fn gram(x: &[f32], d: usize) -> Vec<f32> {
+    let order = padded(d);
     let parts: Vec<Vec<f32>> = x
         .par_chunks(GRAM_ROWS * d)
         .map(|rows| {
-            let mut part = vec![0f32; d * d];
-            add_gram(&mut part, rows, d);
+            let mut part = vec![0f32; order * order];
+            if d == order {
+                rows.chunks(GRAM_PANEL_ROWS * d).for_each(|panel| add_gram(&mut part, panel, order, Ahead::default()));
+                return part;
+            }
+            let mut panel = vec![0f32; GRAM_PANEL_ROWS * order];
+            for rows in rows.chunks(GRAM_PANEL_ROWS * d) {
+                for (row, out) in rows.chunks_exact(d).zip(panel.chunks_exact_mut(order)) {
+                    out[..d].copy_from_slice(row);
+                }
+                add_gram(&mut part, &panel[..rows.len() / d * order], order, Ahead::default());
+            }
             part
         })
         .collect();
     // Added in the order of the rows, whatever thread made them.
     let mut sum = vec![0f32; d * d];
     for part in parts {
-        sum.iter_mut().zip(part).for_each(|(total, value)| *total += value);
+        for (column, (total, values)) in sum.chunks_exact_mut(d).zip(part.chunks_exact(order)).enumerate() {
+            total.iter_mut().zip(values).skip(column).for_each(|(total, value)| *total += value);
+        }
     }
     sum
 }

@@ -22,6 +22,20 @@ pub fn train(
     seed: u64,
     provenance: Provenance,
 ) -> Result<Artefact, RecommendError> {
+    train_from(interactions, parameters, seed, provenance, None)
+}
+
+/// Trains one recommender, iALS from the item factors of an earlier artefact: items are matched by id, new ones start
+/// at random. Fewer epochs suffice then, see `epochs`. An artefact of another kind or length of factors is not used.
+///
+/// The same arguments give the same bytes, so `provenance` should name `earlier`. Errors as for [`train`].
+pub fn train_from(
+    interactions: &Interactions,
+    parameters: &Parameters,
+    seed: u64,
+    provenance: Provenance,
+    earlier: Option<&Artefact>,
+) -> Result<Artefact, RecommendError> {
     parameters.validate()?;
     let kind = parameters.kind();
     let (Some(first_at), Some(last_at)) = (interactions.first_at(), interactions.last_at()) else {
@@ -30,11 +44,12 @@ pub fn train(
     let parts = parameters.parts();
     let mut trained = Vec::with_capacity(parts.len());
     let mut pairs = 0;
-    for (weight, parameters) in parts {
+    for (place, (weight, parameters)) in parts.into_iter().enumerate() {
         let weighting = Weighting::fit(interactions, &parameters.history());
         let matrix = weighting.matrix(interactions);
         pairs = pairs.max(matrix.stored());
-        let model = Model::train(interactions, &matrix, parameters, seed)?;
+        let start = start(interactions, earlier, place);
+        let model = Model::train(interactions, &matrix, parameters, seed, start)?;
         trained.push(Part { weight: weight as f32, weighting, model });
     }
     let scorer = Scorer::new(kind, trained);
@@ -55,4 +70,20 @@ pub fn train(
         files: BTreeMap::new(),
     };
     Ok(Artefact::new(header, interactions.item_ids().to_vec(), scorer))
+}
+
+/// The factor that the same part of an earlier artefact has for the item of an ordinal.
+fn start<'a>(
+    interactions: &'a Interactions,
+    earlier: Option<&'a Artefact>,
+    place: usize,
+) -> impl Fn(u32) -> Option<Vec<f32>> + 'a {
+    move |item| {
+        let earlier = earlier?;
+        let ordinal = earlier.items().binary_search(&interactions.item_ids()[item as usize]).ok()?;
+        match &earlier.scorer().parts().get(place)?.model {
+            Model::Ials(model) => Some(model.factor(ordinal as u32).to_vec()),
+            Model::Popularity(_) | Model::Neighbours(_) | Model::Ease(_) | Model::Bpr(_) => None,
+        }
+    }
 }

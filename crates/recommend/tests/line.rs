@@ -14,7 +14,7 @@ use domain::{ErrorKind, ItemId, NoProgress, Problem, Provenance};
 use recommend::{
     Artefact, BprParameters, FallbackReason, HistoryItem, IalsParameters, InteractionRow, Interactions, ItemSource,
     ListSource, Parameters, PopularityParameters, Protocol, RankRequest, Ranker, RecommendError, RecommenderKind,
-    RecommenderSpec, Repeats, Window, evaluate, train,
+    RecommenderSpec, Repeats, Window, evaluate, train, train_from,
 };
 
 /// Users of two tastes: each buys baskets of items mostly from their half of the catalogue, on rising days.
@@ -410,4 +410,40 @@ fn recommenders_learn_the_two_tastes_better_than_popularity() {
     for result in &test.recommenders[1..] {
         assert!(result.differences["ndcg@20"].low > 0.0, "{}: {:?}", result.name, result.differences["ndcg@20"]);
     }
+}
+
+#[test]
+fn training_goes_on_from_an_earlier_artefact_by_the_ids_of_items() {
+    let earlier_data = interactions();
+    let parameters =
+        |epochs| Parameters::Ials(IalsParameters { factors: 8, epochs, lambda: 0.1, alpha: 0.5, ..Default::default() });
+    let earlier = train(&earlier_data, &parameters(40), 7, Provenance::default()).unwrap();
+    // A new item whose id comes first: every ordinal moves by one.
+    let mut rows = market(120, 60, 6);
+    let newest = InteractionRow { item: "a-new-item".into(), ..rows[0].clone() };
+    rows.push(newest);
+    let later = Interactions::from_rows(rows).0;
+    let popularity = fit(&later, RecommenderKind::Popularity);
+    let lists = |artefact: Artefact, data: &Interactions, fallback: &Artefact| -> Vec<BTreeSet<ItemId>> {
+        let ranker = Ranker::new(Arc::new(artefact), fallback).unwrap();
+        (0..100)
+            .map(|user| {
+                let list = ranker.recommend(&history(data, user), &RankRequest::new(10));
+                list.items.iter().map(|entry| ranker.items()[entry.item as usize].clone()).collect()
+            })
+            .collect()
+    };
+    let before = lists(earlier.clone(), &earlier_data, &fit(&earlier_data, RecommenderKind::Popularity));
+    let kept = |artefact: Artefact| {
+        let after = lists(artefact, &later, &popularity);
+        before.iter().zip(&after).map(|(before, after)| before.intersection(after).count()).sum::<usize>()
+    };
+    let warm = |earlier: &Artefact, seed| {
+        train_from(&later, &parameters(1), seed, Provenance::default(), Some(earlier)).unwrap()
+    };
+    let (warm_kept, cold_kept) =
+        (kept(warm(&earlier, 1)), kept(train(&later, &parameters(1), 1, Provenance::default()).unwrap()));
+    assert!(warm_kept > 970 && warm_kept > cold_kept, "of 1,000 recommended items {warm_kept} stay, cold {cold_kept}");
+    let other_kind = warm(&popularity, 1);
+    assert_eq!(other_kind, train(&later, &parameters(1), 1, Provenance::default()).unwrap(), "of no use, not used");
 }

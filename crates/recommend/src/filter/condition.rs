@@ -284,9 +284,10 @@ mod tests {
 
     #[test]
     fn values_are_texts_numbers_truths_and_moments() {
-        let value = |text: &str| match Condition::parse(&format!("\"in\" >= {text}")).unwrap() {
-            Condition::Compare { value, .. } => value,
-            other => panic!("{other:?}"),
+        let value = |text: &str| {
+            let condition = Condition::parse(&format!("\"in\" >= {text}")).unwrap();
+            let Condition::Compare { value, .. } = condition else { panic!("{condition:?}") };
+            value
         };
         assert_eq!(value("'it''s'"), Value::Text("it's".into()));
         assert_eq!((value("-1.5"), value("FALSE")), (Value::Number(-1.5), Value::Truth(false)));

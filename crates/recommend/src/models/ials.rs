@@ -6,25 +6,19 @@
 //! Never here: stored user factors, randomness that is not seeded.
 //! Start at [`Ials::train`], then [`Ials::fold_in`].
 
-use rayon::prelude::*;
+mod half_step;
 
-use crate::linalg::{Cholesky, NotPositiveDefinite, add_gram, add_scaled, dot, gram};
+use half_step::{HalfStep, Ridge, Row, Scratch, scaled_gram};
+
+use crate::kernels::{self, padded};
+use crate::linalg::dot;
 use crate::random::Random;
 use crate::tensors::{NamedTensor, TensorFile};
 use crate::weighting::WeightedItem;
 use crate::{Csr, IalsParameters, RecommendError, RecommenderKind};
 
-/// Factor rows gathered before one matrix product adds their outer products.
-const GATHER_ROWS: usize = 128;
-
-/// Rows solved by one task; small enough to share the work out, large enough to keep its scratch warm.
-const ROWS_PER_TASK: usize = 32;
-
 /// Standard deviation of the first factors, times 1/√d (Rendle et al. 2021).
 const INITIAL_SPREAD: f64 = 0.1;
-
-/// Added to the diagonal, relative to its mean, if a pivot fails once (reference 2.3).
-const JITTER: f32 = 1e-6;
 
 /// Item factors and what fold-in needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,142 +32,32 @@ pub struct Ials {
     ridge: Ridge,
 }
 
-/// λ (n + α0·others)^ν: regularisation scaled by frequency.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Ridge {
-    lambda: f64,
-    nu: f64,
-    alpha_others: f64,
-}
-
-impl Ridge {
-    fn new(parameters: &IalsParameters, others: usize) -> Self {
-        Self { lambda: parameters.lambda, nu: parameters.nu, alpha_others: parameters.alpha * others as f64 }
-    }
-
-    fn of(&self, count: usize) -> f32 {
-        (self.lambda * (count as f64 + self.alpha_others).powf(self.nu)) as f32
-    }
-}
-
-/// One side held fixed while the other is solved.
-struct HalfStep<'a> {
-    d: usize,
-    fixed: &'a [f32],
-    /// α0·(fixedᵀ·fixed), lower triangle.
-    gram: &'a [f32],
-    ridge: Ridge,
-}
-
-/// What a thread uses again for every row: the d × d system and the gathered rows.
-struct Scratch {
-    system: Vec<f32>,
-    gathered: Vec<f32>,
-    cholesky: Cholesky,
-}
-
-impl Scratch {
-    fn new(d: usize) -> Self {
-        Self { system: vec![0.0; d * d], gathered: Vec::with_capacity(GATHER_ROWS * d), cholesky: Cholesky::new(d) }
-    }
-}
-
-impl HalfStep<'_> {
-    fn row(&self, column: u32) -> &[f32] {
-        &self.fixed[column as usize * self.d..(column as usize + 1) * self.d]
-    }
-
-    /// A = α0·G + Σ c·h·hᵀ + ridge·E, factored in `scratch.system`.
-    fn factor_system(
-        &self,
-        columns: &[u32],
-        values: &[f32],
-        jitter: f32,
-        scratch: &mut Scratch,
-    ) -> Result<(), NotPositiveDefinite> {
-        scratch.system.copy_from_slice(self.gram);
-        for (columns, values) in columns.chunks(GATHER_ROWS).zip(values.chunks(GATHER_ROWS)) {
-            scratch.gathered.clear();
-            for (&column, value) in columns.iter().zip(values) {
-                let root = value.sqrt();
-                scratch.gathered.extend(self.row(column).iter().map(|factor| root * factor));
-            }
-            add_gram(&mut scratch.system, &scratch.gathered, self.d);
-        }
-        let diagonal = |system: &[f32]| (0..self.d).map(|i| system[i * self.d + i]).sum::<f32>() / self.d as f32;
-        let ridge = self.ridge.of(columns.len()) + jitter * diagonal(&scratch.system);
-        (0..self.d).for_each(|i| scratch.system[i * self.d + i] += ridge);
-        scratch.cholesky.factor(&mut scratch.system)
-    }
-
-    /// Factors the system, once more with jitter if a pivot fails.
-    fn factor_or_jitter(
-        &self,
-        columns: &[u32],
-        values: &[f32],
-        scratch: &mut Scratch,
-    ) -> Result<(), NotPositiveDefinite> {
-        self.factor_system(columns, values, 0.0, scratch)
-            .or_else(|_| self.factor_system(columns, values, JITTER, scratch))
-    }
-
-    /// out = A⁻¹ Σ c·h. A row without events keeps the zero vector.
-    fn solve(
-        &self,
-        columns: &[u32],
-        values: &[f32],
-        out: &mut [f32],
-        scratch: &mut Scratch,
-    ) -> Result<(), NotPositiveDefinite> {
-        out.fill(0.0);
-        if columns.is_empty() {
-            return Ok(());
-        }
-        self.factor_or_jitter(columns, values, scratch)?;
-        for (&column, &value) in columns.iter().zip(values) {
-            add_scaled(out, value, self.row(column));
-        }
-        scratch.cholesky.solve(&scratch.system, out);
-        if out.iter().all(|value| value.is_finite()) { Ok(()) } else { Err(NotPositiveDefinite) }
-    }
-
-    /// Solves every row of `matrix`; result rows × d. Rows are independent, so threads change nothing.
-    fn solve_all(&self, matrix: &Csr) -> Result<Vec<f32>, NotPositiveDefinite> {
-        let mut solved = vec![0f32; matrix.rows() * self.d];
-        solved
-            .par_chunks_mut(ROWS_PER_TASK * self.d)
-            .enumerate()
-            .map_init(
-                || Scratch::new(self.d),
-                |scratch, (task, rows)| {
-                    rows.chunks_mut(self.d).enumerate().try_for_each(|(offset, out)| {
-                        let (columns, values) = matrix.row(task * ROWS_PER_TASK + offset);
-                        self.solve(columns, values, out, scratch)
-                    })
-                },
-            )
-            .collect::<Result<(), _>>()?;
-        Ok(solved)
-    }
-}
-
-/// α0·(xᵀx), lower triangle.
-fn scaled_gram(x: &[f32], d: usize, alpha: f64) -> Vec<f32> {
-    let mut gram = gram(x, d);
-    gram.iter_mut().for_each(|value| *value *= alpha as f32);
-    gram
-}
-
 impl Ials {
-    /// Alternates from seeded normal item factors. Cost per epoch: 2·nnz·d² + (users + items)·d³/3 flop.
+    /// Alternates from seeded normal item factors, or from those of an earlier model.
     ///
+    /// `start` gives each item's first factor, `None` for an item the earlier model did not know; its length must be
+    /// that of `parameters.factors`. The user side needs no start: it is solved first.
+    /// Cost per epoch: nnz·d² + (users + items)·d³/6 multiply-adds, 1.3 s of one processor at 10 million interactions
+    /// and d = 64; by blocks of b factors nnz·d·(b + 6) + (users + items)(2·d² + d·b²/6).
+    /// Memory: the matrix transposed (8 bytes per interaction) and the factors of both sides.
     /// Errors: `Diverged` if a system has no positive pivot or a factor is not finite.
-    pub(crate) fn train(matrix: &Csr, parameters: &IalsParameters, seed: u64) -> Result<Self, RecommendError> {
+    pub fn train(
+        matrix: &Csr,
+        parameters: &IalsParameters,
+        seed: u64,
+        start: impl Fn(u32) -> Option<Vec<f32>>,
+    ) -> Result<Self, RecommendError> {
         let (d, users, items) = (parameters.factors, matrix.rows(), matrix.columns());
+        let width = parameters.block_width();
         let by_item = matrix.transposed();
-        let mut random = Random::new(seed, 0);
-        let spread = INITIAL_SPREAD / (d as f64).sqrt();
-        let mut item_factors: Vec<f32> = (0..items * d).map(|_| (random.normal() * spread) as f32).collect();
+        let mut item_factors = initial_factors(items, d, seed);
+        for (item, factor) in (0u32..).zip(item_factors.chunks_exact_mut(d)) {
+            if let Some(known) = start(item).filter(|known| known.len() == d) {
+                factor.copy_from_slice(&known);
+            }
+        }
+        // The users' first factors are zero: by blocks the first pass starts there.
+        let mut user_factors = vec![0f32; users * d];
         let diverged = |epoch: usize| RecommendError::Diverged {
             kind: RecommenderKind::Ials,
             detail: format!("a least-squares system of epoch {epoch} has no finite solution"),
@@ -181,10 +65,10 @@ impl Ials {
         for epoch in 1..=parameters.epochs {
             let gram = scaled_gram(&item_factors, d, parameters.alpha);
             let step = HalfStep { d, fixed: &item_factors, gram: &gram, ridge: Ridge::new(parameters, items) };
-            let user_factors = step.solve_all(matrix).map_err(|_| diverged(epoch))?;
+            step.solve_all(matrix, width, &mut user_factors).map_err(|_| diverged(epoch))?;
             let gram = scaled_gram(&user_factors, d, parameters.alpha);
             let step = HalfStep { d, fixed: &user_factors, gram: &gram, ridge: Ridge::new(parameters, users) };
-            item_factors = step.solve_all(&by_item).map_err(|_| diverged(epoch))?;
+            step.solve_all(&by_item, width, &mut item_factors).map_err(|_| diverged(epoch))?;
         }
         let gram = scaled_gram(&item_factors, d, parameters.alpha);
         Ok(Self { items, factors: d, item_factors, gram, ridge: Ridge::new(parameters, items) })
@@ -199,16 +83,19 @@ impl Ials {
         HalfStep { d: self.factors, fixed: &self.item_factors, gram: &self.gram, ridge: self.ridge }
     }
 
-    fn factor(&self, item: u32) -> &[f32] {
+    /// The factor of one item.
+    pub(crate) fn factor(&self, item: u32) -> &[f32] {
         &self.item_factors[item as usize * self.factors..(item as usize + 1) * self.factors]
     }
 
-    /// A user's factor from a history: the same half-step as in training. `None` if it has no finite solution.
-    pub(crate) fn fold_in(&self, history: &[WeightedItem]) -> Option<Vec<f32>> {
+    /// A user's factor from a history (items rising): the exact half-step of training. `None` if it has no finite solution.
+    ///
+    /// Cost: n·d²/2 + d³/6 multiply-adds; 5 µs at d = 64 and 100 events with AVX-512.
+    pub fn fold_in(&self, history: &[WeightedItem]) -> Option<Vec<f32>> {
         let (columns, values) = columns_and_values(history);
         let mut factor = vec![0f32; self.factors];
         let mut scratch = Scratch::new(self.factors);
-        self.half_step().solve(&columns, &values, &mut factor, &mut scratch).ok().map(|()| factor)
+        self.half_step().solve(Row::new(&columns, &values), &mut factor, &mut scratch).ok().map(|()| factor)
     }
 
     /// s_j = w·h_j.
@@ -221,12 +108,14 @@ impl Ials {
     pub(crate) fn contributions(&self, history: &[WeightedItem], targets: &[u32]) -> Vec<Vec<f32>> {
         let (columns, values) = columns_and_values(history);
         let mut scratch = Scratch::new(self.factors);
-        if self.half_step().factor_or_jitter(&columns, &values, &mut scratch).is_err() {
+        if self.half_step().factor(Row::new(&columns, &values), &mut scratch).is_err() {
             return vec![Vec::new(); targets.len()];
         }
         let contributions_to = |&target: &u32| {
-            let mut direction = self.factor(target).to_vec();
-            scratch.cholesky.solve(&scratch.system, &mut direction);
+            let mut direction = vec![0f32; padded(self.factors)];
+            direction[..self.factors].copy_from_slice(self.factor(target));
+            kernels::solve(&scratch.system, padded(self.factors), &mut direction);
+            direction.truncate(self.factors);
             history.iter().map(|entry| entry.weight * dot(&direction, self.factor(entry.item))).collect()
         };
         targets.iter().map(contributions_to).collect()
@@ -265,6 +154,13 @@ impl Ials {
     }
 }
 
+/// Normal with standard deviation 0.1/√d.
+fn initial_factors(items: usize, d: usize, seed: u64) -> Vec<f32> {
+    let mut random = Random::new(seed, 0);
+    let spread = INITIAL_SPREAD / (d as f64).sqrt();
+    (0..items * d).map(|_| (random.normal() * spread) as f32).collect()
+}
+
 fn columns_and_values(history: &[WeightedItem]) -> (Vec<u32>, Vec<f32>) {
     history.iter().map(|entry| (entry.item, entry.weight)).unzip()
 }
@@ -293,7 +189,7 @@ mod tests {
         let rows: [&[u32]; 4] = [&[0, 1, 2], &[1, 2, 3], &[0, 3], &[0, 1, 3]];
         let matrix = Csr::from_rows(4, rows.map(|items| items.iter().map(|&item| (item, 1.0)).collect::<Vec<_>>()));
         let parameters = IalsParameters { factors: 3, epochs: 5, ..Default::default() };
-        let model = Ials::train(&matrix, &parameters, 1).unwrap();
+        let model = Ials::train(&matrix, &parameters, 1, |_| None).unwrap();
         let history = [WeightedItem { item: 0, weight: 1.0 }, WeightedItem { item: 2, weight: 2.0 }];
         let scores = model.scores(&history).unwrap();
         for (target, parts) in (0u32..).zip(model.contributions(&history, &[0, 1, 2, 3])) {
@@ -305,7 +201,103 @@ mod tests {
     #[test]
     fn one_user_and_one_item_train() {
         let matrix = Csr::from_rows(1, [[(0, 1.0)]]);
-        let model = Ials::train(&matrix, &IalsParameters::default(), 0).unwrap();
+        let model = Ials::train(&matrix, &IalsParameters::default(), 0, |_| None).unwrap();
         assert!(model.scores(&[WeightedItem { item: 0, weight: 1.0 }]).unwrap()[0].is_finite());
+    }
+
+    /// Users of two tastes with a little noise.
+    fn two_tastes(users: usize, items: u32) -> Csr {
+        let mut random = Random::new(3, 0);
+        Csr::from_rows(
+            items as usize,
+            (0..users).map(|user| {
+                let mut of_user: Vec<u32> = (0..12)
+                    .map(|_| {
+                        let half = if random.below(10) < 8 { user % 2 } else { random.below(2) };
+                        (random.below(items as usize / 2) * 2 + half) as u32
+                    })
+                    .collect();
+                of_user.sort_unstable();
+                of_user.dedup();
+                of_user.into_iter().map(|item| (item, 1.0))
+            }),
+        )
+    }
+
+    /// The loss that training descends on, divided by the number of users: users folded in, all cells.
+    fn loss(model: &Ials, matrix: &Csr, parameters: &IalsParameters) -> f64 {
+        let mut loss = 0.0;
+        for user in 0..matrix.rows() {
+            let (columns, values) = matrix.row(user);
+            let history: Vec<WeightedItem> =
+                columns.iter().zip(values).map(|(&item, &weight)| WeightedItem { item, weight }).collect();
+            let factor = model.fold_in(&history).unwrap();
+            let scores = model.scores(&history).unwrap();
+            loss += scores.iter().map(|score| parameters.alpha * f64::from(score * score)).sum::<f64>();
+            loss += history.iter().map(|entry| f64::from(1.0 - scores[entry.item as usize]).powi(2)).sum::<f64>();
+            let ridge = Ridge::new(parameters, matrix.columns()).of(columns.len());
+            loss += f64::from(ridge * dot(&factor, &factor));
+        }
+        let by_item = matrix.transposed();
+        for item in 0..matrix.columns() {
+            let factor = model.factor(item as u32);
+            let ridge = Ridge::new(parameters, matrix.rows()).of(by_item.row_len(item));
+            loss += f64::from(ridge * dot(factor, factor));
+        }
+        loss / matrix.rows() as f64
+    }
+
+    #[test]
+    fn one_block_of_all_factors_is_the_exact_solution() {
+        let matrix = two_tastes(150, 40);
+        for d in [5, 16, 40] {
+            let exact = IalsParameters { factors: d, epochs: 1, lambda: 0.05, ..Default::default() };
+            let gram = scaled_gram(&initial_factors(40, d, 9), d, exact.alpha);
+            let fixed = initial_factors(40, d, 9);
+            let step = HalfStep { d, fixed: &fixed, gram: &gram, ridge: Ridge::new(&exact, 40) };
+            let (mut solved, mut improved) = (vec![0f32; 150 * d], vec![0.1f32; 150 * d]);
+            step.solve_all(&matrix, d, &mut solved).unwrap();
+            step.improve_all(&matrix, d, &mut improved).unwrap();
+            let most = solved.iter().zip(&improved).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+            let largest = solved.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+            assert!(most < 1e-4 * largest, "{d} factors: {most} of {largest}");
+        }
+    }
+
+    #[test]
+    fn small_blocks_reach_the_loss_of_exact_solutions() {
+        let matrix = two_tastes(150, 40);
+        let exact = IalsParameters { factors: 24, epochs: 12, lambda: 0.02, ..Default::default() };
+        let expected = loss(&Ials::train(&matrix, &exact, 1, |_| None).unwrap(), &matrix, &exact);
+        for block in [1, 7, 16] {
+            let parameters = IalsParameters { block: Some(block), ..exact.clone() };
+            let reached = loss(&Ials::train(&matrix, &parameters, 1, |_| None).unwrap(), &matrix, &parameters);
+            assert!((reached / expected - 1.0).abs() < 0.01, "blocks of {block}: {reached}, exact {expected}");
+        }
+    }
+
+    #[test]
+    fn a_start_from_an_earlier_model_saves_epochs() {
+        let (matrix, later) = (two_tastes(150, 40), two_tastes(200, 44));
+        let parameters = |epochs| IalsParameters { factors: 16, epochs, lambda: 0.02, ..Default::default() };
+        let loss_after = |model: &Ials| loss(model, &later, &parameters(1));
+        let earlier = Ials::train(&matrix, &parameters(15), 1, |_| None).unwrap();
+        let start = |item: u32| (item < 40).then(|| earlier.factor(item).to_vec());
+        let warm = loss_after(&Ials::train(&later, &parameters(2), 1, start).unwrap());
+        let cold = [2, 3].map(|epochs| loss_after(&Ials::train(&later, &parameters(epochs), 1, |_| None).unwrap()));
+        assert!(warm < cold[0] && warm < cold[1], "2 epochs warm {warm}, 2 and 3 epochs cold {cold:?}");
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        let matrix = two_tastes(300, 40);
+        for block in [None, Some(16)] {
+            let parameters = IalsParameters { factors: 40, epochs: 2, block, ..Default::default() };
+            let models = [1, 3].map(|threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| Ials::train(&matrix, &parameters, 1, |_| None)).unwrap()
+            });
+            assert_eq!(models[0], models[1]);
+        }
     }
 }

@@ -32,7 +32,7 @@ pub enum Model {
 }
 
 impl Model {
-    /// Trains one kind; `matrix` is users × items under the kind's weighting.
+    /// Trains one kind; `matrix` is users × items under the kind's weighting; `start` gives the factor that iALS begins with.
     ///
     /// Errors: `TooManyItems`, `Diverged`; `BadParameter` for a blend, which is trained part by part.
     pub(crate) fn train(
@@ -40,6 +40,7 @@ impl Model {
         matrix: &Csr,
         parameters: &Parameters,
         seed: u64,
+        start: impl Fn(u32) -> Option<Vec<f32>>,
     ) -> Result<Self, RecommendError> {
         match parameters {
             Parameters::Popularity(p) => Ok(Self::Popularity(popularity::Popularity::train(interactions, p))),
@@ -48,7 +49,7 @@ impl Model {
             Parameters::Rp3beta(p) => rp3beta::train(matrix, p).map(Self::Neighbours),
             Parameters::Sequence(p) => sequence::train(interactions, p).map(Self::Neighbours),
             Parameters::Ease(p) => ease::Ease::train(matrix, p).map(Self::Ease),
-            Parameters::Ials(p) => ials::Ials::train(matrix, p, seed).map(Self::Ials),
+            Parameters::Ials(p) => ials::Ials::train(matrix, p, seed, start).map(Self::Ials),
             Parameters::Bpr(p) => bpr::Bpr::train(matrix, p, seed).map(Self::Bpr),
             Parameters::Blend(_) => Err(parameters.nested_blend()),
         }

@@ -15,6 +15,11 @@ use crate::WeightScheme;
 /// Pair counting costs the square of it, and a request its product with the number of items.
 const DEFAULT_MAX_HISTORY: usize = 500;
 
+/// From here on blocks take less time than an exact solution (reference 2.3).
+const FIRST_FACTORS_IN_BLOCKS: usize = 256;
+
+const DEFAULT_BLOCK: usize = 64;
+
 /// How a history speaks; the same names in every kind that looks at histories.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -167,13 +172,32 @@ pub struct IalsParameters {
     pub alpha: f64,
     /// Exponent ν of the frequency in the regularisation. Default 1.
     pub nu: f64,
+    /// Factors solved together (Rendle et al. 2021, iALS++). Absent: all of them, which is exact, below 256; else 64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<usize>,
     #[serde(flatten)]
     pub history: HistoryParameters,
 }
 
 impl Default for IalsParameters {
     fn default() -> Self {
-        Self { factors: 64, epochs: 10, lambda: 0.005, alpha: 0.2, nu: 1.0, history: HistoryParameters::default() }
+        Self {
+            factors: 64,
+            epochs: 10,
+            lambda: 0.005,
+            alpha: 0.2,
+            nu: 1.0,
+            block: None,
+            history: HistoryParameters::default(),
+        }
+    }
+}
+
+impl IalsParameters {
+    /// How many factors are solved together: `factors` itself means exactly.
+    pub(crate) fn block_width(&self) -> usize {
+        let default = if self.factors < FIRST_FACTORS_IN_BLOCKS { self.factors } else { DEFAULT_BLOCK };
+        self.block.unwrap_or(default).min(self.factors)
     }
 }
 

@@ -169,7 +169,7 @@ fn names(kind: RecommenderKind) -> Vec<&'static str> {
         RecommenderKind::Popularity => (&["half_life_days", "trending_days"], false),
         RecommenderKind::ItemKnn => (&["neighbours", "exponent", "shrink", "user_weighting"], true),
         RecommenderKind::Ease => (&["lambda", "max_items"], true),
-        RecommenderKind::Ials => (&["factors", "epochs", "lambda", "alpha", "nu"], true),
+        RecommenderKind::Ials => (&["factors", "epochs", "lambda", "alpha", "nu", "block"], true),
         RecommenderKind::Llr => (&["neighbours", "min_llr"], true),
         RecommenderKind::Rp3beta => (&["neighbours", "alpha", "beta"], true),
         RecommenderKind::Sequence => (

@@ -7,7 +7,7 @@
 use super::{HistoryParameters, Parameters, RecommenderKind};
 use crate::{RecommendError, WeightScheme};
 
-/// Beyond it, a factor takes more memory and time than any published gain is worth on one machine.
+/// Beyond it, the exact fold-in of a user (d³/6) is the wrong algorithm.
 const MAX_FACTORS: usize = 1_024;
 
 /// More neighbours than this is no longer a neighbourhood.
@@ -56,6 +56,7 @@ impl Parameters {
                 check.positive("lambda", p.lambda)?;
                 check.positive("alpha", p.alpha)?;
                 check.between("nu", p.nu, 0.0, 2.0)?;
+                p.block.map_or(Ok(()), |block| check.count("block", block, 1, MAX_FACTORS))?;
                 check.history(&p.history)
             }
             Self::Bpr(p) => {
