@@ -14,6 +14,7 @@ mod mysql_charset;
 mod mysql_columns;
 mod mysql_cursor;
 mod mysql_doctor;
+mod mysql_follow;
 mod mysql_log;
 mod mysql_log_check;
 mod mysql_log_events;
