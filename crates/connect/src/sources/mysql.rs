@@ -1,13 +1,14 @@
 //! MySQL and MariaDB as a source: tables as typed Parquet, whole or what has changed, all tables of a run from one snapshot.
 //!
-//! In: a URL and `database.table`.  Out: staged Parquet files, one per range of the primary key, each in the key's order, so that
+//! In: a URL and `database.table`, or a query.  Out: staged Parquet files, one per range of the primary key, each in the key's order, so that
 //! unchanged data gives the same bytes; a table without a key is one file in the server's order. Beside them in the manifest:
 //! the snapshot's place in the binlog, and what the server says its columns add up to.
 //! What has changed is one file: the rows after a cursor, or the changes in the log between the last snapshot and this one. The proof is
 //! always of the whole table.
 //! Rows stream over the binary protocol; each connection holds a few megabytes of them (plus the largest row a few times).
 //! Checked on MariaDB; MySQL speaks the same protocol but has not been run here.
-//! Never here: the snapshot (`mysql_snapshot`), where to cut (`mysql_ranges`), types (`mysql_columns`), values (`mysql_rows`), the
+//! Never here: the snapshot (`mysql_snapshot`), where to cut (`mysql_ranges`), types (`mysql_columns`), queries (`mysql_query`),
+//! values (`mysql_rows`), the
 //! proof (`mysql_proof`), which rows are new by a column (`mysql_cursor`) or by the log
 //! (`mysql_follow`), retries (`parts`).
 //! Start at [`MySqlSource::extract`].
@@ -15,7 +16,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::{KeyCut, Problem as _, Progress, ProofHash, Resume, SourceProof, StageManifest};
+use domain::{Dialect, KeyCut, Problem as _, Progress, ProofHash, Resume, SourceProof, StageManifest};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio::sync::{Mutex, MutexGuard};
@@ -25,16 +26,18 @@ use super::mysql_cursor::Cursor;
 use super::mysql_doctor;
 use super::mysql_log::hash_columns;
 use super::mysql_log_check::{LogTable, check_server, check_table};
+use super::mysql_query::describe;
 use super::mysql_ranges::{borders, full_name};
 use super::mysql_reader::{MySqlReader, NewRows, TableRead};
 use super::mysql_snapshot::{RELEASE, SESSION, Snapshot, close};
+use super::query::Query;
 use crate::changes::{self, Start};
 use crate::dial::mysql::MySqlAddress;
 use crate::dial::nearest;
 use crate::key_range::ranges_between;
 use crate::parts::{Parts, Told, Wanted, borders_to_keep, read_parts, wanted_parts};
 use crate::{
-    ConnectError, DiscoveredColumn, DiscoveredTable, ExtractMode, ExtractOutcome, ExtractRequest, Finding,
+    ConnectError, DiscoveredColumn, DiscoveredTable, Examined, ExtractMode, ExtractOutcome, ExtractRequest, Finding,
     InvalidDates, Source, Stage,
 };
 
@@ -59,13 +62,20 @@ pub(super) struct Looked {
 }
 
 impl Looked {
+    /// For SQL.
     fn full_name(&self) -> String {
-        full_name(&self.database, &self.table.name)
+        match &self.table.query {
+            Some(query) => query.as_table(),
+            None => full_name(&self.database, &self.table.name),
+        }
     }
 
     /// As people write it.
     pub(super) fn shown(&self) -> String {
-        format!("{}.{}", self.database, self.table.name)
+        match &self.table.query {
+            Some(query) => query.shown.clone(),
+            None => format!("{}.{}", self.database, self.table.name),
+        }
     }
 }
 
@@ -139,8 +149,13 @@ impl MySqlSource {
     }
 
     async fn look(&self, snapshot: &mut Snapshot, request: &ExtractRequest) -> Result<Looked, ConnectError> {
+        let (first, dates) = (self.first(snapshot)?, request.invalid_dates);
+        if let Some(query) = Query::of(request, Dialect::MySql) {
+            let table = describe(first, &self.address, query, dates).await?;
+            return Ok(Looked { database: String::new(), table: Arc::new(table) });
+        }
         let (database, name) = self.address.split(&request.location)?;
-        let table = self.table(self.first(snapshot)?, (database, name), request.invalid_dates).await?;
+        let table = self.table(first, (database, name), dates).await?;
         Ok(Looked { database: database.to_owned(), table: Arc::new(table) })
     }
 
@@ -192,9 +207,8 @@ impl MySqlSource {
         snapshot.connections = readers.into_iter().map(|reader| reader.connection).collect();
         let parts = result?;
         // A column that changed while rows were read would be staged under its old type.
-        let names = (looked.database.as_str(), looked.table.name.as_str());
-        let after = self.table(self.first(snapshot)?, names, request.invalid_dates).await?;
-        if after.columns != looked.table.columns {
+        let after = self.look(snapshot, request).await?;
+        if after.table.columns != looked.table.columns {
             return Err(ConnectError::TableChanged { table: shared.shown.clone() });
         }
         Ok(parts)
@@ -417,12 +431,16 @@ impl Source for MySqlSource {
         Ok(proof)
     }
 
-    async fn examine(&self, tables: &[(&str, &ExtractMode)]) -> Result<Vec<Finding>, ConnectError> {
-        let (mut all, mut followed) = (Vec::new(), Vec::new());
-        for (location, mode) in tables {
-            let names = self.address.split(location)?;
+    async fn examine(&self, tables: &[Examined<'_>]) -> Result<Vec<Finding>, ConnectError> {
+        let (mut all, mut followed, mut queries) = (Vec::new(), Vec::new(), Vec::new());
+        for table in tables {
+            if let Some(text) = table.query {
+                queries.push(Query::new(table.name.to_owned(), text, Dialect::MySql));
+                continue;
+            }
+            let names = self.address.split(table.location)?;
             all.push(names);
-            if **mode == ExtractMode::Changes {
+            if *table.mode == ExtractMode::Changes {
                 followed.push(names);
             }
         }
@@ -434,6 +452,11 @@ impl Source for MySqlSource {
                 Ok(detail) => Finding::fine("log", detail),
                 Err(error) => Finding::mend("log", error.to_string(), error.help().unwrap_or_default()),
             });
+        }
+        for query in queries {
+            let name = query.shown.clone();
+            let found = describe(&mut connection, &self.address, query, InvalidDates::default()).await;
+            findings.push(Finding::of_query(&name, found.map(|table| table.columns.len())));
         }
         close(connection, &self.address.server).await;
         Ok(findings)
