@@ -80,6 +80,8 @@ pub enum ConnectError {
     NoKey { table: String, mode: &'static str },
     #[error("column `{column}` of `{table}` cannot be a cursor: {reason}")]
     BadCursor { table: String, column: String, reason: String, next: String },
+    #[error("the query of `{table}` cannot be read from {server}: {reason}")]
+    BadQuery { table: String, server: String, reason: String, next: String },
     #[error("{server} answers with error {number} while {action}: {reason}")]
     Database { server: String, number: String, action: String, reason: String },
 
@@ -137,6 +139,7 @@ impl Problem for ConnectError {
             | Self::TargetMismatch { .. }
             | Self::NoKey { .. }
             | Self::BadCursor { .. }
+            | Self::BadQuery { .. }
             | Self::UnsupportedType { .. } => ErrorKind::Invalid,
             Self::NoSuchBucket { .. }
             | Self::NoSuchObject { .. }
@@ -197,6 +200,7 @@ impl Problem for ConnectError {
             Self::LogUnusable { .. } => "log_unusable",
             Self::NoKey { .. } => "no_key",
             Self::BadCursor { .. } => "bad_cursor",
+            Self::BadQuery { .. } => "bad_query",
             Self::Database { .. } => "database_failed",
             Self::TargetMismatch { .. } => "target_mismatch",
             Self::UnsupportedType { .. } => "unsupported_type",
@@ -256,7 +260,7 @@ impl Problem for ConnectError {
                 "`montauk extract {source_table} --anew` reads the table whole and follows the log from there; let the server keep its log \
                  for longer than the longest pause between two runs"
             ),
-            Self::LogUnusable { next, .. } | Self::BadCursor { next, .. } => next.clone(),
+            Self::LogUnusable { next, .. } | Self::BadCursor { next, .. } | Self::BadQuery { next, .. } => next.clone(),
             Self::NoKey { .. } => "give it a primary key, or set `mode = \"full\"` in the source file".to_owned(),
             Self::Database { .. } => "look at the server's message, then run again".to_owned(),
             Self::TargetMismatch { next, .. } => next.clone(),

@@ -28,7 +28,7 @@ pub use destination::{
 pub use error::ConnectError;
 pub use secret::SecretText;
 pub use source::{
-    DEFAULT_WORKERS, DiscoveredColumn, DiscoveredTable, ExtractMode, ExtractOutcome, ExtractRequest, Finding,
+    DEFAULT_WORKERS, DiscoveredColumn, DiscoveredTable, Examined, ExtractMode, ExtractOutcome, ExtractRequest, Finding,
     InvalidDates, LookBack, MAX_WORKERS, Source,
 };
 pub use stage::{Stage, StagedWriter, SweepReport};

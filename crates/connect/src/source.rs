@@ -7,8 +7,8 @@
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{
-    LogPosition, Progress, Provenance, Resume, STAGE_FORMAT_VERSION, SourceProof, StageManifest, StageMode, StagedFile,
-    TableName,
+    LogPosition, Problem as _, Progress, Provenance, Resume, STAGE_FORMAT_VERSION, SourceProof, StageManifest,
+    StageMode, StagedFile, TableName,
 };
 
 use crate::{ConnectError, Stage};
@@ -40,8 +40,8 @@ pub trait Source: Send + Sync {
         Ok(None)
     }
 
-    /// What somebody should know before tables are read, each given by its location and mode: rights, engines, limits. Reads no rows.
-    async fn examine(&self, _tables: &[(&str, &ExtractMode)]) -> Result<Vec<Finding>, ConnectError> {
+    /// What somebody should know before tables are read: rights, engines, limits. Reads no rows.
+    async fn examine(&self, _tables: &[Examined<'_>]) -> Result<Vec<Finding>, ConnectError> {
         Ok(Vec::new())
     }
 
@@ -65,6 +65,8 @@ pub struct ExtractRequest {
     pub target: TableName,
     /// Pattern of files, or `database.table` (`schema.table` for PostgreSQL) of a database.
     pub location: String,
+    /// A statement of a database whose rows are the table, instead of `location`. In mode `full` only.
+    pub query: Option<String>,
     pub now: DateTime<Utc>,
     pub run_id: String,
     /// Hash of the settings that shape the result; another hash means a new manifest.
@@ -177,6 +179,17 @@ pub struct DiscoveredColumn {
     pub is_nullable: bool,
 }
 
+/// A table that [`Source::examine`] is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct Examined<'a> {
+    /// `source.table`, for messages.
+    pub name: &'a str,
+    /// As in an [`ExtractRequest`].
+    pub location: &'a str,
+    pub query: Option<&'a str>,
+    pub mode: &'a ExtractMode,
+}
+
 /// What [`Source::examine`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -194,6 +207,15 @@ impl Finding {
 
     pub(crate) fn mend(what: &'static str, detail: String, next: String) -> Self {
         Self { what, detail, next: Some(next) }
+    }
+
+    /// A query of `table` was described, as so many columns.
+    pub(crate) fn of_query(table: &str, columns: Result<usize, ConnectError>) -> Self {
+        match columns {
+            Ok(1) => Self::fine("query", format!("that of `{table}` is accepted, with 1 column")),
+            Ok(count) => Self::fine("query", format!("that of `{table}` is accepted, with {count} columns")),
+            Err(error) => Self::mend("query", error.to_string(), error.help().unwrap_or_default()),
+        }
     }
 }
 

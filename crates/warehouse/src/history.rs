@@ -2,7 +2,7 @@
 //!
 //! In: the ledgers and quarantines of all raw tables of a catalog.  Out: tables in memory, made anew for each statement that names them.
 //! `copy_history` has a row per load and file, also for loads that were aborted and for replays; with the snapshot of the source that
-//! the rows are from. `load_rejects` has a row per reject with its state, and leads back to file, line and byte.
+//! the rows are from, and what became of the file in the stage. `load_rejects` has a row per reject with its state, and leads back to file, line and byte.
 //! Never here: models may not read them, for what they hold has no version.
 //! Start at [`Warehouse::history_table`].
 
@@ -17,9 +17,10 @@ use domain::TableName;
 
 use crate::Warehouse;
 use crate::catalog::{Catalog, TableKind};
-use crate::copy::FileReport;
+use crate::copy::{FileReport, Purge};
 use crate::error::{Result, WarehouseError};
 use crate::ledger;
+use crate::purges;
 use crate::quarantine::{Quarantined, RejectFilter};
 use crate::sql_error::engine_error;
 
@@ -43,6 +44,7 @@ struct Loaded {
     error_line: Option<u64>,
     position: Option<String>,
     is_proven: bool,
+    purge: Option<Purge>,
 }
 
 impl Warehouse {
@@ -65,6 +67,7 @@ impl Warehouse {
     async fn history(&self, catalog: &Catalog) -> Result<Vec<Loaded>> {
         let mut rows = Vec::new();
         for table in &self.loaded_tables(catalog).await? {
+            let purges = purges::known(self.store(), table).await?;
             for record in self.loads(table).await? {
                 let about = |action| Loaded {
                     table: table.to_string(),
@@ -76,7 +79,10 @@ impl Warehouse {
                     is_proven: record.proof.is_some(),
                     ..Loaded::default()
                 };
-                rows.extend(record.files.iter().map(|file| about("copy").of_file(&file.report)));
+                rows.extend(record.files.iter().map(|file| Loaded {
+                    purge: purges.get(&(record.load, file.report.file.clone())).copied(),
+                    ..about("copy").of_file(&file.report)
+                }));
                 rows.extend(record.replays.iter().map(|replayed| Loaded {
                     file: Some(replayed.file.clone()),
                     status: Some("loaded".to_owned()),
@@ -167,6 +173,7 @@ fn history_batch(rows: &[Loaded]) -> Batch {
         ("error_code", text(|row| row.error[0].as_deref().filter(|_| row.status.as_deref() == Some("aborted")))),
         ("first_error", text(|row| row.error[1].as_deref())),
         ("source_position", text(|row| row.position.as_deref())),
+        ("purge", text(|row| row.purge.map(Purge::as_str))),
         ("proven", Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.is_proven))))),
     ])
 }

@@ -16,6 +16,7 @@ mod history;
 mod infer;
 mod ledger;
 mod model;
+mod purges;
 mod quarantine;
 mod query;
 mod sql_error;

@@ -10,6 +10,7 @@ mod full_disk;
 mod load_files;
 mod proof;
 mod publish;
+mod query;
 mod readers;
 mod retain;
 mod served;

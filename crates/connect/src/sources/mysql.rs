@@ -1,24 +1,22 @@
 //! MySQL and MariaDB as a source: tables as typed Parquet, whole or what has changed, all tables of a run from one snapshot.
 //!
-//! In: a URL and `database.table`.  Out: staged Parquet files, one per range of the primary key, each in the key's order, so that
+//! In: a URL and `database.table`, or a query.  Out: staged Parquet files, one per range of the primary key, each in the key's order, so that
 //! unchanged data gives the same bytes; a table without a key is one file in the server's order. Beside them in the manifest:
 //! the snapshot's place in the binlog, and what the server says its columns add up to.
 //! What has changed is one file: the rows after a cursor, or the changes in the log between the last snapshot and this one. The proof is
 //! always of the whole table.
 //! Rows stream over the binary protocol; each connection holds a few megabytes of them (plus the largest row a few times).
 //! Checked on MariaDB; MySQL speaks the same protocol but has not been run here.
-//! Never here: the snapshot (`mysql_snapshot`), where to cut (`mysql_ranges`), types (`mysql_columns`), values (`mysql_rows`), the
-//! proof (`mysql_proof`), which rows are new (`mysql_cursor`), the log (`mysql_log`), retries
-//! (`parts`).
+//! Never here: the snapshot (`mysql_snapshot`), where to cut (`mysql_ranges`), types (`mysql_columns`), queries (`mysql_query`),
+//! values (`mysql_rows`), the
+//! proof (`mysql_proof`), which rows are new by a column (`mysql_cursor`) or by the log
+//! (`mysql_follow`), retries (`parts`).
 //! Start at [`MySqlSource::extract`].
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::{
-    DELETED_COLUMN, KeyCut, LogPosition, Problem as _, Progress, ProofHash, Resume, SourceProof, StageManifest,
-    StagedFile,
-};
+use domain::{Dialect, KeyCut, Problem as _, Progress, ProofHash, Resume, SourceProof, StageManifest};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio::sync::{Mutex, MutexGuard};
@@ -26,19 +24,20 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::mysql_columns::{MySqlTable, read_tables, schema_of};
 use super::mysql_cursor::Cursor;
 use super::mysql_doctor;
-use super::mysql_log::{Follow, Followed, follow, hash_columns};
-use super::mysql_log_check::{LogTable, check_position, check_server, check_table, log_end, unusable};
-use super::mysql_log_stream::{Broken, LogStream, Place};
+use super::mysql_log::hash_columns;
+use super::mysql_log_check::{LogTable, check_server, check_table};
+use super::mysql_query::describe;
 use super::mysql_ranges::{borders, full_name};
 use super::mysql_reader::{MySqlReader, NewRows, TableRead};
 use super::mysql_snapshot::{RELEASE, SESSION, Snapshot, close};
+use super::query::Query;
 use crate::changes::{self, Start};
 use crate::dial::mysql::MySqlAddress;
 use crate::dial::nearest;
 use crate::key_range::ranges_between;
 use crate::parts::{Parts, Told, Wanted, borders_to_keep, read_parts, wanted_parts};
 use crate::{
-    ConnectError, DiscoveredColumn, DiscoveredTable, ExtractMode, ExtractOutcome, ExtractRequest, Finding,
+    ConnectError, DiscoveredColumn, DiscoveredTable, Examined, ExtractMode, ExtractOutcome, ExtractRequest, Finding,
     InvalidDates, Source, Stage,
 };
 
@@ -51,25 +50,32 @@ const ROWS: Wanted = Wanted { rows: true, proof: false };
 /// A MySQL or MariaDB server as a source.
 #[derive(Debug)]
 pub struct MySqlSource {
-    address: MySqlAddress,
+    pub(super) address: MySqlAddress,
     /// Opened by the first table, shared by all of a run: `None` before, and after [`Source::close`].
     snapshot: Mutex<Option<Snapshot>>,
 }
 
 /// What is known of a table once it has been looked at in the snapshot.
-struct Looked {
+pub(super) struct Looked {
     database: String,
-    table: Arc<MySqlTable>,
+    pub(super) table: Arc<MySqlTable>,
 }
 
 impl Looked {
+    /// For SQL.
     fn full_name(&self) -> String {
-        full_name(&self.database, &self.table.name)
+        match &self.table.query {
+            Some(query) => query.as_table(),
+            None => full_name(&self.database, &self.table.name),
+        }
     }
 
     /// As people write it.
-    fn shown(&self) -> String {
-        format!("{}.{}", self.database, self.table.name)
+    pub(super) fn shown(&self) -> String {
+        match &self.table.query {
+            Some(query) => query.shown.clone(),
+            None => format!("{}.{}", self.database, self.table.name),
+        }
     }
 }
 
@@ -82,7 +88,7 @@ enum By {
 }
 
 /// What is extracted, and to where.
-type Job<'a> = (&'a ExtractRequest, &'a Stage, &'a dyn Progress);
+pub(super) type Job<'a> = (&'a ExtractRequest, &'a Stage, &'a dyn Progress);
 
 impl MySqlSource {
     /// Reads `url`, such as `mysql://user:password@host:3306/database`; connects to nothing yet.
@@ -90,7 +96,7 @@ impl MySqlSource {
         Ok(Self { address: MySqlAddress::parse(url)?, snapshot: Mutex::new(None) })
     }
 
-    async fn table(
+    pub(super) async fn table(
         &self,
         connection: &mut Conn,
         (database, table): (&str, &str),
@@ -138,13 +144,18 @@ impl MySqlSource {
     }
 
     /// The first connection of the snapshot, for what is asked once.
-    fn first<'a>(&self, snapshot: &'a mut Snapshot) -> Result<&'a mut Conn, ConnectError> {
+    pub(super) fn first<'a>(&self, snapshot: &'a mut Snapshot) -> Result<&'a mut Conn, ConnectError> {
         snapshot.connections.first_mut().ok_or_else(|| lost(&self.address))
     }
 
     async fn look(&self, snapshot: &mut Snapshot, request: &ExtractRequest) -> Result<Looked, ConnectError> {
+        let (first, dates) = (self.first(snapshot)?, request.invalid_dates);
+        if let Some(query) = Query::of(request, Dialect::MySql) {
+            let table = describe(first, &self.address, query, dates).await?;
+            return Ok(Looked { database: String::new(), table: Arc::new(table) });
+        }
         let (database, name) = self.address.split(&request.location)?;
-        let table = self.table(self.first(snapshot)?, (database, name), request.invalid_dates).await?;
+        let table = self.table(first, (database, name), dates).await?;
         Ok(Looked { database: database.to_owned(), table: Arc::new(table) })
     }
 
@@ -196,9 +207,8 @@ impl MySqlSource {
         snapshot.connections = readers.into_iter().map(|reader| reader.connection).collect();
         let parts = result?;
         // A column that changed while rows were read would be staged under its old type.
-        let names = (looked.database.as_str(), looked.table.name.as_str());
-        let after = self.table(self.first(snapshot)?, names, request.invalid_dates).await?;
-        if after.columns != looked.table.columns {
+        let after = self.look(snapshot, request).await?;
+        if after.table.columns != looked.table.columns {
             return Err(ConnectError::TableChanged { table: shared.shown.clone() });
         }
         Ok(parts)
@@ -274,36 +284,6 @@ impl MySqlSource {
         })
     }
 
-    /// Whether the changes of `tables` can be followed, from the end of the log on.
-    async fn try_log(&self, connection: &mut Conn, tables: &[(&str, &str)]) -> Result<String, ConnectError> {
-        let server = check_server(connection, &self.address).await?;
-        for (database, name) in tables {
-            let table = self.table(connection, (database, name), InvalidDates::default()).await?;
-            check_table(connection, &self.address, server, (database, &table)).await?;
-        }
-        let end = log_end(connection, &self.address, server).await?;
-        match LogStream::open(&self.address, server, (&end, &end)).await {
-            Ok(stream) => stream.close().await,
-            Err(Broken::Gone(reason)) => {
-                return Err(ConnectError::internal("look at the log", format!("its end is not there: {reason}")));
-            }
-            Err(Broken::Other(error)) => return Err(error),
-        }
-        Ok(format!("changes of {} tables can be followed in it, which ends at {}:{}", tables.len(), end.0, end.1))
-    }
-
-    /// Where the snapshot stands in the log.
-    fn place(&self, snapshot: &Snapshot) -> Result<Place, ConnectError> {
-        match &snapshot.position {
-            Some(LogPosition::Binlog { file, position, .. }) => Ok((file.clone(), *position)),
-            Some(LogPosition::Wal { .. }) | None => Err(unusable(
-                &self.address,
-                "the server does not say where in its log the snapshot stands".to_owned(),
-                format!("`GRANT RELOAD, REPLICATION CLIENT ON *.* TO {}`", self.address.user),
-            )),
-        }
-    }
-
     async fn extract_whole(
         &self,
         snapshot: &mut Snapshot,
@@ -312,15 +292,7 @@ impl MySqlSource {
         latest: Option<StageManifest>,
     ) -> Result<ExtractOutcome, ConnectError> {
         if let By::Log(log) = by {
-            // A right that is missing shows now, and not when the whole table has been read.
-            let place = self.place(snapshot)?;
-            match LogStream::open(&self.address, log.server, (&place, &place)).await {
-                Ok(stream) => stream.close().await,
-                Err(Broken::Gone(reason)) => {
-                    return Err(self.log_gone(job.0, looked, snapshot.position.as_ref(), reason));
-                }
-                Err(Broken::Other(error)) => return Err(error),
-            }
+            self.check_log(snapshot, job.0, (looked, log)).await?;
         }
         let wanted = Wanted { proof: job.0.with_proof, ..ALL };
         // Before the rows: tables that are in no snapshot may get more of them meanwhile, and those must be new next time.
@@ -340,67 +312,6 @@ impl MySqlSource {
         let outcome = parts.publish(job.0, job.1, latest, told).await?;
         job.2.finish(&format!("{rows} rows"));
         Ok(outcome)
-    }
-
-    fn log_gone(
-        &self,
-        request: &ExtractRequest,
-        looked: &Looked,
-        position: Option<&LogPosition>,
-        reason: String,
-    ) -> ConnectError {
-        ConnectError::LogGone {
-            server: self.address.server.clone(),
-            source_table: format!("{}.{}", request.source, request.table),
-            table: looked.shown(),
-            position: position.map(ToString::to_string).unwrap_or_default(),
-            reason,
-        }
-    }
-
-    /// Stages what the log says has changed since `before`; or answers why the table must be read whole.
-    async fn extract_changes(
-        &self,
-        snapshot: &mut Snapshot,
-        job: Job<'_>,
-        (looked, log): (&Looked, &LogTable),
-        before: StageManifest,
-    ) -> Result<Result<ExtractOutcome, String>, ConnectError> {
-        let (request, stage, progress) = job;
-        let columns = Resume::Log { columns: hash_columns(&looked.table) };
-        if before.resume.as_ref() != Some(&columns) {
-            return Ok(Err("its columns have changed".to_owned()));
-        }
-        let Some(at @ LogPosition::Binlog { file, position, .. }) = &before.position else {
-            return Ok(Err("it was read from another kind of server".to_owned()));
-        };
-        let (from, to) = ((file.clone(), *position), self.place(snapshot)?);
-        let gone = |reason| self.log_gone(request, looked, Some(at), reason);
-        let connection = self.first(snapshot)?;
-        if let Some(reason) = check_position(connection, &self.address, log.server, at).await? {
-            return Err(gone(reason));
-        }
-        let what = Follow { address: &self.address, request, stage, progress, table: &looked.table, log };
-        progress.begin(&format!("follow {}.{}", request.source, request.table), None);
-        let part = match follow(&what, &from, &to).await? {
-            Followed::Changes(part) => part,
-            Followed::Anew(why) => return Ok(Err(why)),
-            Followed::Gone(reason) => return Err(gone(reason)),
-        };
-        let rows = part.as_ref().map_or(0, |part| part.written.rows());
-        let (proof, proof_milliseconds) = self.prove_in(snapshot, job, looked, &before).await?;
-        progress.finish(&format!("{rows} changes"));
-        let mut files: Vec<StagedFile> = Vec::new();
-        if let Some(part) = part {
-            files.push(part.written.keep(request, stage, changes::file_name(request, &before), part.rejects).await?);
-        }
-        let rules = (looked.table.primary_key.clone(), Some(DELETED_COLUMN));
-        let mut manifest = changes::manifest(request, &before, files, rules)?;
-        manifest.position = snapshot.position.clone();
-        manifest.proof = proof;
-        manifest.resume = Some(columns);
-        let outcome = request.publish_changes(stage, before, manifest).await?;
-        Ok(Ok(ExtractOutcome { proof_milliseconds, ..outcome }))
     }
 
     /// The largest value of the cursor's column in the snapshot, or the one `before` when the rows that had it are gone.
@@ -449,7 +360,7 @@ impl MySqlSource {
     }
 
     /// The proof of the whole table, when one is wanted, and the time it took the connections.
-    async fn prove_in(
+    pub(super) async fn prove_in(
         &self,
         snapshot: &mut Snapshot,
         job: Job<'_>,
@@ -520,12 +431,16 @@ impl Source for MySqlSource {
         Ok(proof)
     }
 
-    async fn examine(&self, tables: &[(&str, &ExtractMode)]) -> Result<Vec<Finding>, ConnectError> {
-        let (mut all, mut followed) = (Vec::new(), Vec::new());
-        for (location, mode) in tables {
-            let names = self.address.split(location)?;
+    async fn examine(&self, tables: &[Examined<'_>]) -> Result<Vec<Finding>, ConnectError> {
+        let (mut all, mut followed, mut queries) = (Vec::new(), Vec::new(), Vec::new());
+        for table in tables {
+            if let Some(text) = table.query {
+                queries.push(Query::new(table.name.to_owned(), text, Dialect::MySql));
+                continue;
+            }
+            let names = self.address.split(table.location)?;
             all.push(names);
-            if **mode == ExtractMode::Changes {
+            if *table.mode == ExtractMode::Changes {
                 followed.push(names);
             }
         }
@@ -537,6 +452,11 @@ impl Source for MySqlSource {
                 Ok(detail) => Finding::fine("log", detail),
                 Err(error) => Finding::mend("log", error.to_string(), error.help().unwrap_or_default()),
             });
+        }
+        for query in queries {
+            let name = query.shown.clone();
+            let found = describe(&mut connection, &self.address, query, InvalidDates::default()).await;
+            findings.push(Finding::of_query(&name, found.map(|table| table.columns.len())));
         }
         close(connection, &self.address.server).await;
         Ok(findings)

@@ -23,6 +23,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, Value};
 
+use super::query::Query;
 use crate::dial::mysql::MySqlAddress;
 use crate::{ConnectError, InvalidDates};
 
@@ -97,7 +98,7 @@ pub(crate) struct MySqlColumn {
     pub(crate) collation: Option<String>,
 }
 
-/// A table as `information_schema` shows it.
+/// A table as `information_schema` shows it, or the result of a query.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct MySqlTable {
     pub(crate) name: String,
@@ -106,6 +107,8 @@ pub(crate) struct MySqlTable {
     pub(crate) approximate_rows: Option<u64>,
     /// Rows that lie there; those of a view may differ from one statement to the next (`NOW()`), and so cannot be proven.
     pub(crate) is_stored: bool,
+    /// The statement whose rows it is; none for a table of the server's.
+    pub(crate) query: Option<Query>,
 }
 
 /// Reads the tables of a database (`table` empty) or one of them, sorted by name; none when it does not exist.
@@ -160,19 +163,19 @@ fn checked_column(clause: &str) -> Option<String> {
     Some(inside.strip_prefix('`')?.strip_suffix('`')?.replace("``", "`"))
 }
 
-/// One row of `information_schema.COLUMNS`.
-struct Described {
-    table: String,
-    name: String,
-    data_type: String,
-    column_type: String,
-    is_nullable: bool,
-    is_text: bool,
-    precision: u64,
-    scale: u64,
-    digits: u64,
-    is_generated: bool,
-    collation: Option<String>,
+/// One row of `information_schema.COLUMNS`, or what a result says of a column in the same words.
+pub(super) struct Described {
+    pub(super) table: String,
+    pub(super) name: String,
+    pub(super) data_type: String,
+    pub(super) column_type: String,
+    pub(super) is_nullable: bool,
+    pub(super) is_text: bool,
+    pub(super) precision: u64,
+    pub(super) scale: u64,
+    pub(super) digits: u64,
+    pub(super) is_generated: bool,
+    pub(super) collation: Option<String>,
 }
 
 impl Described {
@@ -200,7 +203,7 @@ impl Described {
         })
     }
 
-    fn into_column(self, is_json: bool, dates: InvalidDates) -> MySqlColumn {
+    pub(super) fn into_column(self, is_json: bool, dates: InvalidDates) -> MySqlColumn {
         let kind = self.kind(dates);
         let source_type = if is_json { "json".to_owned() } else { self.column_type };
         MySqlColumn {

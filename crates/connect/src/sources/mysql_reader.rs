@@ -9,10 +9,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use domain::{Dialect, quote_identifier};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Value};
+use mysql_async::{Conn, Error, Value};
 
 use super::mysql_columns::MySqlTable;
 use super::mysql_proof::{read_proof, select_proof};
+use super::mysql_query::{self, have_changed, with_all_digits};
 use super::mysql_rows::RowBatcher;
 use crate::dial::mysql::MySqlAddress;
 use crate::key_range::KeyRange;
@@ -55,16 +56,25 @@ impl PartReader for MySqlReader {
     const TOGETHER: usize = 4;
 
     async fn read(&mut self, range: &KeyRange, rows: &RowCount<'_>) -> Result<Part, ConnectError> {
-        let TableRead { address, stage, request, shown, table, .. } = self.shared.as_ref();
-        let problem = |error| address.problem(error, "reading rows", shown);
+        let TableRead { stage, request, shown, table, .. } = self.shared.as_ref();
+        let problem = |error| self.shared.problem(error, "reading rows");
         let mut batcher = RowBatcher::new(shown, table.columns.clone(), request.invalid_dates);
         let select = self.shared.select(range);
         let mut result = self.connection.exec_iter(select, ()).await.map_err(problem)?;
+        if table.query.is_some() && have_changed(result.columns_ref(), table, request.invalid_dates) {
+            return Err(ConnectError::TableChanged { table: shown.clone() });
+        }
         let mut writer = TableWriter::begin(stage, request, batcher.schema());
         while let Some(row) = result.next().await.map_err(problem)? {
             rows.add();
-            let values = (0..row.len()).map(|at| row.as_ref(at).unwrap_or(&Value::NULL));
-            if let Some((batch, bytes)) = batcher.push(values)? {
+            let batch = if table.query.is_some() {
+                let mut values = row.unwrap();
+                with_all_digits(&mut values, &table.columns)?;
+                batcher.push(values.iter())?
+            } else {
+                batcher.push((0..row.len()).map(|at| row.as_ref(at).unwrap_or(&Value::NULL)))?
+            };
+            if let Some((batch, bytes)) = batch {
                 writer.write(batch, bytes).await?;
             }
         }
@@ -75,10 +85,10 @@ impl PartReader for MySqlReader {
     }
 
     async fn prove(&mut self, range: &KeyRange) -> Result<PartProof, ConnectError> {
-        let TableRead { address, shown, table, name, .. } = self.shared.as_ref();
+        let TableRead { table, name, .. } = self.shared.as_ref();
         let statement = format!("{}{}", select_proof(name, &table.columns), self.shared.condition(range));
         let found = self.connection.query_first(statement).await;
-        let row = found.map_err(|error| address.problem(error, "adding up its columns", shown))?;
+        let row = found.map_err(|error| self.shared.problem(error, "adding up its columns"))?;
         let proof = row.and_then(|row| read_proof(row, &table.columns));
         proof.ok_or_else(|| ConnectError::internal("read a proof", "an unexpected row"))
     }
@@ -91,8 +101,19 @@ impl PartReader for MySqlReader {
 }
 
 impl TableRead {
-    /// `SELECT` of every column by name, in the order of the primary key. Names are quoted; values stand only in the range.
+    fn problem(&self, error: Error, action: &str) -> ConnectError {
+        match &self.table.query {
+            Some(query) => mysql_query::problem(&self.address, error, query),
+            None => self.address.problem(error, action, &self.shown),
+        }
+    }
+
+    /// `SELECT` of every column by name, in the order of the primary key. Names are quoted; values stand only in the range. A query is
+    /// sent as it was written, for its order.
     fn select(&self, range: &KeyRange) -> String {
+        if let Some(query) = &self.table.query {
+            return query.text.clone();
+        }
         let quote = |name: &String| quote_identifier(Dialect::MySql, name);
         let columns: Vec<String> = self.table.columns.iter().map(|column| quote(&column.name)).collect();
         let key: Vec<String> = self.table.primary_key.iter().map(quote).collect();

@@ -1,18 +1,18 @@
 //! PostgreSQL as a source: whole tables as typed Parquet, or what is new in them, all tables of a run from one snapshot.
 //!
-//! In: a URL and `schema.table`.  Out: staged Parquet files, one per range of the primary key, each in the key's order, so that
+//! In: a URL and `schema.table`, or a query.  Out: staged Parquet files, one per range of the primary key, each in the key's order, so that
 //! unchanged data gives the same bytes; a table without a key is one file in the server's order. Or one file of the rows that a cursor
 //! or the log finds changed. Beside them in the manifest: the snapshot's place in the log, what the next run goes on from, and what the
 //! server says its columns add up to.
 //! Never here: the snapshot (`postgres_snapshot`), where to cut (`postgres_ranges`), reading rows (`postgres_reader`), types
-//! (`postgres_columns`), values (`postgres_rows`), the proof (`postgres_proof`), retries (`parts`), which rows are new by a column
+//! (`postgres_columns`), queries (`postgres_query`), values (`postgres_rows`), the proof (`postgres_proof`), retries (`parts`), which rows are new by a column
 //! (`postgres_cursor`) or by the log (`postgres_follow`), what `doctor` shows (`postgres_doctor`).
 //! Start at [`PostgresSource::extract`].
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::{KeyCut, LogPosition, Progress, ProofHash, Resume, SourceProof, StageManifest};
+use domain::{Dialect, KeyCut, LogPosition, Progress, ProofHash, Resume, SourceProof, StageManifest};
 use sqlx::postgres::PgConnection;
 use sqlx::{Executor, Row};
 use tokio::sync::{Mutex, MutexGuard};
@@ -21,16 +21,18 @@ use super::postgres_columns::{PostgresTable, read_tables, schema_of};
 use super::postgres_cursor::Cursor;
 use super::postgres_doctor;
 use super::postgres_log::LogSession;
+use super::postgres_query::{describe, examine, hold};
 use super::postgres_ranges::{borders, full_name};
 use super::postgres_reader::{NewRows, PostgresReader, TableRead};
 use super::postgres_snapshot::{SESSION, Snapshot, close};
+use super::query::Query;
 use crate::changes::{self, Start};
 use crate::dial::nearest;
 use crate::dial::postgres::{PostgresAddress, statement};
 use crate::key_range::ranges_between;
 use crate::parts::{Parts, Told, Wanted, borders_to_keep, read_parts, wanted_parts};
 use crate::{
-    ConnectError, DiscoveredColumn, DiscoveredTable, ExtractMode, ExtractOutcome, ExtractRequest, Finding,
+    ConnectError, DiscoveredColumn, DiscoveredTable, Examined, ExtractMode, ExtractOutcome, ExtractRequest, Finding,
     InvalidDates, Source, Stage,
 };
 
@@ -140,6 +142,11 @@ impl PostgresSource {
         request: &ExtractRequest,
     ) -> Result<PostgresTable, ConnectError> {
         let first = self.first(snapshot)?;
+        if let Some(query) = Query::of(request, Dialect::Standard) {
+            let table = describe(first, &self.address, query.clone(), request.invalid_dates).await?;
+            hold(first, &self.address, &query).await?;
+            return Ok(table);
+        }
         let table = self.table(first, &request.location, request.invalid_dates).await?;
         self.hold(first, &table).await?;
         Ok(table)
@@ -381,17 +388,22 @@ impl Source for PostgresSource {
         Ok(proof)
     }
 
-    async fn examine(&self, tables: &[(&str, &ExtractMode)]) -> Result<Vec<Finding>, ConnectError> {
-        let wanted = tables.iter().map(|(location, mode)| {
-            let (schema, name) = split(location);
-            let is_followed = **mode == ExtractMode::Changes;
+    async fn examine(&self, tables: &[Examined<'_>]) -> Result<Vec<Finding>, ConnectError> {
+        let wanted = tables.iter().filter(|table| table.query.is_none()).map(|table| {
+            let (schema, name) = split(table.location);
+            let is_followed = *table.mode == ExtractMode::Changes;
             postgres_doctor::Wanted { schema: schema.to_owned(), name: name.to_owned(), is_followed }
         });
         let wanted: Vec<_> = wanted.collect();
         let mut connection = self.address.connect(SESSION).await?;
-        let findings = postgres_doctor::examine(&mut connection, &self.address, &wanted).await;
+        let mut findings = postgres_doctor::examine(&mut connection, &self.address, &wanted).await?;
+        for table in tables {
+            let Some(text) = table.query else { continue };
+            let query = Query::new(table.name.to_owned(), text, Dialect::Standard);
+            findings.push(Finding::of_query(table.name, examine(&mut connection, &self.address, query).await));
+        }
         close(connection, &self.address.server).await;
-        findings
+        Ok(findings)
     }
 
     async fn close(&self) {

@@ -25,6 +25,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::mysql_columns::SOURCE_TYPE;
+use super::query::Query;
 use crate::dial::postgres::PostgresAddress;
 use crate::{ConnectError, InvalidDates};
 
@@ -104,7 +105,7 @@ pub(crate) struct PostgresColumn {
     form: Form,
 }
 
-/// A table as the catalog shows it.
+/// A table as the catalog shows it, or the result of a query.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct PostgresTable {
     pub(crate) schema: String,
@@ -116,12 +117,17 @@ pub(crate) struct PostgresTable {
     pub(crate) can_be_locked: bool,
     /// Rows that lie there; those of a view may differ from one statement to the next, and so cannot be proven.
     pub(crate) is_stored: bool,
+    /// The statement whose rows it is; none for a table of the server's.
+    pub(crate) query: Option<Query>,
 }
 
 impl PostgresTable {
     /// As people write it.
     pub(crate) fn shown(&self) -> String {
-        format!("{}.{}", self.schema, self.name)
+        match &self.query {
+            Some(query) => query.shown.clone(),
+            None => format!("{}.{}", self.schema, self.name),
+        }
     }
 }
 
@@ -149,8 +155,9 @@ pub(crate) async fn read_tables(
             let primary_key = Vec::new();
             let columns = Vec::new();
             let is_stored: bool = row.try_get("is_stored").map_err(problem)?;
+            let query = None;
             let table =
-                PostgresTable { schema, name, columns, primary_key, approximate_rows, can_be_locked, is_stored };
+                PostgresTable { schema, name, columns, primary_key, approximate_rows, can_be_locked, is_stored, query };
             tables.push((table, Vec::new()));
         }
         if let Some((table, key)) = tables.last_mut() {
@@ -169,7 +176,7 @@ fn with_key(mut table: PostgresTable, mut key: Vec<(i32, String)>) -> PostgresTa
     table
 }
 
-fn read_column(row: &PgRow, dates: InvalidDates) -> Result<PostgresColumn, sqlx::Error> {
+pub(super) fn read_column(row: &PgRow, dates: InvalidDates) -> Result<PostgresColumn, sqlx::Error> {
     let type_id: i64 = row.try_get("type_id")?;
     let modifier: i32 = row.try_get("type_modifier")?;
     let category: String = row.try_get("category")?;

@@ -44,7 +44,11 @@ pub(crate) async fn borders(
     Ok(quantiles(&samples, parts))
 }
 
+/// For SQL.
 pub(crate) fn full_name(table: &PostgresTable) -> String {
+    if let Some(query) = &table.query {
+        return query.as_table();
+    }
     let quote = |name: &str| quote_identifier(Dialect::Standard, name);
     format!("{}.{}", quote(&table.schema), quote(&table.name))
 }

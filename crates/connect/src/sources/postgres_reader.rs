@@ -11,11 +11,12 @@ use async_trait::async_trait;
 use domain::{Dialect, quote_identifier};
 use futures::TryStreamExt;
 use sqlx::postgres::PgConnection;
-use sqlx::{Executor, Row};
+use sqlx::{Error, Executor, Row};
 
 use super::copy_binary::CopyReader;
 use super::postgres_columns::PostgresTable;
 use super::postgres_proof::{COLUMNS_AT_ONCE, read_proof, select_proof};
+use super::postgres_query;
 use super::postgres_rows::RowBatcher;
 use crate::dial::postgres::{PostgresAddress, statement};
 use crate::key_range::KeyRange;
@@ -55,7 +56,7 @@ pub(crate) struct PostgresReader {
 impl PartReader for PostgresReader {
     async fn read(&mut self, range: &KeyRange, rows: &RowCount<'_>) -> Result<Part, ConnectError> {
         let TableRead { address, stage, request, shown, table, .. } = self.shared.as_ref();
-        let problem = |error| address.problem(error, "reading rows", shown);
+        let problem = |error| self.shared.problem(error, "reading rows");
         let mut batcher = RowBatcher::new(shown, table.columns.clone(), request.invalid_dates);
         let mut reader = CopyReader::default();
         let copy = self.shared.copy(range);
@@ -83,8 +84,8 @@ impl PartReader for PostgresReader {
     }
 
     async fn prove(&mut self, range: &KeyRange) -> Result<PartProof, ConnectError> {
-        let TableRead { address, shown, table, name, .. } = self.shared.as_ref();
-        let problem = |error| address.problem(error, "adding up its columns", shown);
+        let TableRead { table, name, .. } = self.shared.as_ref();
+        let problem = |error| self.shared.problem(error, "adding up its columns");
         let mut proof = PartProof::default();
         for columns in table.columns.chunks(COLUMNS_AT_ONCE) {
             let select = format!("{}{}", select_proof(name, columns), self.shared.condition(range));
@@ -106,6 +107,13 @@ impl PartReader for PostgresReader {
 }
 
 impl TableRead {
+    fn problem(&self, error: Error, action: &str) -> ConnectError {
+        match &self.table.query {
+            Some(query) => postgres_query::problem(&self.address, error, query),
+            None => self.address.problem(error, action, &self.shown),
+        }
+    }
+
     /// `COPY` of every column by name, in the order of the primary key. Names are quoted; values stand only in the range.
     fn copy(&self, range: &KeyRange) -> String {
         let (condition, mut order) = match &self.new {

@@ -9,7 +9,7 @@ use domain::{Problem, StageMode};
 use testbed::MariaDb;
 
 use crate::binlog::{LOG, changes, database, rows, run, run_and_compare, server};
-use crate::support::code_of;
+use crate::support::{code_of, examined};
 
 /// Runs `script` between two runs; answers the second, whose rows are compared with the table.
 async fn between(server: &MariaDb, name: &str, (schema, script): (&str, &str), table: &str) -> ExtractOutcome {
@@ -210,13 +210,13 @@ async fn settings_without_which_changes_are_not_in_the_log_are_named() {
                 .contains("GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO few")
         );
         assert_eq!(code_of(result, "few@"), "log_unusable", "{granted}");
-        let said = few.examine(&[("t", &ExtractMode::Changes)]).await.unwrap().pop().unwrap();
+        let said = few.examine(&[examined("t", &ExtractMode::Changes)]).await.unwrap().pop().unwrap();
         assert_eq!((said.what, said.next.unwrap().starts_with("`GRANT REPLICATION SLAVE")), ("log", true));
     }
     server.sql("", "GRANT SELECT, REPLICATION SLAVE, BINLOG MONITOR ON *.* TO few@'%'");
     let few = MySqlSource::new(&format!("mysql://few:few@127.0.0.1:{}/settings", server.port())).unwrap();
     run_and_compare(&few, tempfile::tempdir().unwrap().path(), &wanted, &["id"]).await;
-    let said = few.examine(&[("t", &ExtractMode::Changes)]).await.unwrap().pop().unwrap();
+    let said = few.examine(&[examined("t", &ExtractMode::Changes)]).await.unwrap().pop().unwrap();
     assert_eq!((said.what, said.next), ("log", None));
 }
 

@@ -14,7 +14,7 @@ use connect::{ExtractMode, ExtractOutcome, Source, Stage};
 use domain::{LogPosition, NoProgress};
 use testbed::{MariaDb, Postgres};
 
-use crate::support::{code_of, read_parquet, request, stage_in};
+use crate::support::{code_of, examined, read_parquet, request, stage_in};
 
 /// Enough rows that a table is cut into as many parts as there are workers.
 const ROWS: u64 = 400_000;
@@ -287,7 +287,7 @@ async fn a_user_who_may_only_read_gets_one_connection_and_the_same_rows() {
     let stage = stage_in(root.path());
     let source = MySqlSource::new(&format!("mysql://reader:r@127.0.0.1:{}/reader", server.port())).unwrap();
     let outcome = source.extract(&request("t", "t"), &stage, &NoProgress).await.unwrap();
-    let findings = source.examine(&[("t", &ExtractMode::Full)]).await.unwrap();
+    let findings = source.examine(&[examined("t", &ExtractMode::Full)]).await.unwrap();
     assert_eq!(
         findings.iter().map(|finding| (finding.what, finding.next.is_some())).collect::<Vec<_>>(),
         [("snapshot", true), ("largest row", false)]
@@ -349,7 +349,8 @@ async fn what_is_in_no_snapshot_and_what_may_not_be_read_is_said_before() {
     server.create_database("examined");
     server.sql("examined", "CREATE TABLE a (k INT PRIMARY KEY); CREATE TABLE b (k INT) ENGINE = MyISAM;");
     let source = MySqlSource::new(&server.url("examined")).unwrap();
-    let findings = source.examine(&[("a", &ExtractMode::Full), ("examined.b", &ExtractMode::Full)]).await.unwrap();
+    let findings =
+        source.examine(&[examined("a", &ExtractMode::Full), examined("examined.b", &ExtractMode::Full)]).await.unwrap();
     let said: Vec<_> = findings.iter().map(|finding| (finding.what, finding.next.is_some())).collect();
     assert_eq!(said, [("snapshot", false), ("largest row", false), ("engines", true)]);
     assert!(findings[2].detail.contains("`examined.b` (MyISAM)"), "{findings:?}");
@@ -358,7 +359,8 @@ async fn what_is_in_no_snapshot_and_what_may_not_be_read_is_said_before() {
     server.create_database("examined");
     server.sql("examined", "CREATE TABLE a (k int); CREATE TABLE b (k int); CREATE ROLE peeker LOGIN PASSWORD 'p'; GRANT SELECT ON a TO peeker;");
     let source = PostgresSource::new(&format!("postgres://peeker:p@127.0.0.1:{}/examined", server.port())).unwrap();
-    let findings = source.examine(&[("a", &ExtractMode::Full), ("public.b", &ExtractMode::Full)]).await.unwrap();
+    let findings =
+        source.examine(&[examined("a", &ExtractMode::Full), examined("public.b", &ExtractMode::Full)]).await.unwrap();
     assert!(findings[0].next.as_ref().unwrap().contains("GRANT SELECT ON public.b TO peeker"), "{findings:?}");
 }
 

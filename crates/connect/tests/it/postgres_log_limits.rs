@@ -12,7 +12,7 @@ use domain::{NoProgress, Problem, StageMode};
 use testbed::Postgres;
 
 use crate::postgres_log::{Shop, logical, lsn, mode, rows};
-use crate::support::{code_of, install_tls, request, stage_in};
+use crate::support::{code_of, examined, install_tls, request, stage_in};
 
 #[tokio::test]
 async fn what_the_log_does_not_tell_is_read_anew_once() {
@@ -419,7 +419,7 @@ async fn a_commit_that_nobody_has_waited_for_arrives() {
 async fn the_doctor_says_what_following_needs_and_costs() {
     let shop = Shop::new("doctor", "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE keyless (id int);");
     let examine = async |source: &PostgresSource, tables: &[&str]| -> Vec<(String, bool)> {
-        let tables: Vec<_> = tables.iter().map(|table| (*table, &ExtractMode::Changes)).collect();
+        let tables: Vec<_> = tables.iter().map(|table| examined(table, &ExtractMode::Changes)).collect();
         let findings = source.examine(&tables).await.unwrap();
         findings
             .into_iter()

@@ -8,7 +8,7 @@ use std::sync::{Arc, Once};
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use connect::{ConnectError, ExtractMode, ExtractRequest, InvalidDates, Stage, open_store};
+use connect::{ConnectError, Examined, ExtractMode, ExtractRequest, InvalidDates, Stage, open_store};
 use domain::{Problem, StagedFile};
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -20,6 +20,7 @@ pub fn request(table: &str, location: &str) -> ExtractRequest {
         table: table.to_owned(),
         target: "raw.shop_table".parse().unwrap(),
         location: location.to_owned(),
+        query: None,
         now: "2026-11-23T12:00:00Z".parse().unwrap(),
         run_id: "run-1".to_owned(),
         config_hash: "c".to_owned(),
@@ -30,6 +31,16 @@ pub fn request(table: &str, location: &str) -> ExtractRequest {
         anew: false,
         is_purged: false,
     }
+}
+
+/// A request for the rows of a statement.
+pub fn query(table: &str, statement: &str) -> ExtractRequest {
+    ExtractRequest { query: Some(statement.to_owned()), ..request(table, table) }
+}
+
+/// A table that a source is asked about.
+pub fn examined<'a>(location: &'a str, mode: &'a ExtractMode) -> Examined<'a> {
+    Examined { name: location, location, query: None, mode }
 }
 
 /// A stage in a directory.

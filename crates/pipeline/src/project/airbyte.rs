@@ -80,6 +80,7 @@ pub(super) fn read(document: &Document) -> Result<(AirbyteSettings, BTreeMap<Str
         let copy = CopyOptions { missing_columns, new_columns, bad_cells: BadCells::Null, ..table.copy };
         let written = Written {
             location: choice.location(),
+            query: None,
             into: table.into,
             copy,
             invalid_dates: InvalidDates::default(),

@@ -57,6 +57,8 @@ pub struct SourceTable {
     pub name: String,
     /// Pattern of files, the table's name in the database, or the stream's name.
     pub location: String,
+    /// A statement whose rows are the table, instead of `location`; only databases have them.
+    pub query: Option<String>,
     /// Where COPY loads it.
     pub target: TableName,
     /// Which stream of a connector it is; only connectors have them.
@@ -120,6 +122,8 @@ struct Database {
 struct DatabaseTable {
     /// `database.table` (`schema.table` for PostgreSQL); the key of the table when absent.
     table: Option<String>,
+    /// A statement whose rows are the table, instead of `table`.
+    query: Option<String>,
     into: Option<TableName>,
     #[serde(default)]
     copy: CopyOptions,
@@ -145,6 +149,7 @@ enum ModeWord {
 /// A table of any kind, before its names are settled.
 pub(super) struct Written {
     pub(super) location: String,
+    pub(super) query: Option<String>,
     pub(super) into: Option<TableName>,
     pub(super) copy: CopyOptions,
     pub(super) invalid_dates: InvalidDates,
@@ -214,6 +219,7 @@ impl From<FileTable> for Written {
     fn from(table: FileTable) -> Self {
         Self {
             location: table.path,
+            query: None,
             into: table.into,
             copy: table.copy,
             invalid_dates: InvalidDates::default(),
@@ -236,11 +242,45 @@ fn read_database(document: &Document) -> Result<DatabaseParts, PipelineError> {
     let mut tables = BTreeMap::new();
     for (name, table) in file.tables {
         let mode = mode_of(&name, &table, document)?;
+        check_query(&name, &table, &mode, document)?;
         let location = table.table.unwrap_or_else(|| name.clone());
-        let (into, copy, invalid_dates) = (table.into, table.copy, table.invalid_dates);
-        tables.insert(name, Written { location, into, copy, invalid_dates, mode, stream: None });
+        let (query, into, copy, invalid_dates) = (table.query, table.into, table.copy, table.invalid_dates);
+        tables.insert(name, Written { location, query, into, copy, invalid_dates, mode, stream: None });
     }
     Ok((file.url, (workers, file.proof.unwrap_or(true)), tables))
+}
+
+/// A query stands for a table, and is read whole each time: which of its rows have changed, nothing tells.
+fn check_query(
+    name: &str,
+    table: &DatabaseTable,
+    mode: &ExtractMode,
+    document: &Document,
+) -> Result<(), PipelineError> {
+    let Some(query) = &table.query else { return Ok(()) };
+    let bad = |key: &str, message: &str, help: &str| {
+        let problem = document.problem_at(&["tables", name, key], "bad_value", message.to_owned());
+        Err(problem.with_help(help.to_owned()).into())
+    };
+    if table.table.is_some() {
+        return bad("query", "`query` and `table` both say what is read", "remove one of them");
+    }
+    if query.trim().is_empty() {
+        return bad("query", "`query` is empty", "write a statement: `query = \"select …\"`");
+    }
+    match mode {
+        ExtractMode::Full => Ok(()),
+        ExtractMode::Cursor { .. } => bad(
+            "mode",
+            "mode \"cursor\" needs a table: the rows of a query have no primary key by which new ones replace old ones",
+            "remove `mode`, or name the table and put the query into a model",
+        ),
+        ExtractMode::Changes => bad(
+            "mode",
+            "mode \"changes\" needs a table: the server's log does not say which rows of a query have changed",
+            "remove `mode`, or name the table and put the query into a model",
+        ),
+    }
 }
 
 /// The mode of a table, with what belongs to it and nothing else.
@@ -297,6 +337,9 @@ fn settle(
     }
     let shape = (kind.as_str(), &written.location, &target, written.invalid_dates);
     let hash = match (kind, &written.mode) {
+        (SourceKind::MySql { .. } | SourceKind::Postgres { .. }, ExtractMode::Full) if written.query.is_some() => {
+            domain::hash_json(&(shape, &written.query))
+        }
         // Another account or start is other data; another version of the connector, in its command, is not.
         (SourceKind::Airbyte(settings), _) => domain::hash_json(&(shape, &written.stream, &settings.config)),
         // As it was before there were modes, so that an upgrade does not make unchanged tables look new.
@@ -307,6 +350,7 @@ fn settle(
     Ok(SourceTable {
         name: table.to_owned(),
         location: written.location,
+        query: written.query,
         target,
         copy: written.copy,
         invalid_dates: written.invalid_dates,

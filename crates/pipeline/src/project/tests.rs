@@ -68,6 +68,21 @@ fn a_sound_project_opens_with_defaults_filled_in() {
 }
 
 #[test]
+fn a_query_is_part_of_what_a_table_is() {
+    let hash = |table: &str| {
+        let project =
+            open("sources/more.toml", &format!("kind = \"mysql\"\nurl = \"${{DB}}\"\n[tables.a]\n{table}\n")).unwrap();
+        let table = &project.source("more").unwrap().tables["a"];
+        (table.config_hash.clone(), table.query.clone(), table.target.to_string())
+    };
+    let (plain, none, target) = hash("");
+    let (one, text, its_target) = hash("query = \"select 1 as a\"");
+    let (other, ..) = hash("query = \"select 2 as a\"");
+    assert_eq!((none, text.as_deref(), target), (None, Some("select 1 as a"), its_target));
+    assert!(plain != one && one != other);
+}
+
+#[test]
 fn the_shipped_example_opens() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/retail");
     let project = Project::open(&example).unwrap();
@@ -115,6 +130,24 @@ fn a_mode_has_what_belongs_to_it_and_nothing_else() {
         (
             "mode = \"changes\"\nlook_back = \"5m\"",
             "bad_value sources/shop.toml:5:13: `look_back` belongs to mode \"cursor\"\nhelp: add `mode = \"cursor\"`, or remove it",
+        ),
+        (
+            "table = \"shop.a\"\nquery = \"select 1 as a\"",
+            "bad_value sources/shop.toml:5:9: `query` and `table` both say what is read\nhelp: remove one of them",
+        ),
+        (
+            "query = \" \"",
+            "bad_value sources/shop.toml:4:9: `query` is empty\nhelp: write a statement: `query = \"select …\"`",
+        ),
+        (
+            "query = \"select 1 as a\"\nmode = \"cursor\"\ncursor = \"a\"",
+            "bad_value sources/shop.toml:5:8: mode \"cursor\" needs a table: the rows of a query have no primary key by which new ones replace old ones\n\
+             help: remove `mode`, or name the table and put the query into a model",
+        ),
+        (
+            "query = \"select 1 as a\"\nmode = \"changes\"",
+            "bad_value sources/shop.toml:5:8: mode \"changes\" needs a table: the server's log does not say which rows of a query have changed\n\
+             help: remove `mode`, or name the table and put the query into a model",
         ),
     ] {
         check("sources/shop.toml", &source(table), expected);

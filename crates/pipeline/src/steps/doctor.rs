@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use connect::{DiscoveredTable, Source, Store, open_store};
+use connect::{DiscoveredTable, Examined, Source, Store, open_store};
 use domain::Problem;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 
@@ -241,7 +241,14 @@ async fn look_at_source(report: &mut Report, project: &Project, source: &SourceF
 
 /// What the source itself has to say: rights, engines, limits.
 async fn examine(report: &mut Report, what: &str, source: &SourceFile, opened: &dyn Source) {
-    let tables: Vec<_> = source.tables.values().map(|table| (table.location.as_str(), &table.mode)).collect();
+    let names: Vec<String> = source.tables.keys().map(|table| format!("{}.{table}", source.name)).collect();
+    let wanted = source.tables.values().zip(&names).map(|(table, name)| Examined {
+        name,
+        location: &table.location,
+        query: table.query.as_deref(),
+        mode: &table.mode,
+    });
+    let tables: Vec<Examined<'_>> = wanted.collect();
     match opened.examine(&tables).await {
         Err(error) => report.problem(what, &error),
         Ok(findings) => {
@@ -275,15 +282,13 @@ fn look_at_tables(report: &mut Report, what: &str, source: &SourceFile, tables: 
         table.name == wanted || table.name.rsplit_once('.').is_some_and(|(_, name)| name == wanted)
     };
     let word = if matches!(source.kind, SourceKind::Airbyte(_)) { "stream" } else { "table" };
-    let missing: Vec<&str> = source
-        .tables
-        .values()
-        .map(|table| table.location.as_str())
-        .filter(|wanted| !tables.iter().any(|table| is_named(table, wanted)))
-        .collect();
+    // What a query reads, only the server knows; `examine` asks it.
+    let wanted: Vec<&str> =
+        source.tables.values().filter(|table| table.query.is_none()).map(|table| table.location.as_str()).collect();
+    let is_missing = |wanted: &&str| !tables.iter().any(|table| is_named(table, wanted));
+    let missing: Vec<&str> = wanted.iter().copied().filter(is_missing).collect();
     match missing.first() {
-        None => report
-            .ok(what, format!("reachable, {} {word}s, all {} wanted are there", tables.len(), source.tables.len())),
+        None => report.ok(what, format!("reachable, {} {word}s, all {} wanted are there", tables.len(), wanted.len())),
         Some(first) => {
             let meant = nearest(first, tables.iter().map(|table| table.name.as_str()));
             let next = match meant {

@@ -109,6 +109,7 @@ async fn read(
             table: table.name.clone(),
             target: table.target.clone(),
             location: table.location.clone(),
+            query: table.query.clone(),
             now: context.now,
             run_id: context.run_id.clone(),
             config_hash: table.config_hash.clone(),

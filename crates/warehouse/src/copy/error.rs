@@ -233,7 +233,7 @@ impl Problem for CopyError {
 
 const MEND_ROW: &str = "mend the row, or set `on_error = \"continue\"` to load the others and keep the bad ones in quarantine; nothing was loaded";
 const EXTRACT_AGAIN: &str = "run `montauk extract` and `montauk copy` again; if it stays, keep the staged files and report it: this must not \
-    happen unless the source has changed since";
+    happen unless the source has changed since, or is a query that does not answer the same twice";
 
 /// The name that was probably meant.
 fn meant(name: &str, available: &[String]) -> Option<String> {

@@ -55,6 +55,7 @@ use crate::builds::CatalogChange;
 use crate::catalog::TableKind;
 use crate::error::{Result, WarehouseError};
 use crate::ledger::{self, AbortedLoad, LEDGER_FORMAT_VERSION, LoadRecord, LoadedManifest};
+use crate::purges::{self, PURGE_FORMAT_VERSION, PurgeRecord};
 use crate::quarantine::{self, Reject};
 use crate::table::{COPY_APP, DataFile, Table, file_path};
 use crate::{RunContext, Warehouse};
@@ -165,8 +166,16 @@ impl Warehouse {
 
     async fn purge_loaded(&self, job: &Job<'_>, records: &[LoadRecord], report: &mut CopyReport) {
         // Whole tables and changes are not files of a user's: the next extraction compares itself with them.
-        if job.options.purge && job.manifest.mode == StageMode::Append {
-            selection::purge(job.stage, job.manifest, records, &mut report.files).await;
+        if !job.options.purge || job.manifest.mode != StageMode::Append {
+            return;
+        }
+        let files = selection::purge(job.stage, job.manifest, records, report).await;
+        let (format_version, table) = (PURGE_FORMAT_VERSION, job.manifest.target.clone());
+        let (run_id, at) = (job.run.run_id.clone(), job.run.now);
+        let record = PurgeRecord { format_version, table, run_id, at, files };
+        // The load stands, and so does what is removed; the next COPY finds it so and writes it down.
+        if let Err(error) = purges::record_news(self.store(), record).await {
+            tracing::warn!(table = %job.manifest.target, %error, "the history does not say yet which files were removed from the stage");
         }
     }
 

@@ -70,6 +70,16 @@ pub enum Purge {
     PurgeFailed,
 }
 
+impl Purge {
+    /// The word for it in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Purged => "purged",
+            Self::PurgeFailed => "purge_failed",
+        }
+    }
+}
+
 impl FileStatus {
     /// The word for it in tables.
     pub fn as_str(self) -> &'static str {

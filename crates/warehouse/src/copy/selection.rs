@@ -13,8 +13,9 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::error::CopyError;
 use super::options::CopyOptions;
-use super::report::{FileReport, FileStatus, Purge};
+use super::report::{CopyReport, FileStatus, Purge};
 use crate::ledger::LoadRecord;
+use crate::purges::PurgedFile;
 use crate::table::plain_path;
 
 /// Files that can be named; more are a pattern. (Snowflake's limit for FILES.)
@@ -76,36 +77,38 @@ pub(crate) fn over_limit(files: &mut Vec<StagedFile>, limit: u64) -> Vec<StagedF
     files.split_off(count)
 }
 
-/// Removes the files of the stage whose rows are all in the table. One that cannot be removed is reported, and tried again next time.
+/// Removes the files of the stage whose rows are all in the table; `records` are the loads before this one. One that cannot be removed is
+/// reported, and tried again next time. Answers what became of each, with the load that brought its rows.
 pub(crate) async fn purge(
     stage: &Arc<dyn ObjectStore>,
     manifest: &StageManifest,
     records: &[LoadRecord],
-    reports: &mut [FileReport],
-) {
+    copied: &mut CopyReport,
+) -> Vec<PurgedFile> {
     let loaded_before = |name: &str, sha256: &str| {
-        let files = records.iter().flat_map(|record| &record.files);
-        let found = files
-            .filter(|file| file.report.file == name && file.report.is_loaded())
-            .map(|file| file.sha256 == sha256 && file.report.status == FileStatus::Loaded);
-        found.take(1).any(|is_whole| is_whole)
+        let files = records.iter().flat_map(|record| record.files.iter().map(|file| (record.load, file)));
+        let mut found = files.filter(|(_, file)| file.report.file == name && file.report.is_loaded());
+        let (load, file) = found.next()?;
+        (file.sha256 == sha256 && file.report.status == FileStatus::Loaded).then_some(load)
     };
-    for report in reports {
+    let mut purged = Vec::new();
+    for report in &mut copied.files {
         let Some(file) = manifest.files.iter().find(|file| file.name == report.file) else { continue };
-        let is_whole = match report.status {
-            FileStatus::Loaded => true,
+        let whole_in = match report.status {
+            FileStatus::Loaded => copied.load,
             FileStatus::LoadSkipped => loaded_before(&file.name, &file.sha256),
-            FileStatus::PartiallyLoaded | FileStatus::LoadFailed => false,
+            FileStatus::PartiallyLoaded | FileStatus::LoadFailed => None,
         };
-        if !is_whole {
-            continue;
-        }
-        report.purge = Some(match stage.delete(&plain_path(&file.path)).await {
+        let Some(load) = whole_in else { continue };
+        let purge = match stage.delete(&plain_path(&file.path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Purge::Purged,
             Err(error) => {
                 tracing::warn!(file = file.name, %error, "a loaded file stays in the stage; the next COPY tries again");
                 Purge::PurgeFailed
             }
-        });
+        };
+        report.purge = Some(purge);
+        purged.push(PurgedFile { load, file: file.name.clone(), purge });
     }
+    purged
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use domain::{NoProgress, StageMode};
+use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
@@ -99,6 +100,49 @@ async fn purge_removes_what_is_loaded_and_says_what_it_could_not_remove() {
         async |number: usize| alive.head(&Path::from(files.manifest.files[number].path.as_str())).await.is_ok();
     assert_eq!((is_there(0).await, is_there(1).await), (false, true));
     assert_eq!(files.copy(&warehouse, toml).await.unwrap().load, None);
+}
+
+#[tokio::test]
+async fn the_history_says_which_files_were_removed_from_the_stage() {
+    let world = World::in_memory();
+    let warehouse = world.open();
+    let files =
+        Files::new().csv("1.csv", "id\n1\n").await.csv("2.csv", "id\nx\n2\n").await.csv("3.csv", "id\n3\n").await;
+    let toml = "on_error = \"continue\"\npurge = true\ncolumns = { id = \"bigint\" }";
+    let history = async || {
+        let sql = "select load, file, coalesce(purge, '-') from montauk.copy_history order by load, file";
+        newest(&warehouse, sql).await.replace('\n', ", ")
+    };
+    let records = async || -> Vec<Path> {
+        let listed = world.store.list(Some(&Path::from("_montauk/loads"))).map_ok(|meta| meta.location);
+        let is_purge = |path: &Path| path.filename().is_some_and(|name| name.starts_with("purge-"));
+        listed.try_collect::<Vec<_>>().await.unwrap().into_iter().filter(is_purge).collect()
+    };
+    let mut stubborn = files.clone();
+    stubborn.stage = Arc::new(Mortal::new(files.stage.clone(), 0, false));
+    stubborn.copy(&warehouse, &format!("{toml}\nfiles = [\"1.csv\", \"2.csv\"]")).await.unwrap();
+    assert_eq!(history().await, "1 1.csv purge_failed, 1 2.csv -");
+    // Still not: nothing new to write down.
+    stubborn.copy(&warehouse, &format!("{toml}\nfiles = [\"1.csv\", \"2.csv\"]")).await.unwrap();
+    assert_eq!(records().await.len(), 1);
+    files.copy(&warehouse, toml).await.unwrap();
+    let all = "1 1.csv purged, 1 2.csv -, 2 3.csv purged";
+    assert_eq!(history().await, all);
+    files.copy(&warehouse, toml).await.unwrap();
+    assert_eq!((history().await.as_str(), records().await.len()), (all, 2));
+
+    // A crash between removing and writing it down: what is not known is not claimed, and the next COPY finds it gone.
+    for path in records().await {
+        world.store.delete(&path).await.unwrap();
+    }
+    assert_eq!(history().await, "1 1.csv -, 1 2.csv -, 2 3.csv -");
+    files.copy(&warehouse, toml).await.unwrap();
+    assert_eq!(history().await, all);
+
+    // The load that brought the rows last is the one whose file is gone.
+    let again = files.csv("1.csv", "id\n4\n").await;
+    again.force(&warehouse, &format!("{toml}\nfiles = [\"1.csv\"]")).await.unwrap();
+    assert!(history().await.ends_with("2 3.csv purged, 3 1.csv purged"), "{}", history().await);
 }
 
 #[tokio::test]

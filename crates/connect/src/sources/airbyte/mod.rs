@@ -41,7 +41,7 @@ use self::row::RowWriter;
 use self::secrets::{HiddenConfig, Secrets};
 use self::stream_file::StreamFile;
 use self::sync::{Reading, StreamRun};
-use crate::{ConnectError, DiscoveredTable, ExtractMode, ExtractOutcome, ExtractRequest, Finding, Source, Stage};
+use crate::{ConnectError, DiscoveredTable, Examined, ExtractOutcome, ExtractRequest, Finding, Source, Stage};
 
 /// How long a connector may say nothing, unless the source file says otherwise.
 pub const DEFAULT_STALL: Duration = Duration::from_secs(600);
@@ -237,7 +237,7 @@ impl Source for AirbyteSource {
         Ok(outcome)
     }
 
-    async fn examine(&self, _tables: &[(&str, &ExtractMode)]) -> Result<Vec<Finding>, ConnectError> {
+    async fn examine(&self, _tables: &[Examined<'_>]) -> Result<Vec<Finding>, ConnectError> {
         settings_doctor::examine(&self.connector, &self.settings.config).await
     }
 }

@@ -76,6 +76,7 @@ pub(super) fn request_of(table: &AirbyteTable, request: &ExtractRequest) -> Extr
         table: table.name.clone(),
         target: table.target.clone(),
         location: table.choice.location(),
+        query: None,
         config_hash: table.config_hash.clone(),
         mode: ExtractMode::Full,
         ..request.clone()
