@@ -113,7 +113,7 @@ impl Problem for RecommendError {
             Self::Diverged { .. } => Some("raise `lambda` in the recommender's file".into()),
             Self::NotAFallback { .. } => Some("train a recommender of kind `popularity` and name it as baseline".into()),
             Self::NothingToEvaluate { .. } => {
-                Some("evaluation needs users who are seen both before and after a cut in time: load more history".into())
+                Some("load more history, or hold out something else: `montauk evaluate --protocol time|strong|last`".into())
             }
             Self::Corrupt { .. } | Self::FormatVersion { .. } => Some("train again: `montauk train`".into()),
             Self::NoSuchArtefact { .. } => Some("train first: `montauk train`".into()),

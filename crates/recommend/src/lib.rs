@@ -18,7 +18,9 @@ mod linalg;
 mod metrics;
 mod models;
 mod parameters;
+mod permutation;
 mod promotion;
+mod protocol;
 mod random;
 mod rerank;
 mod scorer;
@@ -35,13 +37,15 @@ pub use bootstrap::Estimate;
 pub use csr::Csr;
 pub use error::RecommendError;
 pub use evaluate::{
-    CaseResults, Evaluation, EvaluationReport, FittedRecommender, RecommenderResult, RecommenderSpec, Repeats, Slice,
-    Window, WindowReport, evaluate, run_cases,
+    CaseResults, Cost, DataSummary, Evaluation, EvaluationReport, Evaluator, FittedRecommender, Meter, NoMeter,
+    PairedTest, RecommenderResult, RecommenderSpec, RecommenderSummary, Repeats, Segments, Slice, Usage, WindowReport,
+    evaluate, run_cases,
 };
 pub use explain::Contribution;
-pub use file::{EvaluateOptions, RecommenderFile};
+pub use file::{EvaluateOptions, RecommenderFile, SegmentOptions};
 pub use filter::{Catalogue, Condition, ConditionError, ItemSet};
 pub use interactions::{Event, InteractionRow, Interactions, MAX_WEIGHT, RejectReason, Rejected};
+pub use metrics::lists::ListMetric;
 pub use metrics::{Metric, measure_list};
 pub use models::Model;
 pub use parameters::{
@@ -49,10 +53,11 @@ pub use parameters::{
     LlrParameters, Parameters, PopularityParameters, RecommenderKind, Rp3betaParameters, SequenceParameters,
     UserWeighting,
 };
-pub use promotion::{PromotionDecision, decide_promotion};
+pub use promotion::{PromotionDecision, decide_promotion, guard_metric};
+pub use protocol::{Protocol, ProtocolKind};
 pub use rerank::{Boost, Cap, Quota, RerankRules, Reranker, RuleError};
 pub use scorer::{Part, Scorer};
-pub use split::{Case, Cuts, Protocol, TimeSplit};
+pub use split::{Case, Cuts, Split, Window};
 pub use stages::{FallbackReason, HistoryItem, ItemSource, ListSource, RankRequest, RankedItem, RankedList, Ranker};
 pub use train::train;
 pub use weighting::{WeightScheme, Weighting};

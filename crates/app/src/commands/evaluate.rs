@@ -60,7 +60,7 @@ fn metrics(evaluation: &EvaluationReport, window: &WindowReport) -> Table {
         let [recall, recall_interval] = measured(result, "recall@20");
         let [ndcg, ndcg_interval] = measured(result, "ndcg@10");
         let [hits, _] = measured(result, "hit_rate@10");
-        let coverage = result.coverage.get("coverage@10").map(|share| format!("{:.0} %", 100.0 * share));
+        let coverage = result.list_metrics.get("coverage@10").map(|share| format!("{:.0} %", 100.0 * share));
         table.row(vec![
             name_of(result, &evaluation.baseline),
             recall,
