@@ -3,7 +3,7 @@
 //! In: rows (user, item, time, weight, basket).  Out: an [`Artefact`] on disk, a [`RankedList`] per request, an
 //! [`EvaluationReport`].  What is evaluated is what is served: both call [`Ranker::recommend`].
 //! Never here: tokio, Arrow, SQL, HTTP, a clock.  `seed` and provenance are arguments.
-//! Start at [`train`], then [`Ranker`], then [`evaluate`].
+//! Start at [`train`], then [`Ranker`], then [`evaluate`]; [`report`] draws what an evaluation found.
 
 mod artefact;
 mod bootstrap;
@@ -22,6 +22,7 @@ mod permutation;
 mod promotion;
 mod protocol;
 mod random;
+pub mod report;
 mod rerank;
 mod scorer;
 mod split;
