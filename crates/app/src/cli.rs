@@ -85,7 +85,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  montauk train ease --seed 7")]
     Train(Train),
     /// Measure recommenders on a period they have not seen, and promote the best
-    #[command(after_help = "Example:\n  montauk evaluate ease popularity")]
+    #[command(after_help = "Example:\n  montauk evaluate ease popularity --report evaluation.html")]
     Evaluate(Evaluate),
     /// Recommend to one user and say why; without a user, fill the mart with everybody's list
     #[command(after_help = "Example:\n  montauk recommend 17850 -n 5")]
@@ -343,6 +343,23 @@ pub struct Evaluate {
     /// Only measure: leave what is being served alone
     #[arg(long)]
     pub no_promote: bool,
+    /// What is held out [default: the project's]; another protocol than the project's only measures
+    #[arg(long, value_name = "PROTOCOL", value_enum)]
+    pub protocol: Option<Protocol>,
+    /// Also write a page with plots, tables and provenance: one HTML file
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// What an evaluation holds out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// Everything after a moment
+    Time,
+    /// Whole users, of whom a part of the history is told
+    Strong,
+    /// The last basket of each user
+    Last,
 }
 
 /// `montauk recommend`

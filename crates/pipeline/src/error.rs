@@ -40,7 +40,7 @@ pub enum PipelineError {
     #[error("recommender `{recommender}` has no artefact for the data as it is now")]
     NotTrained { recommender: String },
     #[error(
-        "recommenders `{one}` and `{other}` cannot be compared: they differ in `interactions`, `baseline`, `filter_seen` or `[evaluate]`"
+        "recommenders `{one}` and `{other}` cannot be compared: they differ in `interactions`, `baseline`, `filter_seen`, `[evaluate]`, or in the `items` that their `[rerank]` is about"
     )]
     NotComparable { one: String, other: String },
     #[error("nothing is staged of table `{table}` of source `{source_name}`")]
@@ -280,7 +280,7 @@ impl Problem for PipelineError {
                 Some(format!("run `montauk train {recommender}`, then `montauk evaluate`"))
             }
             Self::NotComparable { .. } => {
-                Some("make the four the same, or evaluate them one at a time: `montauk evaluate NAME`".to_owned())
+                Some("make these the same, or evaluate them one at a time: `montauk evaluate NAME`".to_owned())
             }
             Self::NothingStaged { source_name, table } => Some(format!("run `montauk extract {source_name}.{table}`")),
             Self::NoSuchReject { table, .. } => Some(format!("see what there is: `montauk quarantine list {table}`")),

@@ -8,6 +8,7 @@ mod artefacts;
 mod error;
 pub mod feed;
 mod marts;
+mod meter;
 mod nearest;
 pub mod project;
 mod proposal;

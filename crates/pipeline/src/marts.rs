@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use domain::{Dialect, FeedHistory, FeedInteraction, FeedItem, Hasher, ItemId, TableName, UserId, quote_identifier};
-use recommend::{InteractionRow, Interactions};
+use recommend::{InteractionRow, Interactions, SegmentOptions, Segments};
 use warehouse::{Catalog, QueryResult, Warehouse};
 
 use crate::PipelineError;
@@ -82,6 +82,29 @@ fn content_hash(interactions: &Interactions) -> String {
         hasher.update(&event.basket.to_le_bytes());
     }
     hasher.finish()
+}
+
+/// Reads `user_id` and the column that tells segments apart, and hashes both. Users without an id or a value are left out.
+pub(crate) async fn segments(
+    warehouse: &Warehouse,
+    catalog: &Catalog,
+    options: &SegmentOptions,
+) -> Result<(Segments, String), PipelineError> {
+    let result = read(warehouse, catalog, &options.table).await?;
+    let name = options.table.to_string();
+    let columns = Columns::new(&name, &result);
+    let (users, values) = (columns.text("user_id")?, columns.text(&options.column)?);
+    let pairs = users.into_iter().zip(values).filter_map(|(user, value)| Some((user?.parse::<UserId>().ok()?, value?)));
+    let segments = Segments::new(pairs);
+    let mut hasher = Hasher::default();
+    for (user, value) in segments.pairs() {
+        hasher.update(user.as_str().as_bytes());
+        // No id holds a line end; the length keeps values from running into the next id.
+        hasher.update(b"\n");
+        hasher.update(&(value.len() as u64).to_le_bytes());
+        hasher.update(value.as_bytes());
+    }
+    Ok((segments, hasher.finish()))
 }
 
 /// Reads `item_id` and, where the mart has them, `title` and `available`; every other column becomes an attribute.

@@ -128,7 +128,12 @@ fn own_protocol(options: &Options) -> Result<(), Failure> {
     let specs: Vec<RecommenderSpec> = options
         .recommenders()?
         .into_iter()
-        .map(|parameters| RecommenderSpec { name: parameters.kind().to_string(), parameters, filter_seen: true })
+        .map(|parameters| RecommenderSpec {
+            name: parameters.kind().to_string(),
+            parameters,
+            filter_seen: true,
+            rerank: Default::default(),
+        })
         .collect();
     let (before, start) = (cpu_seconds(), Instant::now());
     let protocol = Protocol { seed: options.seed, ..Protocol::default() };

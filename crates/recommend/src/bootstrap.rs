@@ -2,8 +2,8 @@
 //!
 //! In: one row of values per user.  Out: [`Estimate`]s with 95 % intervals (Efron & Tibshirani 1993, ch. 13).
 //! Users are drawn, not events: a user's events are not independent. Drawing whole rows pairs every column.
-//! Never here: what the columns mean.
-//! Start at [`estimate_columns`].
+//! Never here: what the columns mean; how unlikely a difference is by chance (see `permutation`).
+//! Start at [`Resampled::new`].
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -23,33 +23,57 @@ pub struct Estimate {
 const LOW: f64 = 0.025;
 const HIGH: f64 = 0.975;
 
-/// The mean of each column of `rows` (users × columns, row-major) with its interval; none without users.
-///
-/// Each resample has its own stream of randomness, so threads change nothing.
-/// Cost: resamples · users · columns additions.
-pub(crate) fn estimate_columns(rows: &[f64], columns: usize, resamples: usize, seed: u64) -> Vec<Estimate> {
-    let users = rows.len() / columns.max(1);
-    if users == 0 {
-        return Vec::new();
+/// Means of the columns of a table, as measured and in every resample.
+#[derive(Debug, Clone)]
+pub(crate) struct Resampled {
+    values: Vec<f64>,
+    /// resamples × columns.
+    means: Vec<Vec<f64>>,
+}
+
+impl Resampled {
+    /// Draws users with their whole row; `None` without users. `rows` is users × columns, row-major.
+    ///
+    /// Each resample has its own stream of randomness, so threads change nothing.
+    /// Cost: resamples · users · columns additions.
+    pub(crate) fn new(rows: &[f64], columns: usize, resamples: usize, seed: u64) -> Option<Self> {
+        let users = rows.len() / columns.max(1);
+        if users == 0 {
+            return None;
+        }
+        let row = |user: usize| &rows[user * columns..(user + 1) * columns];
+        let means = (0..resamples)
+            .into_par_iter()
+            .map(|resample| {
+                let mut random = Random::new(seed, resample as u64);
+                mean_of((0..users).map(|_| row(random.below(users))), columns, users)
+            })
+            .collect();
+        Some(Self { values: mean_of((0..users).map(row), columns, users), means })
     }
-    let row = |user: usize| &rows[user * columns..(user + 1) * columns];
-    let means: Vec<Vec<f64>> = (0..resamples)
-        .into_par_iter()
-        .map(|resample| {
-            let mut random = Random::new(seed, resample as u64);
-            mean_of((0..users).map(|_| row(random.below(users))), columns, users)
-        })
-        .collect();
-    let values = mean_of((0..users).map(row), columns, users);
-    (0..columns)
-        .map(|column| {
-            let mut resampled: Vec<f64> = means.iter().map(|mean| mean[column]).collect();
-            resampled.sort_unstable_by(f64::total_cmp);
-            let value = values[column];
-            let (low, high) = (quantile(&resampled, LOW), quantile(&resampled, HIGH));
-            Estimate { value, low: low.unwrap_or(value), high: high.unwrap_or(value) }
-        })
-        .collect()
+
+    /// The mean of one column.
+    pub(crate) fn estimate(&self, column: usize) -> Estimate {
+        interval(self.values[column], self.means.iter().map(|mean| mean[column]).collect())
+    }
+
+    /// The mean of `column` − `other`, user by user.
+    pub(crate) fn difference(&self, column: usize, other: usize) -> Estimate {
+        let value = self.values[column] - self.values[other];
+        interval(value, self.means.iter().map(|mean| mean[column] - mean[other]).collect())
+    }
+}
+
+/// The mean of each column of `rows` with its interval; none without users.
+pub(crate) fn estimate_columns(rows: &[f64], columns: usize, resamples: usize, seed: u64) -> Vec<Estimate> {
+    let resampled = Resampled::new(rows, columns, resamples, seed);
+    resampled.map_or_else(Vec::new, |resampled| (0..columns).map(|column| resampled.estimate(column)).collect())
+}
+
+fn interval(value: f64, mut resampled: Vec<f64>) -> Estimate {
+    resampled.sort_unstable_by(f64::total_cmp);
+    let (low, high) = (quantile(&resampled, LOW), quantile(&resampled, HIGH));
+    Estimate { value, low: low.unwrap_or(value), high: high.unwrap_or(value) }
 }
 
 fn mean_of<'a>(rows: impl Iterator<Item = &'a [f64]>, columns: usize, count: usize) -> Vec<f64> {
@@ -86,6 +110,14 @@ mod tests {
         let estimate = estimate_columns(&rows, 1, 2_000, 5)[0];
         assert_eq!(estimate.value, 0.5);
         assert!((estimate.low - 0.451).abs() < 0.006 && (estimate.high - 0.549).abs() < 0.006, "{estimate:?}");
+    }
+
+    #[test]
+    fn a_difference_is_paired() {
+        // The second column is the first plus .1 for everybody: the difference has no spread, though the columns have.
+        let rows: Vec<f64> = (0..100).flat_map(|user| [f64::from(user % 2), f64::from(user % 2) + 0.1]).collect();
+        let difference = Resampled::new(&rows, 2, 500, 5).unwrap().difference(1, 0);
+        assert!((difference.high - difference.low).abs() < 1e-12 && (difference.value - 0.1).abs() < 1e-12);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use domain::{ErrorKind, Problem};
 
-use crate::RecommenderKind;
+use crate::{RecommenderKind, RuleError};
 
 /// What can go wrong while training, ranking, evaluating, or keeping artefacts.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,8 @@ pub enum RecommendError {
     Diverged { kind: RecommenderKind, detail: String },
     #[error("a `{kind}` artefact cannot be the fallback; it must be `popularity`")]
     NotAFallback { kind: RecommenderKind },
+    #[error(transparent)]
+    Rule(#[from] RuleError),
     #[error("there is nothing to evaluate: {detail}")]
     NothingToEvaluate { detail: String },
     #[error("no recommender is named `{name}` in this evaluation")]
@@ -71,6 +73,7 @@ impl Problem for RecommendError {
             | Self::NothingToEvaluate { .. }
             | Self::DuplicateRecommender { .. }
             | Self::BadProtocol { .. }
+            | Self::Rule(_)
             | Self::Corrupt { .. }
             | Self::FormatVersion { .. } => ErrorKind::Invalid,
             Self::TooManyItems { .. } | Self::Diverged { .. } => ErrorKind::Refused,
@@ -88,6 +91,7 @@ impl Problem for RecommendError {
             Self::TooManyItems { .. } => "too_many_items",
             Self::Diverged { .. } => "training_diverged",
             Self::NotAFallback { .. } => "not_a_fallback",
+            Self::Rule(_) => "bad_rule",
             Self::NothingToEvaluate { .. } => "nothing_to_evaluate",
             Self::NoSuchRecommender { .. } => "no_such_recommender",
             Self::DuplicateRecommender { .. } => "duplicate_recommender",
@@ -111,9 +115,12 @@ impl Problem for RecommendError {
             }
             Self::TooManyItems { .. } => Some("use `kind = \"ials\"`, or raise `max_items` if memory allows".into()),
             Self::Diverged { .. } => Some("raise `lambda` in the recommender's file".into()),
+            Self::Rule(_) => {
+                Some("change `[rerank]` in the recommender's file; conditions are on the columns of its `items` table".into())
+            }
             Self::NotAFallback { .. } => Some("train a recommender of kind `popularity` and name it as baseline".into()),
             Self::NothingToEvaluate { .. } => {
-                Some("evaluation needs users who are seen both before and after a cut in time: load more history".into())
+                Some("load more history, or hold out something else: `montauk evaluate --protocol time|strong|last`".into())
             }
             Self::Corrupt { .. } | Self::FormatVersion { .. } => Some("train again: `montauk train`".into()),
             Self::NoSuchArtefact { .. } => Some("train first: `montauk train`".into()),

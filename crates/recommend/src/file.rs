@@ -11,7 +11,7 @@ use domain::{RerankRules, TableName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Parameters, Protocol, RecommendError, RecommenderKind};
+use crate::{Parameters, Protocol, ProtocolKind, RecommendError, RecommenderKind};
 
 /// One recommender as the user declares it.
 ///
@@ -31,7 +31,9 @@ use crate::{Parameters, Protocol, RecommendError, RecommenderKind};
 /// hide = "category = 'gift cards'"
 ///
 /// [evaluate]
+/// protocol = "time"                      # time | strong | last
 /// cutoffs = [10, 20, 50, 100]
+/// segments = { table = "marts.customers", column = "country" }
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,24 +70,40 @@ pub struct RecommenderFile {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluateOptions {
+    /// What is held out. Default `time`.
+    pub protocol: ProtocolKind,
     /// Lengths k of the lists that are measured.
     pub cutoffs: Vec<usize>,
     /// Bootstrap resamples behind each interval. Default 1,000.
     pub resamples: usize,
-    /// Share of events before the first cut. Default 0.8.
+    /// Share of events before the first cut, or of users that are trained on (`strong`). Default 0.8.
     pub train_share: f64,
-    /// Share of events before the second cut. Default 0.9.
+    /// Share of events before the second cut, or of users that are not the test's (`strong`). Default 0.9.
     pub validation_share: f64,
+    /// Also measure the users of each value of this column.
+    pub segments: Option<SegmentOptions>,
+}
+
+/// Where the segments of users stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentOptions {
+    /// Table or view with `user_id` and the column.
+    pub table: TableName,
+    /// The largest ten of its values get a slice each, everybody else shares one.
+    pub column: String,
 }
 
 impl Default for EvaluateOptions {
     fn default() -> Self {
         let protocol = Protocol::default();
         Self {
+            protocol: protocol.kind,
             cutoffs: protocol.cutoffs,
             resamples: protocol.resamples,
             train_share: protocol.train_share,
             validation_share: protocol.validation_share,
+            segments: None,
         }
     }
 }
@@ -94,6 +112,7 @@ impl EvaluateOptions {
     /// The protocol with this seed.
     pub fn protocol(&self, seed: u64) -> Protocol {
         Protocol {
+            kind: self.protocol,
             cutoffs: self.cutoffs.clone(),
             resamples: self.resamples,
             train_share: self.train_share,
@@ -137,6 +156,12 @@ mod tests {
         assert!(file.filter_seen && file.limit == 10 && file.baseline == "popularity");
         let Parameters::Ease(parameters) = file.parameters().unwrap() else { panic!("not ease") };
         assert_eq!(parameters.lambda, 100.0);
+
+        let options =
+            "[evaluate]\nprotocol = \"last\"\nsegments = { table = \"marts.customers\", column = \"country\" }\n";
+        let file: RecommenderFile = toml::from_str(&(text.to_owned() + options)).unwrap();
+        assert_eq!((file.evaluate.protocol, file.evaluate.protocol(7).kind), (ProtocolKind::Last, ProtocolKind::Last));
+        assert_eq!(file.evaluate.segments.unwrap().column, "country");
 
         let error = toml::from_str::<RecommenderFile>(&text.replace("ease", "eese")).unwrap_err();
         assert!(error.message().contains("did you mean `ease`?"), "{error}");

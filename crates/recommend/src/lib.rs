@@ -3,7 +3,7 @@
 //! In: rows (user, item, time, weight, basket).  Out: an [`Artefact`] on disk, a [`RankedList`] per request, an
 //! [`EvaluationReport`].  What is evaluated is what is served: both call [`Ranker::recommend`].
 //! Never here: tokio, Arrow, SQL, HTTP, a clock.  `seed` and provenance are arguments.
-//! Start at [`train`], then [`Ranker`], then [`evaluate`].
+//! Start at [`train`], then [`Ranker`], then [`evaluate`]; [`report`] draws what an evaluation found.
 
 mod artefact;
 mod bootstrap;
@@ -19,8 +19,11 @@ mod linalg;
 mod metrics;
 mod models;
 mod parameters;
+mod permutation;
 mod promotion;
+mod protocol;
 mod random;
+pub mod report;
 mod rerank;
 mod scorer;
 mod split;
@@ -36,13 +39,15 @@ pub use bootstrap::Estimate;
 pub use csr::Csr;
 pub use error::RecommendError;
 pub use evaluate::{
-    CaseResults, Evaluation, EvaluationReport, FittedRecommender, RecommenderResult, RecommenderSpec, Repeats, Slice,
-    Window, WindowReport, evaluate, run_cases,
+    CaseResults, Cost, DataSummary, Evaluation, EvaluationReport, Evaluator, FittedRecommender, Meter, NoMeter,
+    PairedTest, RecommenderResult, RecommenderSpec, RecommenderSummary, Repeats, Segments, Slice, Usage, WindowReport,
+    evaluate, run_cases,
 };
 pub use explain::Contribution;
-pub use file::{EvaluateOptions, RecommenderFile};
+pub use file::{EvaluateOptions, RecommenderFile, SegmentOptions};
 pub use filter::{Catalogue, Condition, ConditionError, ItemSet};
 pub use interactions::{Event, InteractionRow, Interactions, MAX_WEIGHT, RejectReason, Rejected};
+pub use metrics::lists::ListMetric;
 pub use metrics::{Metric, measure_list};
 pub use models::{Model, ials::Ials};
 pub use parameters::{
@@ -50,10 +55,11 @@ pub use parameters::{
     LlrParameters, Parameters, PopularityParameters, RecommenderKind, Rp3betaParameters, SequenceParameters,
     UserWeighting,
 };
-pub use promotion::{PromotionDecision, decide_promotion};
+pub use promotion::{PromotionDecision, decide_promotion, guard_metric};
+pub use protocol::{Protocol, ProtocolKind};
 pub use rerank::{Reranker, RuleError};
 pub use scorer::{Part, Scorer};
-pub use split::{Case, Cuts, Protocol, TimeSplit};
+pub use split::{Case, Cuts, Split, Window};
 pub use stages::{FallbackReason, HistoryItem, ItemSource, ListSource, RankRequest, RankedItem, RankedList, Ranker};
 pub use train::{train, train_from};
 pub use weighting::{WeightScheme, WeightedItem, Weighting};

@@ -8,9 +8,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::{Estimate, estimate_columns};
+use crate::metrics::Metric;
 
 /// The guard's metric is ndcg at this cut-off: it looks at the whole first page and what lies behind it.
 pub(crate) const GUARD_CUTOFF: usize = 100;
+
+/// Its name, `ndcg@100`: chooser, guard and report agree on it.
+pub fn guard_metric() -> String {
+    Metric::Ndcg.at(GUARD_CUTOFF)
+}
 
 /// Whether a candidate may go live, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

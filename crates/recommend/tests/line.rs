@@ -311,7 +311,12 @@ fn nothing_to_train_from_is_an_error_and_one_row_is_enough() {
 
 fn specs() -> Vec<RecommenderSpec> {
     RecommenderKind::ALL
-        .map(|kind| RecommenderSpec { name: kind.to_string(), parameters: parameters(kind), filter_seen: true })
+        .map(|kind| RecommenderSpec {
+            name: kind.to_string(),
+            parameters: parameters(kind),
+            filter_seen: true,
+            rerank: Default::default(),
+        })
         .into()
 }
 
@@ -355,7 +360,7 @@ fn an_evaluation_reports_both_windows_beside_the_baseline_and_repeats_itself() {
             let difference = result.differences["ndcg@10"];
             assert!((own.value - base.value - difference.value).abs() < 1e-12, "{}", result.name);
             assert!(own.low <= own.value && own.value <= own.high);
-            assert!(result.coverage["coverage@10"] >= popularity.coverage["coverage@10"], "{}", result.name);
+            assert!(result.list_metrics["coverage@10"] >= popularity.list_metrics["coverage@10"], "{}", result.name);
         }
     }
     let text = serde_json::to_string(report).unwrap();

@@ -1,10 +1,10 @@
 //! `montauk evaluate`: each recommender beside the baseline, with intervals, and what is promoted.
 //!
-//! In: recommenders and a seed.  Out: a table of metrics.
+//! In: recommenders, a protocol and a seed.  Out: a table of metrics, on request a page.
 //! Never here: metrics (`recommend`), the promotion guard (`recommend`).
 //! Start at [`run`].
 
-use ::recommend::{EvaluationReport, RecommenderResult, Repeats, Window, WindowReport};
+use ::recommend::{EvaluationReport, ProtocolKind, RecommenderResult, Repeats, Window, WindowReport};
 use pipeline::steps::evaluate::{self, Report, Request};
 
 use super::{Outcome, Shell};
@@ -14,29 +14,59 @@ use crate::output::{Output, count};
 use crate::table::Table;
 
 pub async fn run(shell: &Shell, arguments: cli::Evaluate) -> Result<Outcome, AppError> {
-    let request =
-        Request { recommenders: arguments.recommenders, seed: arguments.seed, no_promote: arguments.no_promote };
+    let request = Request {
+        recommenders: arguments.recommenders,
+        seed: arguments.seed,
+        no_promote: arguments.no_promote,
+        protocol: arguments.protocol.map(protocol),
+        report: arguments.report,
+    };
+    let may_promote = !request.no_promote;
     let report = shell.write("evaluate", async |context| evaluate::run(context, request).await).await?;
     shell.output.report(&report, |output| {
         draw(output, &report)?;
         let what = if report.unchanged { "measured before, read back" } else { "measured" };
         output.done("Evaluated", &format!("{what}, in {}", shell.took()));
+        if may_promote && report.promotion.is_none() {
+            output.done("Kept", "what is served: the project's own protocol decides about it");
+        }
+        if let Some(path) = &report.report {
+            output.done("Wrote", &path.display().to_string());
+        }
         Ok(())
     })?;
     Ok(Outcome::Done)
+}
+
+fn protocol(typed: cli::Protocol) -> ProtocolKind {
+    match typed {
+        cli::Protocol::Time => ProtocolKind::Time,
+        cli::Protocol::Strong => ProtocolKind::Strong,
+        cli::Protocol::Last => ProtocolKind::Last,
+    }
 }
 
 /// The table of metrics and the promotion; the demo shows it, too.
 pub fn draw(output: &Output, report: &Report) -> Result<(), AppError> {
     let evaluation = &report.evaluation;
     let Some(window) = shown_window(evaluation) else { return output.data("nothing was measured\n") };
+    let what = match evaluation.protocol.kind {
+        ProtocolKind::Time => "Next purchases of",
+        ProtocolKind::Strong => "Untold baskets of",
+        ProtocolKind::Last => "Last baskets of",
+    };
+    let whom = match evaluation.protocol.kind {
+        ProtocolKind::Time => "after the cut",
+        ProtocolKind::Strong => "who were not trained on",
+        ProtocolKind::Last => "from all their others",
+    };
     let heading = format!(
-        "Next purchases of {} after the cut ({}), ranked over all items; 95 % intervals in brackets.\n\n",
+        "{what} {} {whom} ({}), ranked over all items; 95 % intervals in brackets.\n\n",
         count(window.users as u64, "customer"),
         count(window.held_out as u64, "held-out item"),
     );
-    let legend = "* the 95 % interval of the difference leaves zero out\n";
-    output.data(&(heading + &metrics(evaluation, window).render() + legend))?;
+    let legend = format!("* the 95 % interval of the difference leaves zero out\n{}\n", evaluation.explanation);
+    output.data(&(heading + &metrics(evaluation, window).render() + &legend))?;
     if let Some(promotion) = &report.promotion {
         let verb = if promotion.changed { "Promoted" } else { "Serving" };
         output.done(verb, &format!("{} ({}): {}", promotion.recommender, promotion.artefact, promotion.reason));
@@ -60,7 +90,7 @@ fn metrics(evaluation: &EvaluationReport, window: &WindowReport) -> Table {
         let [recall, recall_interval] = measured(result, "recall@20");
         let [ndcg, ndcg_interval] = measured(result, "ndcg@10");
         let [hits, _] = measured(result, "hit_rate@10");
-        let coverage = result.coverage.get("coverage@10").map(|share| format!("{:.0} %", 100.0 * share));
+        let coverage = result.list_metrics.get("coverage@10").map(|share| format!("{:.0} %", 100.0 * share));
         table.row(vec![
             name_of(result, &evaluation.baseline),
             recall,

@@ -5,6 +5,7 @@ mod airbyte;
 mod bad_input;
 mod cli;
 mod database;
+mod evaluated;
 mod follow;
 mod full_disk;
 mod load_files;

@@ -63,6 +63,7 @@ fn evaluate(interactions: &Interactions) -> Evaluation {
         name: name.to_owned(),
         parameters: Parameters::defaults(kind),
         filter_seen: true,
+        rerank: Default::default(),
     };
     let specs = [spec("popularity", RecommenderKind::Popularity), spec("ease", RecommenderKind::Ease)];
     // Earlier cuts than by default, so that more customers than the test needs come back in the test window.

@@ -1,27 +1,32 @@
 //! `evaluate`: how good each recommender is on a period it has not seen, and which one is promoted.
 //!
-//! In: which recommenders.  Out: metrics with intervals beside the baseline; a promotion that the guard allowed, or its reason not to.
-//! Never here: metrics and splits (`recommend`).
+//! In: which recommenders, which protocol.  Out: metrics with intervals beside the baseline; a promotion that the guard allowed, or
+//! its reason not to; on request a page to read and pass on.
+//! Never here: metrics, splits and plots (`recommend`).
 //! Start at [`run`].
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use domain::{PROMOTION_FORMAT_VERSION, Promotion, Provenance};
-use recommend::{RecommenderFile, RecommenderKind, RecommenderSpec, Repeats, Window};
+use domain::{FeedItem, PROMOTION_FORMAT_VERSION, Promotion, Provenance, TableName};
+use recommend::report::{ReportFacts, render};
+use recommend::{
+    EvaluateOptions, Evaluator, ProtocolKind, RecommenderFile, RecommenderKind, RecommenderSpec, Repeats, Segments,
+    Window, guard_metric,
+};
+use warehouse::Catalog;
 
 use super::Context;
 use super::train::{self, MartCache, off_the_async_threads, select};
 use crate::feed::write_durably;
 use crate::marts::InteractionsMart;
-use crate::{PipelineError, artefacts};
+use crate::meter::ProcessMeter;
+use crate::{PipelineError, artefacts, marts};
 
 /// Version of the kept report; raise it when an older one would be misread.
-const REPORT_FORMAT_VERSION: u32 = 1;
-/// The metric that chooses among recommenders (reference: the guard's metric, so that chooser and guard agree).
-const CHOSEN_BY: &str = "ndcg@100";
+const REPORT_FORMAT_VERSION: u32 = 2;
 
 /// What to evaluate.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +37,10 @@ pub struct Request {
     pub seed: Option<u64>,
     /// Only measure: leave what is being served alone.
     pub no_promote: bool,
+    /// Overrides the project's protocol. Another one than the project's only measures: what is served is decided by its own.
+    pub protocol: Option<ProtocolKind>,
+    /// Where to write the page, if one is wanted.
+    pub report: Option<PathBuf>,
 }
 
 /// What was measured and decided.
@@ -42,6 +51,8 @@ pub struct Report {
     /// True when an earlier run had measured the same thing and its report was read back.
     pub unchanged: bool,
     pub promotion: Option<PromotionReport>,
+    /// The page that was written.
+    pub report: Option<PathBuf>,
 }
 
 /// What is served from now on, and why.
@@ -67,12 +78,61 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
             return Err(PipelineError::NotComparable { one: (*first_name).clone(), other: (*name).clone() });
         }
     }
+    if let Some(path) = &request.report {
+        check_writable(path)?;
+    }
     let mart = MartCache::default().read(context, &catalog, &first.interactions).await?;
-    let seed = request.seed.unwrap_or(first.seed);
-    let (measured, unchanged) = measured(context, &selected, &mart, seed).await?;
+    let options =
+        EvaluateOptions { protocol: request.protocol.unwrap_or(first.evaluate.protocol), ..first.evaluate.clone() };
+    let segments = match &options.segments {
+        Some(wanted) => Some(marts::segments(&context.warehouse, &catalog, wanted).await?),
+        None => None,
+    };
+    let only_measures = request.no_promote || options.protocol != first.evaluate.protocol;
+    let (items, items_version) = items(context, &catalog, &selected).await?;
+    let work = Work { mart: &mart, items, items_version, segments, options, seed: request.seed.unwrap_or(first.seed) };
+    let (measured, unchanged) = measured(context, &selected, &work).await?;
     let promotion =
-        if request.no_promote { None } else { Some(promote(context, &selected, &mart, &measured, request.seed)?) };
-    Ok(Report { catalog: catalog.number, evaluation: measured.evaluation, unchanged, promotion })
+        if only_measures { None } else { Some(promote(context, &selected, &mart, &measured, request.seed)?) };
+    if let Some(path) = &request.report {
+        write_aside(path, page(context, catalog.number, &measured, &work.options).as_bytes())?;
+    }
+    let report = request.report;
+    Ok(Report { catalog: catalog.number, evaluation: measured.evaluation, unchanged, promotion, report })
+}
+
+/// The items table that rules are about; several recommenders with rules share one.
+async fn items(
+    context: &Context,
+    catalog: &Catalog,
+    selected: &Selected<'_>,
+) -> Result<(Vec<FeedItem>, String), PipelineError> {
+    let tables: Vec<&TableName> = selected
+        .iter()
+        .filter(|(_, file)| !file.rerank.is_empty())
+        .filter_map(|(_, file)| file.items.as_ref())
+        .collect();
+    let Some(table) = tables.first() else { return Ok((Vec::new(), String::new())) };
+    if let Some((one, _)) =
+        selected.iter().find(|(_, file)| !file.rerank.is_empty() && file.items.as_ref() != Some(table))
+    {
+        let other = selected.iter().find(|(_, file)| file.items.as_ref() == Some(table));
+        let other = other.map_or_else(String::new, |(name, _)| (*name).clone());
+        return Err(PipelineError::NotComparable { one: (*one).clone(), other });
+    }
+    Ok((marts::items(&context.warehouse, catalog, table).await?, marts::version(catalog, table)))
+}
+
+/// What is measured, and how.
+struct Work<'a> {
+    mart: &'a Arc<InteractionsMart>,
+    /// What is known of items, and which version of the table says so; read only where a recommender has rules.
+    items: Vec<FeedItem>,
+    items_version: String,
+    /// With a hash of their content.
+    segments: Option<(Segments, String)>,
+    options: EvaluateOptions,
+    seed: u64,
 }
 
 /// What is kept of an evaluation: `reports/<identity>.json`.
@@ -102,26 +162,16 @@ fn with_baseline<'a>(context: &'a Context, mut selected: Selected<'a>) -> Result
 async fn measured(
     context: &Context,
     selected: &Selected<'_>,
-    mart: &Arc<InteractionsMart>,
-    seed: u64,
+    work: &Work<'_>,
 ) -> Result<(Measured, bool), PipelineError> {
     let mut specs = Vec::new();
     for (name, file) in selected {
         let parameters = file.parameters()?;
-        specs.push(RecommenderSpec { name: (*name).clone(), parameters, filter_seen: file.filter_seen });
+        let rerank = file.rerank.clone();
+        specs.push(RecommenderSpec { name: (*name).clone(), parameters, filter_seen: file.filter_seen, rerank });
     }
     let (_, first) = selected[0];
-    let described: Vec<_> = specs.iter().map(|spec| (&spec.name, spec.parameters.to_map(), spec.filter_seen)).collect();
-    let provenance = Provenance {
-        inputs: BTreeMap::from([(first.interactions.to_string(), mart.content.clone())]),
-        config_hash: domain::hash_json(&(described, &first.evaluate, &first.baseline))
-            .map_err(|error| PipelineError::json("recommenders", &error))?,
-        seed: Some(seed),
-        engine: concat!("recommend-", env!("CARGO_PKG_VERSION")).to_owned(),
-        format_version: REPORT_FORMAT_VERSION,
-        run_id: context.run_id.clone(),
-        ..Provenance::default()
-    };
+    let provenance = provenance(context, &specs, first, work)?;
     let path = context.project.reports_dir().join(format!("evaluation-{}.json", &provenance.identity()[..16]));
     if let Ok(text) = fs::read(&path)
         && let Ok(measured) = serde_json::from_slice::<Measured>(&text)
@@ -129,12 +179,24 @@ async fn measured(
     {
         return Ok((measured, true));
     }
-    let protocol = first.evaluate.protocol(seed);
-    let (mart, baseline, progress) = (mart.clone(), first.baseline.clone(), context.progress.clone());
+    let protocol = work.options.protocol(work.seed);
+    let (mart, baseline, progress) = (work.mart.clone(), first.baseline.clone(), context.progress.clone());
+    let segments = work.segments.as_ref().map(|(segments, _)| segments.clone());
+    let items = work.items.clone();
     let filter_seen = first.filter_seen;
     let measured = off_the_async_threads(move || {
-        let evaluation = recommend::evaluate(&mart.interactions, &specs, &baseline, &protocol, progress.as_ref())?;
-        let best = best(&evaluation.report, filter_seen).unwrap_or(baseline);
+        let evaluator = Evaluator {
+            interactions: &mart.interactions,
+            specs: &specs,
+            baseline: &baseline,
+            protocol: &protocol,
+            items: &items,
+            segments: segments.as_ref(),
+            progress: progress.as_ref(),
+            meter: &ProcessMeter::default(),
+        };
+        let evaluation = evaluator.run()?;
+        let best = best(&evaluation.report, filter_seen).unwrap_or_else(|| baseline.clone());
         let guards: Vec<&str> = specs
             .iter()
             .filter(|spec| matches!(spec.parameters.kind(), RecommenderKind::Popularity | RecommenderKind::ItemKnn))
@@ -148,12 +210,58 @@ async fn measured(
     Ok((measured, false))
 }
 
+/// What an evaluation depends on.
+fn provenance(
+    context: &Context,
+    specs: &[RecommenderSpec],
+    first: &RecommenderFile,
+    work: &Work<'_>,
+) -> Result<Provenance, PipelineError> {
+    let described: Vec<_> =
+        specs.iter().map(|spec| (&spec.name, spec.parameters.to_map(), spec.filter_seen, &spec.rerank)).collect();
+    let mut inputs = BTreeMap::from([(first.interactions.to_string(), work.mart.content.clone())]);
+    if let (Some(options), Some((_, content))) = (&work.options.segments, &work.segments) {
+        inputs.insert(named(options), content.clone());
+    }
+    if !work.items_version.is_empty() {
+        inputs.insert("items".to_owned(), work.items_version.clone());
+    }
+    Ok(Provenance {
+        inputs,
+        config_hash: domain::hash_json(&(described, &work.options, &first.baseline))
+            .map_err(|error| PipelineError::json("recommenders", &error))?,
+        seed: Some(work.seed),
+        engine: concat!("recommend-", env!("CARGO_PKG_VERSION")).to_owned(),
+        format_version: REPORT_FORMAT_VERSION,
+        run_id: context.run_id.clone(),
+        ..Provenance::default()
+    })
+}
+
+/// `marts.customers.country`
+fn named(options: &recommend::SegmentOptions) -> String {
+    format!("{}.{}", options.table, options.column)
+}
+
+/// The page of what was measured.
+fn page(context: &Context, catalog: u64, measured: &Measured, options: &EvaluateOptions) -> String {
+    let segments = options.segments.as_ref().map(named);
+    let facts = ReportFacts {
+        project: context.project.name(),
+        made_at: &context.now.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        catalog,
+        choice: Some((&measured.best, &measured.decision)),
+        segments: segments.as_deref(),
+        provenance: &measured.provenance,
+    };
+    render(&measured.evaluation, &facts)
+}
+
 /// The recommender with the highest ndcg@100 on the validation window. The test window is for reporting, never for choosing.
 fn best(report: &recommend::EvaluationReport, filter_seen: bool) -> Option<String> {
-    let repeats = if filter_seen { Repeats::Excluded } else { Repeats::Included };
-    let window =
-        report.windows.iter().find(|window| window.window == Window::Validation && window.repeats == repeats)?;
-    let ndcg = |result: &recommend::RecommenderResult| result.metrics.get(CHOSEN_BY).map_or(0.0, |metric| metric.value);
+    let window = report.window(Window::Validation, Repeats::of(filter_seen))?;
+    let ndcg =
+        |result: &recommend::RecommenderResult| result.metrics.get(&guard_metric()).map_or(0.0, |metric| metric.value);
     let best = window.recommenders.iter().max_by(|one, other| ndcg(one).total_cmp(&ndcg(other)))?;
     Some(best.name.clone())
 }
@@ -163,8 +271,23 @@ fn keep(path: &Path, measured: &Measured) -> Result<(), PipelineError> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(|error| PipelineError::io(parent, &error))?;
     }
-    let aside = path.with_extension("tmp");
-    write_durably(&aside, &text)?;
+    write_aside(path, &text)
+}
+
+/// Said before an hour of work, not after it.
+fn check_writable(path: &Path) -> Result<(), PipelineError> {
+    if path.is_dir() {
+        return Err(PipelineError::io(path, &std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    fs::metadata(parent).map(|_| ()).map_err(|error| PipelineError::io(parent, &error))
+}
+
+/// A reader sees the file as it was, or as it is to be.
+fn write_aside(path: &Path, content: &[u8]) -> Result<(), PipelineError> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".tmp");
+    write_durably(Path::new(&aside), content)?;
     fs::rename(&aside, path).map_err(|error| PipelineError::io(path, &error))
 }
 

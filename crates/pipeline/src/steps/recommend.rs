@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, Int32Array, RecordBatch, StringArray};
 use domain::{FeedItem, ItemId, Promotion, Provenance, TableName, UserId};
-use recommend::{Artefact, ItemSet, RankRequest, RankedList, Ranker};
+use recommend::{Artefact, Catalogue, ItemSet, RankRequest, RankedList, Ranker, Reranker};
 use warehouse::{Catalog, Check, Materialized};
 
 use super::Context;
@@ -153,7 +153,12 @@ impl Serving {
             Some(name) => Arc::new(Artefact::read(&root.join(name))?),
             None => artefact.clone(),
         };
-        let ranker = Ranker::new(artefact, &fallback)?;
+        let mut ranker = Ranker::new(artefact, &fallback)?;
+        if !promotion.rerank.is_empty() {
+            let catalogue = Catalogue::of_feed(ranker.items(), &items);
+            let rules = Reranker::join(&promotion.rerank, &catalogue, context.now.timestamp());
+            ranker = ranker.with_rules(rules.map_err(recommend::RecommendError::from)?);
+        }
         let items: HashMap<ItemId, FeedItem> = items.into_iter().map(|item| (item.id.clone(), item)).collect();
         // As serving does: what is unavailable, and what the items mart does not list, is never shown.
         let is_hidden = |id: &&ItemId| items.get(*id).map_or(!items.is_empty(), |item| !item.available);

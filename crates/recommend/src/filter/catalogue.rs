@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::ItemId;
+use domain::{FeedItem, ItemId};
 use serde_json::Value as Json;
 
 use super::condition::{Comparison, Condition, Value};
@@ -69,6 +69,17 @@ impl Catalogue {
         let ids = ids.iter().map(|id| Some(id.as_str().to_owned())).collect();
         columns.insert("item_id".to_owned(), Column::texts(ids));
         Self { items, columns }
+    }
+
+    /// The attributes that a feed has of these items, ids rising.
+    pub fn of_feed(ids: &[ItemId], items: &[FeedItem]) -> Self {
+        let mut attributes = vec![BTreeMap::new(); ids.len()];
+        for item in items {
+            if let Ok(ordinal) = ids.binary_search(&item.id) {
+                attributes[ordinal].clone_from(&item.attributes);
+            }
+        }
+        Self::new(ids, &attributes)
     }
 
     /// The items of which the condition is true; `now` is seconds since 1970 UTC.
