@@ -15,5 +15,6 @@ mod query;
 mod readers;
 mod retain;
 mod served;
+mod sql_recommender;
 mod support;
 mod switch;

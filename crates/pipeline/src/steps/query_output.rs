@@ -4,7 +4,9 @@
 //! Never here: running the query, terminals.
 //! Start at [`Report::cells`].
 
-use arrow::array::RecordBatch;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -79,13 +81,31 @@ fn csv(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<String, ArrowError
     let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(&mut bytes);
     if batches.iter().all(|batch| batch.num_rows() == 0) {
         // The header comes with the first batch, so an empty result needs an empty one.
-        writer.write(&RecordBatch::new_empty(schema.clone()))?;
+        writer.write(&flat(&RecordBatch::new_empty(schema.clone()))?)?;
     }
     for batch in batches {
-        writer.write(batch)?;
+        writer.write(&flat(batch)?)?;
     }
     drop(writer);
     String::from_utf8(bytes).map_err(|error| ArrowError::ExternalError(Box::new(error)))
+}
+
+/// Lists and structs as the text that a table shows of them: CSV has no word for them.
+fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let text = |column: &ArrayRef| -> Result<ArrayRef, ArrowError> {
+        if !column.data_type().is_nested() {
+            return Ok(Arc::clone(column));
+        }
+        let options = FormatOptions::new();
+        let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
+        let cell = |row| column.is_valid(row).then(|| formatter.value(row).try_to_string()).transpose();
+        Ok(Arc::new((0..column.len()).map(cell).collect::<Result<StringArray, ArrowError>>()?))
+    };
+    let names = batch.schema();
+    let columns = batch.columns().iter().map(text).collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_from_iter_with_nullable(
+        names.fields().iter().zip(columns).map(|(field, column)| (field.name(), column, true)),
+    )
 }
 
 fn json(batches: &[RecordBatch]) -> Result<Vec<serde_json::Value>, PipelineError> {
@@ -105,9 +125,8 @@ fn json(batches: &[RecordBatch]) -> Result<Vec<serde_json::Value>, PipelineError
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{Decimal128Array, Int64Array, StringArray};
+    use arrow::array::{Decimal128Array, Int64Array, ListArray};
+    use arrow::datatypes::Float32Type;
 
     use super::*;
 
@@ -131,6 +150,16 @@ mod tests {
         let rows = json(&batches).unwrap();
         assert_eq!(rows[0]["id"], 1);
         assert_eq!(rows[1]["price"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn lists_are_text_in_csv_and_lists_in_json() {
+        let vectors = vec![Some(vec![Some(0.5), None]), None];
+        let vectors = ListArray::from_iter_primitive::<Float32Type, _, _>(vectors);
+        let batches = [RecordBatch::try_from_iter([("f", Arc::new(vectors) as ArrayRef)]).unwrap()];
+        assert_eq!(csv(&batches[0].schema(), &batches).unwrap(), "f\n\"[0.5, ]\"\n\"\"\n");
+        assert_eq!(csv(&batches[0].schema(), &[]).unwrap(), "f\n");
+        assert_eq!(json(&batches).unwrap()[0]["f"], serde_json::json!([0.5, null]));
     }
 
     #[test]

@@ -44,7 +44,8 @@ impl Kind {
         match self {
             Self::Vector => is_null || element(given).is_some_and(|element| element.is_null() || element.is_numeric()),
             Self::Number => is_null || given.is_numeric(),
-            Self::Whole => is_null || given.is_integer(),
+            // `row_number() - 1` is a decimal without places: its left side is unsigned, its right side signed.
+            Self::Whole => is_null || given.is_integer() || matches!(given, DataType::Decimal128(_, 0)),
             Self::Text => is_null || given.is_string(),
         }
     }

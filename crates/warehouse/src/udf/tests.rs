@@ -118,6 +118,8 @@ async fn first_factors_depend_on_place_and_seed_alone() {
         ask(&session, "select f from (select n, als_init(n, 2, 42) as f from (values (2), (0), (1)) t(n)) order by n")
             .await;
     assert_eq!(all, turned);
+    let ranked = "select als_init(row_number() over (order by n) - 1, 2, 42) from (values (7), (8), (9)) t(n)";
+    assert_eq!(ask(&session, ranked).await, all);
     // Two vectors of two numbers are one of four, but for the deviation 0.1/√d.
     let [two, four] = ["array_concat(als_init(0, 2, 7), als_init(1, 2, 7))", "als_init(0, 4, 7)"];
     assert!((number(&format!("select dot({two}, {two}) / dot({four}, {four})")).await - 2.0).abs() < 1e-5);
