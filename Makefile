@@ -1,7 +1,7 @@
 # Thin names over cargo; nothing hidden. CARGO_TARGET_DIR and every other cargo setting are respected.
 # Always the whole workspace: with -p the features of shared dependencies change, and the data engine is compiled again.
 
-.PHONY: help test test-needs test-long test-connectors lint bench bench-load bench-ingest deny
+.PHONY: help test test-needs test-long test-connectors lint bench bench-load bench-ingest bench-recsys deny
 
 help:
 	@echo 'make test       everything: Rust, SQL, the real binary, real MariaDB, PostgreSQL and S3 (installs what it needs, see scripts/test-needs.sh)'
@@ -11,6 +11,7 @@ help:
 	@echo 'make bench      release build, then our figures (bench/README.md)'
 	@echo 'make bench-load  how fast staged rows are loaded (installs pyarrow into .venv-bench)'
 	@echo 'make bench-ingest  our reading of a database beside connectorx (installs it into .venv-bench)'
+	@echo 'make bench-recsys  our recommenders beside implicit, faiss and reference EASE (needs MONTAUK_SHARED, see bench/README.md)'
 	@echo 'make deny       licences and sources of dependencies (needs cargo-deny)'
 
 test: test-needs
@@ -46,6 +47,12 @@ bench-ingest:
 	test -x .venv-bench/bin/python || python3 -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet -r bench/requirements.txt
 	.venv-bench/bin/python bench/ingest.py $(BENCH)
+
+bench-recsys:
+	cargo build --release --workspace --locked --example splits --example scale --example retrieval
+	test -x .venv-bench/bin/python || python3 -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet -r bench/requirements-recsys.txt
+	.venv-bench/bin/python bench/recsys.py $(BENCH)
 
 deny:
 	cargo deny --locked check

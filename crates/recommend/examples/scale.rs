@@ -1,9 +1,10 @@
-//! Speed of iALS on synthetic matrices of MovieLens-20M's shape (136,677 × 20,108 at 10 million interactions).
+//! Speed of training on synthetic matrices of MovieLens-20M's shape (136,677 × 20,108 at 10 million interactions).
 //!
-//! In: sizes in millions, threads, factors.  Out: processor seconds and peak memory per sweep, and the time of a fold-in.
+//! In: kind, sizes in millions, threads, parameters.  Out: processor seconds and peak memory (of iALS per sweep), and the
+//! time of one user: of a fold-in for iALS, of the scores for other kinds.
 //! The distribution is that of the peers' `speed_scale.py`: user lengths log-normal, items Zipf-like; users grow with the size.
 //! Never here: quality (`splits.rs`); a synthetic matrix says nothing about it.
-//! Start at [`main`]: `cargo run --release -p recommend --example scale -- [--millions 1,10] [--threads 1,2] [--with factors=64]`
+//! Start at [`main`]: `cargo run --release -p recommend --example scale -- [--kind ials] [--millions 1,10] [--with factors=64]`
 
 #![expect(clippy::print_stdout, reason = "the table is this program's result")]
 
@@ -13,12 +14,12 @@ use std::fs;
 use std::hint::black_box;
 use std::time::Instant;
 
-use recommend::{Csr, Ials, IalsParameters, Parameters, RecommenderKind, WeightedItem};
+use recommend::{Csr, Interactions, Model, Parameters, RecommenderKind, WeightedItem};
 
 type Failure = Box<dyn Error>;
 
-const USAGE: &str =
-    "usage: scale [--millions LIST] [--threads LIST] [--sweeps NUMBER] [--with PARAMETER=NUMBER|WORD]...";
+const USAGE: &str = "usage: scale [--kind ials|ease|item_knn|llr|rp3beta] [--millions LIST] [--threads LIST] [--sweeps NUMBER] \
+                     [--with PARAMETER=NUMBER|WORD]...";
 
 /// Users per interaction, items, and the parameters of the two distributions: as in `speed_scale.py`.
 const USERS_AT_10_MILLION: f64 = 136_677.0;
@@ -32,24 +33,25 @@ const POPULARITY_EXPONENT: f64 = 1.25;
 const DRAWS: f64 = 1.55;
 const SEED: u64 = 7;
 
-/// Length of the history that is folded in.
-const FOLD_IN_EVENTS: usize = 100;
+/// Length of the history of the one user.
+const HISTORY_EVENTS: usize = 100;
 
 struct Options {
     millions: Vec<f64>,
     threads: Vec<usize>,
+    /// Of iALS; 1 for other kinds.
     sweeps: usize,
-    parameters: IalsParameters,
+    parameters: Parameters,
 }
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, Failure> {
         let (mut millions, mut threads, mut sweeps) = (vec![1.0, 10.0], vec![1, 2], 3);
-        // Equal weight for seen and unseen cells, as the peer's `alpha = 2` means.
-        let mut with = BTreeMap::from([("alpha".to_owned(), 1.0.into())]);
+        let (mut kind, mut with) = (RecommenderKind::Ials, BTreeMap::new());
         while let Some(option) = arguments.next() {
             let value = arguments.next().ok_or(USAGE)?;
             match option.as_str() {
+                "--kind" => kind = value.parse()?,
                 "--millions" => millions = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
                 "--threads" => threads = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
                 "--sweeps" => sweeps = value.parse()?,
@@ -61,18 +63,30 @@ impl Options {
                 _ => return Err(USAGE.into()),
             }
         }
-        with.insert("epochs".to_owned(), sweeps.into());
-        let Parameters::Ials(parameters) = Parameters::resolve(RecommenderKind::Ials, &with)? else {
-            return Err(USAGE.into());
-        };
-        Ok(Self { millions, threads, sweeps, parameters })
+        match kind {
+            RecommenderKind::Ials => {
+                // Equal weight for seen and unseen cells, as the peer's `alpha = 2` means.
+                with.entry("alpha".to_owned()).or_insert(1.0.into());
+                with.insert("epochs".to_owned(), sweeps.into());
+            }
+            RecommenderKind::Ease => {
+                with.entry("max_items".to_owned()).or_insert(ITEMS.into());
+            }
+            RecommenderKind::ItemKnn | RecommenderKind::Llr | RecommenderKind::Rp3beta => {}
+            RecommenderKind::Popularity | RecommenderKind::Sequence | RecommenderKind::Bpr | RecommenderKind::Blend => {
+                return Err(USAGE.into());
+            }
+        }
+        let sweeps = if kind == RecommenderKind::Ials { sweeps } else { 1 };
+        Ok(Self { millions, threads, sweeps, parameters: Parameters::resolve(kind, &with)? })
     }
 }
 
 fn main() -> Result<(), Failure> {
     let options = Options::parse(std::env::args().skip(1))?;
     println!(
-        "{:>12}{:>9}{:>8}{:>5}{:>9}{:>12}{:>12}{:>14}{:>10}{:>12}{:>18}",
+        "{:>10}{:>12}{:>9}{:>8}{:>5}{:>9}{:>12}{:>12}{:>14}{:>10}{:>12}{:>18}",
+        "kind",
         "pairs",
         "users",
         "items",
@@ -82,8 +96,8 @@ fn main() -> Result<(), Failure> {
         "s/sweep",
         "ns/pair,sweep",
         "+MiB",
-        "fold-in us",
-        "factors' hash"
+        "user us",
+        "hash"
     );
     for &millions in &options.millions {
         let matrix = synthetic(millions);
@@ -99,16 +113,19 @@ fn run(options: &Options, matrix: &Csr, threads: usize) -> Result<(), Failure> {
     // Forgets the peak so far; where it may not, the peak is that of the whole run.
     fs::write("/proc/self/clear_refs", "5").ok();
     let (base, cpu, start) = (memory_mib("VmRSS:"), cpu_seconds(), Instant::now());
-    let model = pool.install(|| Ials::train(matrix, &options.parameters, SEED, |_| None))?;
+    // These kinds read nothing but the matrix.
+    let (none, _) = Interactions::from_rows([]);
+    let model = pool.install(|| Model::train(&none, matrix, &options.parameters, SEED, |_| None))?;
     let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     let per_sweep = cpu / options.sweeps as f64;
-    let (fold_in_us, hash) = fold_in(&model);
+    let (user_us, hash) = one_user(&model);
+    let factors = if let Parameters::Ials(parameters) = &options.parameters { parameters.factors } else { 0 };
     println!(
-        "{:>12}{:>9}{:>8}{:>5}{threads:>9}{per_sweep:>12.3}{:>12.3}{:>14.1}{:>10.0}{fold_in_us:>12.1}{hash:>18x}",
+        "{:>10}{:>12}{:>9}{:>8}{factors:>5}{threads:>9}{per_sweep:>12.3}{:>12.3}{:>14.1}{:>10.0}{user_us:>12.1}{hash:>18x}",
+        options.parameters.kind().as_str(),
         matrix.stored(),
         matrix.rows(),
         matrix.columns(),
-        options.parameters.factors,
         wall / options.sweeps as f64,
         per_sweep * 1e9 / matrix.stored() as f64,
         memory_mib("VmHWM:") - base,
@@ -116,19 +133,24 @@ fn run(options: &Options, matrix: &Csr, threads: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Microseconds of one fold-in (the least of many), and a hash of what came out: equal for any number of threads.
-fn fold_in(model: &Ials) -> (f64, u64) {
+/// Microseconds of one user (the least of many), and a hash of what came out: equal for any number of threads.
+fn one_user(model: &Model) -> (f64, u64) {
     let history: Vec<WeightedItem> =
-        (0..FOLD_IN_EVENTS as u32).map(|i| WeightedItem { item: i * 37 % ITEMS as u32, weight: 1.0 }).collect();
+        (0..HISTORY_EVENTS as u32).map(|i| WeightedItem { item: i * 37 % ITEMS as u32, weight: 1.0 }).collect();
     let mut least = f64::INFINITY;
-    let mut factor = None;
+    let mut values = None;
     for _ in 0..300 {
         let start = Instant::now();
-        factor = model.fold_in(black_box(&history));
+        values = match model {
+            Model::Ials(model) => model.fold_in(black_box(&history)),
+            Model::Popularity(_) | Model::Neighbours(_) | Model::Ease(_) | Model::Bpr(_) => {
+                model.scores(black_box(&history))
+            }
+        };
         least = least.min(start.elapsed().as_secs_f64() * 1e6);
     }
     // FNV-1a over the bits.
-    let bits = factor.unwrap_or_default().into_iter().map(f32::to_bits);
+    let bits = values.unwrap_or_default().into_iter().map(f32::to_bits);
     let hash =
         bits.fold(0xCBF2_9CE4_8422_2325, |hash: u64, word| (hash ^ u64::from(word)).wrapping_mul(0x0100_0000_01B3));
     (least, hash)

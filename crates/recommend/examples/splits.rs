@@ -104,8 +104,20 @@ impl Options {
 fn main() -> Result<(), Failure> {
     let options = Options::parse(std::env::args().skip(1))?;
     println!(
-        "{:<8}{:<8}{:<12}{:>6}{:>8}{:>8}{:>8}{:>8}{:>8}{:>9}{:>9}{:>9}",
-        "set", "split", "recommender", "users", "R@20", "R@50", "N@100", "HR@10", "cov@20", "CPU s", "p50 us", "p99 us"
+        "{:<8}{:<8}{:<12}{:>6}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>9}{:>9}{:>9}",
+        "set",
+        "split",
+        "recommender",
+        "users",
+        "R@20",
+        "R@50",
+        "N@100",
+        "HR@10",
+        "N@10",
+        "cov@20",
+        "CPU s",
+        "p50 us",
+        "p99 us"
     );
     for protocol in ["strong", "valid", "time", "last"].into_iter().filter(|split| options.wants(split)) {
         let Some(split) = Split::read(&options.directory, &options.set, protocol)? else {
@@ -203,13 +215,14 @@ fn run(options: &Options, protocol: &str, split: &Split, parameters: &Parameters
     let results = run_cases(&ranker, &split.cases, &CUTOFFS, true);
     let mean = |name: &str| results.mean(name).unwrap_or(f64::NAN);
     println!(
-        "{set:<8}{protocol:<8}{:<12}{:>6}{:>8.4}{:>8.4}{:>8.4}{:>8.4}{:>8.4}{:>9}{:>9.0}{:>9.0}",
+        "{set:<8}{protocol:<8}{:<12}{:>6}{:>8.4}{:>8.4}{:>8.4}{:>8.4}{:>8.4}{:>8.4}{:>9}{:>9.0}{:>9.0}",
         parameters.kind().as_str(),
         split.cases.len(),
         mean("recall@20"),
         mean("recall@50"),
         mean("ndcg@100"),
         mean("hit_rate@10"),
+        mean("ndcg@10"),
         results.coverage(20, ranker.items().len()),
         spent.map_or("n/a".to_owned(), |seconds| format!("{seconds:.2}")),
         latency(&ranker, &split.cases, 0.5),

@@ -4,8 +4,11 @@
 //! Out: results in place. Each kernel is written once over pulp's vectors and compiled for AVX-512, for AVX2 with FMA,
 //! for NEON and for scalars; which one runs is found out at run time, so a binary needs no flags for its processor.
 //! A kernel runs on one thread and adds in one order: the same processor gives the same bits, whatever the thread count.
-//! Never here: threads, what the matrices mean, `unsafe` but for one prefetch (the vectors' own stays in pulp).
-//! Start at [`factor`].
+//! Never here: threads, what the matrices mean, `unsafe` but for one prefetch (the vectors' own stays in pulp) and the
+//! calls of [`bytes`], whose instructions pulp does not have.
+//! Start at [`factor`]; for scanning items in bytes at [`bytes::ByteScan`].
+
+pub(crate) mod bytes;
 
 use std::ops::Range;
 

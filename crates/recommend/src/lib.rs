@@ -25,6 +25,7 @@ mod protocol;
 mod random;
 pub mod report;
 mod rerank;
+mod retrieval;
 mod scorer;
 mod split;
 mod stages;
@@ -58,6 +59,7 @@ pub use parameters::{
 pub use promotion::{PromotionDecision, decide_promotion, guard_metric};
 pub use protocol::{Protocol, ProtocolKind};
 pub use rerank::{Reranker, RuleError};
+pub use retrieval::{FactorIndex, FactorRows};
 pub use scorer::{Part, Scorer};
 pub use split::{Case, Cuts, Split, Window};
 pub use stages::{FallbackReason, HistoryItem, ItemSource, ListSource, RankRequest, RankedItem, RankedList, Ranker};

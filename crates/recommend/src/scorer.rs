@@ -8,7 +8,7 @@
 
 use crate::models::Model;
 use crate::weighting::WeightedItem;
-use crate::{HistoryItem, RecommenderKind, Weighting};
+use crate::{FactorRows, HistoryItem, RecommenderKind, Weighting};
 
 /// One recommender: itself a whole artefact, or a part of a blend.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,6 +85,16 @@ impl Scorer {
             }
         }
         blended
+    }
+
+    /// Of a factor model that is no blend, what a user's factor is multiplied with to give scores.
+    pub(crate) fn rows(&self) -> Option<FactorRows<'_>> {
+        self.model().and_then(Model::rows)
+    }
+
+    /// The same model's factor for a history.
+    pub(crate) fn fold_in(&self, history: &WeighedHistory) -> Option<Vec<f32>> {
+        self.model().zip(history.0.first()).and_then(|(model, weighted)| model.fold_in(weighted))
     }
 
     /// The items of the history that speak, rising, and how much each adds to the score of each target: one row per target.

@@ -14,7 +14,10 @@ use crate::explain::{Contribution, contributions};
 use crate::rerank::Reranker;
 use crate::scorer::WeighedHistory;
 use crate::top_k::{by_rank, top_k};
-use crate::{Artefact, Event, ItemSet, RecommendError, RecommenderKind};
+use crate::{Artefact, Event, FactorIndex, ItemSet, RecommendError, RecommenderKind};
+
+/// From so many items on, an index is faster than scores for all of them; below, both take microseconds.
+const INDEX_FROM_ITEMS: usize = 1_000;
 
 /// One event of the history of the user who asks.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -118,6 +121,8 @@ pub struct Ranker {
     /// All ordinals, most popular first.
     by_popularity: Vec<u32>,
     rules: Option<Arc<Reranker>>,
+    /// Of a factor model with many items: its best are found without a score for each.
+    index: Option<Arc<FactorIndex>>,
 }
 
 impl Ranker {
@@ -137,7 +142,16 @@ impl Ranker {
         let mut entries: Vec<(u32, f32)> = (0u32..).zip(popularity.iter().copied()).collect();
         entries.sort_unstable_by(|left, right| by_rank(*left, *right));
         let by_popularity = entries.into_iter().map(|(item, _)| item).collect();
-        Ok(Self { artefact, popularity, by_popularity, rules: None })
+        let index = artefact.scorer().rows().filter(|rows| rows.items() >= INDEX_FROM_ITEMS).and_then(FactorIndex::new);
+        Ok(Self { artefact, popularity, by_popularity, rules: None, index: index.map(Arc::new) })
+    }
+
+    /// The same ranker with an index or without, whatever the number of items: both give the same lists.
+    #[cfg(test)]
+    pub(crate) fn with_index(self, is_wanted: bool) -> Self {
+        let rows = self.artefact.scorer().rows().filter(|_| is_wanted);
+        let index = rows.and_then(FactorIndex::new).map(Arc::new);
+        Self { index, ..self }
     }
 
     /// The same ranker with rules for what happens after scoring; they must be joined to this artefact's items.
@@ -189,8 +203,8 @@ impl Ranker {
         let (ranked, reason) = match (history.is_empty(), weighed.is_empty()) {
             (true, _) => (Vec::new(), FallbackReason::NoHistory),
             (false, true) => (Vec::new(), FallbackReason::NoKnownItem),
-            (false, false) => match scorer.scores(&weighed) {
-                Some(scores) => (self.best(&scores, &hidden, request.limit), FallbackReason::TooFewCandidates),
+            (false, false) => match self.ranked(&weighed, &hidden, request.limit) {
+                Some(ranked) => (ranked, FallbackReason::TooFewCandidates),
                 None => (Vec::new(), FallbackReason::Unscorable),
             },
         };
@@ -208,14 +222,31 @@ impl Ranker {
         if weighed.is_empty() { None } else { self.artefact.scorer().scores(&weighed) }
     }
 
-    /// The `limit` best of the scored items under the rules.
-    fn best(&self, scores: &[f32], hidden: &ItemSet, limit: usize) -> Vec<(u32, f32)> {
+    /// The `limit` best under the rules; `None` when nothing can be scored.
+    fn ranked(&self, history: &WeighedHistory, hidden: &ItemSet, limit: usize) -> Option<Vec<(u32, f32)>> {
+        let scorer = self.artefact.scorer();
+        if let Some((index, rows)) = self.index.as_ref().zip(scorer.rows()) {
+            let user = scorer.fold_in(history)?;
+            let shown = hidden.complement();
+            return Some(self.best(limit, |among, most| {
+                let mut allowed = shown.clone();
+                among.into_iter().for_each(|items| allowed.intersect_with(items));
+                index.best(rows, &user, most, &allowed)
+            }));
+        }
+        let scores = scorer.scores(history)?;
+        Some(self.best(limit, |among, most| {
+            top_k(&scores, most, |item| among.is_none_or(|items| items.contains(item)) && !hidden.contains(item))
+        }))
+    }
+
+    /// The `limit` best under the rules; `search` gives the best of the items that may be shown, or of a set of them.
+    fn best(&self, limit: usize, search: impl Fn(Option<&ItemSet>, usize) -> Vec<(u32, f32)>) -> Vec<(u32, f32)> {
         let Some(rules) = &self.rules else {
-            return top_k(scores, limit, |item| !hidden.contains(item));
+            return search(None, limit);
         };
-        let candidates = top_k(scores, rules.candidates(limit), |item| !hidden.contains(item));
-        let of = |items: &ItemSet| top_k(scores, limit, |item| items.contains(item) && !hidden.contains(item));
-        let reserve: Vec<(u32, f32)> = rules.reserved().flat_map(of).collect();
+        let candidates = search(None, rules.candidates(limit));
+        let reserve: Vec<(u32, f32)> = rules.reserved().flat_map(|items| search(Some(items), limit)).collect();
         rules.choose(self.artefact.scorer(), &[], &candidates, &reserve, limit)
     }
 
@@ -304,6 +335,79 @@ impl Ranker {
             FallbackReason::RecommenderIsPopularity
         } else {
             reason
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Provenance, RerankRules};
+    use serde_json::json;
+
+    use super::*;
+    use crate::random::Random;
+    use crate::{
+        BprParameters, Catalogue, IalsParameters, InteractionRow, Interactions, Parameters, PopularityParameters, train,
+    };
+
+    /// 400 items of two tastes, chosen by 300 users.
+    fn interactions() -> Interactions {
+        let mut random = Random::new(41, 0);
+        let row = |number: usize, random: &mut Random| InteractionRow {
+            user: format!("u{}", number % 300),
+            item: format!("i{:03}", 2 * random.below(200) + number % 2),
+            at: number as i64,
+            weight: 1.0,
+            basket: None,
+        };
+        let rows: Vec<InteractionRow> = (0..6_000).map(|number| row(number, &mut random)).collect();
+        Interactions::from_rows(rows).0
+    }
+
+    /// Every kind of rule; every ninth item is new, and a few are never shown.
+    fn rules(ranker: &Ranker) -> Reranker {
+        let attributes: Vec<_> = (0..ranker.items().len())
+            .map(|item| json!({"group": format!("g{}", item % 7), "new": item % 9 == 0, "old": item % 40 == 1}))
+            .map(|value| serde_json::from_value(value).unwrap())
+            .collect();
+        let rules: RerankRules = toml::from_str(
+            "candidates = 50\ndiversity = 0.8\nhide = \"old\"\n[[boosts]]\nwhere = \"group = 'g2'\"\nfactor = 1.5\n\
+             [[caps]]\nattribute = \"group\"\nmost = 3\nof = 10\n[[quotas]]\nwhere = \"new\"\nshare = 0.2",
+        )
+        .unwrap();
+        Reranker::join(&rules, &Catalogue::new(ranker.items(), &attributes), 0).unwrap()
+    }
+
+    #[test]
+    fn an_index_gives_the_lists_of_all_scores_also_under_rules() {
+        let interactions = interactions();
+        let artefact = |parameters| train(&interactions, &parameters, 1, Provenance::default()).unwrap();
+        let popularity = artefact(Parameters::Popularity(PopularityParameters::default()));
+        let ials = IalsParameters { factors: 12, epochs: 3, ..Default::default() };
+        let bpr = BprParameters { factors: 12, epochs: 5, ..Default::default() };
+        for parameters in [Parameters::Ials(ials), Parameters::Bpr(bpr)] {
+            let artefact = Arc::new(artefact(parameters));
+            let plain = Ranker::new(artefact, &popularity).unwrap().with_index(false);
+            let every = |n: usize| ItemSet::of(plain.items().len(), |item| item % n == 0);
+            let (hidden, few) = (every(3), every(50).complement());
+            let ruled = plain.clone().with_rules(rules(&plain));
+            for ranker in [&plain, &ruled] {
+                let indexed = ranker.clone().with_index(true);
+                assert!(indexed.index.is_some() && ranker.index.is_none());
+                for user in 0..60 {
+                    let history: Vec<HistoryItem> = interactions.history(user).iter().map(HistoryItem::from).collect();
+                    for hidden in [None, Some(&hidden), Some(&few)] {
+                        for (limit, exclude_seen) in [(10, true), (100, false)] {
+                            let request = RankRequest { hidden, exclude_seen, ..RankRequest::new(limit) };
+                            let list = ranker.recommend(&history, &request);
+                            assert_eq!(indexed.recommend(&history, &request), list, "{:?}", ranker.artefact.kind());
+                            let item = list.items[0].item;
+                            let why = [&indexed, ranker].map(|ranker| ranker.why_not(&history, &request, item));
+                            assert_eq!(why[0], why[1]);
+                        }
+                    }
+                }
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The best k of many scores, exactly: ties go to the smaller ordinal, so that lists are stable.
 //!
 //! In: a score per item.  Out: ordinals, best first.
-//! Never here: approximate search (exact is within budget up to about a million items).
+//! Never here: where scores come from (see `retrieval` for scores that are not computed at all).
 //! Start at [`top_k`].
 
 use std::cmp::Ordering;
@@ -14,31 +14,54 @@ pub(crate) fn by_rank(left: (u32, f32), right: (u32, f32)) -> Ordering {
 
 /// The best `k` items that `is_candidate` accepts, best first; scores that are not numbers are never candidates.
 ///
-/// Keeps a buffer of at most 4k survivors: whoever does not beat the k-th score seen so far is not stored.
 /// Cost: one comparison per item, plus a selection per 3k survivors.
 pub(crate) fn top_k(scores: &[f32], k: usize, is_candidate: impl Fn(u32) -> bool) -> Vec<(u32, f32)> {
-    if k == 0 {
-        return Vec::new();
-    }
-    let limit = k.saturating_mul(4).max(64);
-    let mut best: Vec<(u32, f32)> = Vec::with_capacity(limit.min(scores.len()) + 1);
-    let mut threshold: Option<(u32, f32)> = None;
-    for (item, &score) in (0u32..).zip(scores) {
-        let entry = (item, score);
-        let beats = threshold.is_none_or(|worst| by_rank(entry, worst) == Ordering::Less);
-        if !beats || score.is_nan() || !is_candidate(item) {
-            continue;
-        }
-        best.push(entry);
-        if best.len() == limit {
-            best.select_nth_unstable_by(k - 1, |left, right| by_rank(*left, *right));
-            best.truncate(k);
-            threshold = best.last().copied();
+    let mut best = Best::new(k);
+    for entry in (0u32..).zip(scores.iter().copied()) {
+        if best.would_take(entry) && is_candidate(entry.0) {
+            best.take(entry);
         }
     }
-    best.sort_unstable_by(|left, right| by_rank(*left, *right));
-    best.truncate(k);
-    best
+    best.finish()
+}
+
+/// Keeps a buffer of at most 4k survivors: whoever does not beat the k-th entry seen so far is not stored.
+///
+/// What is kept in the end does not depend on the order in which entries come.
+#[derive(Debug, Clone)]
+pub(crate) struct Best {
+    k: usize,
+    limit: usize,
+    kept: Vec<(u32, f32)>,
+    threshold: Option<(u32, f32)>,
+}
+
+impl Best {
+    pub(crate) fn new(k: usize) -> Self {
+        Self { k, limit: k.saturating_mul(4).max(64), kept: Vec::new(), threshold: None }
+    }
+
+    /// Whether the entry may be among the best.
+    pub(crate) fn would_take(&self, entry: (u32, f32)) -> bool {
+        self.threshold.is_none_or(|worst| by_rank(entry, worst) == Ordering::Less) && !entry.1.is_nan() && self.k > 0
+    }
+
+    /// Stores an entry that [`Best::would_take`].
+    pub(crate) fn take(&mut self, entry: (u32, f32)) {
+        self.kept.push(entry);
+        if self.kept.len() == self.limit {
+            self.kept.select_nth_unstable_by(self.k - 1, |left, right| by_rank(*left, *right));
+            self.kept.truncate(self.k);
+            self.threshold = self.kept.last().copied();
+        }
+    }
+
+    /// The best, best first.
+    pub(crate) fn finish(mut self) -> Vec<(u32, f32)> {
+        self.kept.sort_unstable_by(|left, right| by_rank(*left, *right));
+        self.kept.truncate(self.k);
+        self.kept
+    }
 }
 
 #[cfg(test)]

@@ -83,6 +83,11 @@ impl ItemSet {
         })
     }
 
+    /// The bits, 64 items to a word; those beyond the capacity are 0.
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words
+    }
+
     /// The last word is only partly used: bits beyond the capacity must stay 0.
     fn clear_beyond(&mut self) {
         if let (Some(last), used @ 1..) = (self.words.last_mut(), self.capacity % 64) {

@@ -11,7 +11,7 @@ use crate::linalg::{add_scaled, dot};
 use crate::random::Random;
 use crate::tensors::{NamedTensor, TensorFile};
 use crate::weighting::WeightedItem;
-use crate::{BprParameters, Csr, RecommendError, RecommenderKind};
+use crate::{BprParameters, Csr, FactorRows, RecommendError, RecommenderKind};
 
 /// Standard deviation of the first factors, times 1/√d.
 const INITIAL_SPREAD: f64 = 0.1;
@@ -104,7 +104,7 @@ impl Bpr {
     }
 
     /// A user's factor: the same steps with the items held fixed. The same history gives the same factor.
-    fn fold_in(&self, history: &[WeightedItem]) -> Vec<f32> {
+    pub(crate) fn fold_in(&self, history: &[WeightedItem]) -> Vec<f32> {
         let mut random = Random::new(0, 1);
         let mut user = vec![0f32; self.factors];
         let is_taken = |item: u32| history.binary_search_by_key(&item, |entry| entry.item).is_ok();
@@ -122,14 +122,14 @@ impl Bpr {
         user
     }
 
+    /// What a user's factor is multiplied with, and the biases.
+    pub(crate) fn rows(&self) -> FactorRows<'_> {
+        FactorRows::new(self.factors, &self.item_factors, &self.biases)
+    }
+
     /// s_j = w·h_j + b_j.
     pub(crate) fn scores(&self, history: &[WeightedItem]) -> Vec<f32> {
-        let user = self.fold_in(history);
-        self.item_factors
-            .chunks_exact(self.factors)
-            .zip(&self.biases)
-            .map(|(item, bias)| dot(&user, item) + bias)
-            .collect()
+        self.rows().scores(&self.fold_in(history))
     }
 
     /// Likeness to each history item, times its weight: the learnt factor is no exact sum over the history.

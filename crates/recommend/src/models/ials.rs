@@ -15,7 +15,7 @@ use crate::linalg::dot;
 use crate::random::Random;
 use crate::tensors::{NamedTensor, TensorFile};
 use crate::weighting::WeightedItem;
-use crate::{Csr, IalsParameters, RecommendError, RecommenderKind};
+use crate::{Csr, FactorRows, IalsParameters, RecommendError, RecommenderKind};
 
 /// Standard deviation of the first factors, times 1/√d (Rendle et al. 2021).
 const INITIAL_SPREAD: f64 = 0.1;
@@ -98,10 +98,14 @@ impl Ials {
         self.half_step().solve(Row::new(&columns, &values), &mut factor, &mut scratch).ok().map(|()| factor)
     }
 
+    /// What a user's factor is multiplied with.
+    pub(crate) fn rows(&self) -> FactorRows<'_> {
+        FactorRows::new(self.factors, &self.item_factors, &[])
+    }
+
     /// s_j = w·h_j.
     pub(crate) fn scores(&self, history: &[WeightedItem]) -> Option<Vec<f32>> {
-        let user = self.fold_in(history)?;
-        Some(self.item_factors.chunks_exact(self.factors).map(|item| dot(&user, item)).collect())
+        Some(self.rows().scores(&self.fold_in(history)?))
     }
 
     /// The score is linear in the history: s_j = Σ_i c_i · (h_j·A⁻¹·h_i), so each term is an item's contribution.

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use crate::tensors::{NamedTensor, TensorFile};
 use crate::weighting::WeightedItem;
-use crate::{Csr, Interactions, Parameters, RecommendError};
+use crate::{Csr, FactorRows, Interactions, Parameters, RecommendError};
 
 /// A trained recommender without its ids.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,8 +34,9 @@ pub enum Model {
 impl Model {
     /// Trains one kind; `matrix` is users × items under the kind's weighting; `start` gives the factor that iALS begins with.
     ///
+    /// Only popularity and sequence look at `interactions`; [`crate::train`] brings them and the matrix together.
     /// Errors: `TooManyItems`, `Diverged`; `BadParameter` for a blend, which is trained part by part.
-    pub(crate) fn train(
+    pub fn train(
         interactions: &Interactions,
         matrix: &Csr,
         parameters: &Parameters,
@@ -58,13 +59,31 @@ impl Model {
     /// One score per item for a history (items rising); NaN where the model has nothing to say.
     ///
     /// `None` when no score can be given at all: for popularity, which does not look at histories.
-    pub(crate) fn scores(&self, history: &[WeightedItem]) -> Option<Vec<f32>> {
+    pub fn scores(&self, history: &[WeightedItem]) -> Option<Vec<f32>> {
         match self {
             Self::Popularity(_) => None,
             Self::Neighbours(model) => Some(model.scores(history)),
             Self::Ease(model) => Some(model.scores(history)),
             Self::Ials(model) => model.scores(history),
             Self::Bpr(model) => Some(model.scores(history)),
+        }
+    }
+
+    /// Of a factor model, what a user's factor is multiplied with to give scores.
+    pub(crate) fn rows(&self) -> Option<FactorRows<'_>> {
+        match self {
+            Self::Ials(model) => Some(model.rows()),
+            Self::Bpr(model) => Some(model.rows()),
+            Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => None,
+        }
+    }
+
+    /// Of a factor model, the user's factor for a history. `None` also where it has no finite solution.
+    pub(crate) fn fold_in(&self, history: &[WeightedItem]) -> Option<Vec<f32>> {
+        match self {
+            Self::Ials(model) => model.fold_in(history),
+            Self::Bpr(model) => Some(model.fold_in(history)),
+            Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => None,
         }
     }
 
