@@ -13,6 +13,7 @@ mod evaluate;
 mod explain;
 mod file;
 mod filter;
+mod golden;
 mod interactions;
 mod kernels;
 mod linalg;
@@ -46,6 +47,7 @@ pub use evaluate::{
 pub use explain::Contribution;
 pub use file::{EvaluateOptions, RecommenderFile, SegmentOptions};
 pub use filter::{Catalogue, Condition, ConditionError, ItemSet};
+pub use golden::GoldenQuery;
 pub use interactions::{Event, InteractionRow, Interactions, MAX_WEIGHT, RejectReason, Rejected};
 pub use metrics::lists::ListMetric;
 pub use metrics::{Metric, measure_list};
