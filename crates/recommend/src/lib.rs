@@ -24,6 +24,7 @@ mod permutation;
 mod promotion;
 mod protocol;
 mod random;
+mod replacement;
 pub mod report;
 mod rerank;
 mod scorer;
@@ -59,6 +60,7 @@ pub use parameters::{
 };
 pub use promotion::{PromotionDecision, decide_promotion, guard_metric};
 pub use protocol::{Protocol, ProtocolKind};
+pub use replacement::{Coverage, ReplacementDecision, decide_replacement};
 pub use rerank::{Reranker, RuleError};
 pub use scorer::{Part, Scorer};
 pub use split::{Case, Cuts, Split, Window};
