@@ -87,6 +87,9 @@ pub enum Command {
     /// Measure recommenders on a period they have not seen, and promote the best
     #[command(after_help = "Example:\n  montauk evaluate ease popularity --report evaluation.html")]
     Evaluate(Evaluate),
+    /// See what was trained, compare two of it, choose which one serves, and go back
+    #[command(after_help = "Example:\n  montauk rec promote ease --reason 'better in spring'")]
+    Rec(Rec),
     /// Recommend to one user and say why; without a user, fill the mart with everybody's list
     #[command(after_help = "Example:\n  montauk recommend 17850 -n 5")]
     Recommend(Recommend),
@@ -360,6 +363,53 @@ pub enum Protocol {
     Strong,
     /// The last basket of each user
     Last,
+}
+
+/// `montauk rec`
+#[derive(Debug, Args)]
+pub struct Rec {
+    #[command(subcommand)]
+    pub action: Option<RecAction>,
+}
+
+/// What to do with artefacts.
+#[derive(Debug, Subcommand)]
+pub enum RecAction {
+    /// List every artefact: data, figures, size, and whether it serves
+    #[command(after_help = "Example:\n  montauk rec list --json")]
+    List,
+    /// Show how two differ: parameters, data, and what the newest evaluation found of both
+    #[command(after_help = "Example:\n  montauk rec compare ease item_knn")]
+    Compare {
+        /// Artefact, beginning of its name, or recommender (its newest artefact)
+        #[arg(value_name = "A")]
+        one: String,
+        #[arg(value_name = "B")]
+        other: String,
+    },
+    /// Let an artefact serve, unless it is damaged, not measured, or surely worse than what serves
+    #[command(after_help = "Example:\n  montauk rec promote ease --reason 'better in spring'")]
+    Promote {
+        /// Artefact, beginning of its name, or recommender (its newest artefact)
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Kept with the promotion
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Past the guard; what the guard said is kept with the promotion
+        #[arg(long)]
+        force: bool,
+    },
+    /// Let serve again what served before; nothing is trained
+    #[command(after_help = "Example:\n  montauk rec rollback --reason 'complaints since noon'")]
+    Rollback {
+        /// Number of the promotion to go back to [default: what served before the present one]
+        #[arg(long, value_name = "NUMBER")]
+        to: Option<u64>,
+        /// Kept with the promotion
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
 }
 
 /// `montauk recommend`

@@ -1,8 +1,10 @@
-//! Which artefact of a recommender serves: the file `promoted/<recommender>/<n:020>.json`, put if absent.
+//! Which artefact serves: the file `promoted/<recommender>/<n:020>.json`, put if absent.
 //!
-//! In: the decision of `train` or of a person.  Out: a pointer that `serving` follows; the highest number wins.
+//! In: the decision of `evaluate` or of a person.  Out: a pointer that `serving` follows; the highest number wins.
 //! Never here: reading or writing the files, or the artefacts themselves.
 //! Start at [`Promotion`].
+
+use std::collections::BTreeMap;
 
 use crate::{Provenance, RerankRules};
 
@@ -14,7 +16,7 @@ pub const PROMOTION_FORMAT_VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct Promotion {
     pub format_version: u32,
-    /// Number of the promotion; a higher one is newer. Equals the number in the file's name.
+    /// Number of the promotion among those of all recommenders; a higher one is newer. Equals the number in the file's name.
     pub number: u64,
     /// Name of the recommender, as in `recommenders/<recommender>.toml`.
     pub recommender: String,
@@ -30,7 +32,10 @@ pub struct Promotion {
     #[serde(default, skip_serializing_if = "RerankRules::is_empty")]
     pub rerank: RerankRules,
     pub promoted_at: chrono::DateTime<chrono::Utc>,
-    /// Why, in one line, such as `trained` or `rolled back: recall fell`.
+    /// Why, in one line, such as `rolled back to promotion 3: complaints`.
     pub reason: String,
+    /// What the newest evaluation had found of it, such as `test.recall@20`; empty when none had measured it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
     pub provenance: Provenance,
 }

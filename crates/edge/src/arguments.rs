@@ -18,7 +18,7 @@ Usage: montauk-edge [OPTIONS]
 Options:
   -C DIR                 project directory [default: .]
   --listen ADDRESS       address and port; port 0 takes a free one [default: 127.0.0.1:8080]
-  --recommender NAME     which recommender [default: the only one promoted]
+  --recommender NAME     follow this one [default: whichever was promoted last]
   --wait                 start also when nothing is promoted yet; /readyz fails until then
   --poll-ms MS           how often to look for newer artefacts and feeds [default: 1000]
   --max-connections N    open connections; more are refused with 503 [default: 1000]

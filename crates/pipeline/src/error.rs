@@ -12,6 +12,7 @@ use recommend::RecommendError;
 use warehouse::WarehouseError;
 
 use crate::nearest::{list_names, nearest};
+use crate::steps::rec::RegistryError;
 
 /// What can go wrong in a run.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +77,8 @@ pub enum PipelineError {
     Warehouse(Box<WarehouseError>),
     #[error(transparent)]
     Recommend(#[from] RecommendError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
 }
 
 /// One mistake in one project file, with everything that a person needs to mend it.
@@ -212,6 +215,7 @@ impl Problem for PipelineError {
             Self::Connect(error) => error.kind(),
             Self::Warehouse(error) => error.kind(),
             Self::Recommend(error) => error.kind(),
+            Self::Registry(error) => error.kind(),
         }
     }
 
@@ -243,6 +247,7 @@ impl Problem for PipelineError {
             Self::Connect(error) => error.code(),
             Self::Warehouse(error) => error.code(),
             Self::Recommend(error) => error.code(),
+            Self::Registry(error) => error.code(),
         }
     }
 
@@ -304,6 +309,7 @@ impl Problem for PipelineError {
             Self::Connect(error) => error.help(),
             Self::Warehouse(error) => error.help(),
             Self::Recommend(error) => error.help(),
+            Self::Registry(error) => error.help(),
         }
     }
 }

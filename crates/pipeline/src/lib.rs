@@ -6,11 +6,13 @@
 
 mod artefacts;
 mod error;
+mod evaluations;
 pub mod feed;
 mod marts;
 mod meter;
 mod nearest;
 pub mod project;
+mod promotions;
 mod proposal;
 mod publish;
 pub mod retain;

@@ -2,7 +2,7 @@
 //!
 //! `<root>/<kind>-<hash16>/` holds `artefact.json` ([`ArtefactHeader`]), `model.safetensors` and `items.json` (ids by
 //! ordinal). It is written aside, synced, then renamed: a reader sees all of it or nothing.
-//! Reading checks sizes, checksums, shapes and order; a damaged file is an error, never a panic.
+//! Reading checks sizes, checksums, shapes and order, and asks the golden queries again; a damaged file is an error, never a panic.
 //! Never here: which artefact serves (`promoted/`), retention; both belong to `pipeline`.
 //! Start at [`Artefact::write`] and [`Artefact::read`].
 
@@ -16,13 +16,14 @@ use domain::{ItemId, Provenance, hash_bytes, hash_json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::golden::{self, GoldenQuery};
 use crate::models::Model;
 use crate::scorer::{Part, Scorer};
 use crate::tensors::{NamedTensor, TensorFile};
 use crate::{Parameters, RecommendError, RecommenderKind, Weighting};
 
 /// Version of the artefact directory; raise it when a reader of the old version would misread.
-pub const ARTEFACT_FORMAT_VERSION: u32 = 2;
+pub const ARTEFACT_FORMAT_VERSION: u32 = 3;
 
 const HEADER_FILE: &str = "artefact.json";
 const ITEMS_FILE: &str = "items.json";
@@ -40,6 +41,8 @@ const MAX_HEADER_BYTES: u64 = 16 << 20;
 pub struct ArtefactHeader {
     pub format_version: u32,
     pub kind: RecommenderKind,
+    /// Name of the project's recommender that it was trained as; empty when nobody said.
+    pub recommender: String,
     /// Every parameter, defaults included.
     pub parameters: BTreeMap<String, Value>,
     /// One, or one per part of a blend.
@@ -55,7 +58,12 @@ pub struct ArtefactHeader {
     pub last_at: i64,
     /// Figures that the caller wants to keep with it, such as `validation.ndcg@100`.
     pub metrics: BTreeMap<String, f64>,
+    /// When it was trained, seconds since 1970 UTC, if the caller said; like the run, no part of its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_at: Option<i64>,
     pub provenance: Provenance,
+    /// Histories and the lists they gave when it was written; filled then, asked again by every reader.
+    pub golden: Vec<GoldenQuery>,
     /// Name → size and checksum of the other files; filled while writing.
     pub files: BTreeMap<String, FileDigest>,
 }
@@ -85,6 +93,7 @@ impl ArtefactHeader {
     fn directory_name(&self) -> Result<String, serde_json::Error> {
         let mut anonymous = self.clone();
         anonymous.provenance.run_id.clear();
+        anonymous.trained_at = None;
         let hash = hash_json(&anonymous)?;
         Ok(format!("{}-{}", self.kind, &hash[..NAME_DIGITS]))
     }
@@ -128,6 +137,12 @@ impl Artefact {
         self.header.metrics.insert(name.into(), value);
     }
 
+    /// Says which of the project's recommenders it is, and when it was trained; call it before [`Artefact::write`].
+    pub fn set_origin(&mut self, recommender: impl Into<String>, trained_at: i64) {
+        self.header.recommender = recommender.into();
+        self.header.trained_at = Some(trained_at);
+    }
+
     /// Writes the directory under `root` and returns its path; if it is there already, nothing is written.
     ///
     /// Memory: the model once more, as bytes. A crash leaves at most a directory named `.writing-*`.
@@ -139,6 +154,9 @@ impl Artefact {
         let not_json = |error: serde_json::Error| RecommendError::corrupt(root, error.to_string());
         let items = serde_json::to_vec(&self.items).map_err(not_json)?;
         let mut header = self.header.clone();
+        if header.golden.is_empty() {
+            header.golden = golden::ask(&self.scorer, self.items.len(), header.last_at);
+        }
         header.files = BTreeMap::from([
             (MODEL_FILE.to_owned(), FileDigest::of(&model)),
             (ITEMS_FILE.to_owned(), FileDigest::of(&items)),
@@ -166,7 +184,8 @@ impl Artefact {
 
     /// Reads a directory and checks everything that serving relies on.
     ///
-    /// Errors: `NoSuchArtefact`, `FormatVersion`, `Corrupt` (with the file and what is wrong), `Io`.
+    /// Errors: `NoSuchArtefact`, `FormatVersion`, `Corrupt` (with the file and what is wrong, also when a golden query is answered
+    /// differently), `Io`.
     pub fn read(directory: &Path) -> Result<Self, RecommendError> {
         let header = read_header(directory)?;
         let path = directory.join(HEADER_FILE);
@@ -184,6 +203,8 @@ impl Artefact {
             TensorFile::parse(&bytes).map_err(|error| RecommendError::corrupt(&model_path, error.to_string()))?;
         let parts = parts(&header, &parameters, items.len(), &mut tensors, &model_path)?;
         let scorer = Scorer::new(header.kind, parts);
+        golden::replay(&header.golden, &scorer, &items)
+            .map_err(|detail| RecommendError::corrupt(&model_path, detail))?;
         Ok(Self { header, items, scorer })
     }
 

@@ -56,6 +56,7 @@ pub fn train_from(
     let header = ArtefactHeader {
         format_version: ARTEFACT_FORMAT_VERSION,
         kind,
+        recommender: String::new(),
         parameters: parameters.to_map(),
         weightings: scorer.parts().iter().map(|part| part.weighting.clone()).collect(),
         seed,
@@ -66,7 +67,9 @@ pub fn train_from(
         first_at,
         last_at,
         metrics: BTreeMap::new(),
+        trained_at: None,
         provenance,
+        golden: Vec::new(),
         files: BTreeMap::new(),
     };
     Ok(Artefact::new(header, interactions.item_ids().to_vec(), scorer))

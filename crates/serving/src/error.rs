@@ -33,8 +33,6 @@ pub enum ServingError {
 
     #[error("nothing is promoted{} in `{}`", of(recommender.as_deref()), directory.display())]
     NothingPromoted { recommender: Option<String>, directory: PathBuf },
-    #[error("several recommenders are promoted: {}", names.join(", "))]
-    SeveralRecommenders { names: Vec<String> },
     #[error("there is no complete feed in `{}`", directory.display())]
     NoFeed { directory: PathBuf },
     #[error("`{}` is damaged: {detail}", path.display())]
@@ -80,7 +78,6 @@ impl Problem for ServingError {
             | Self::LongFilter
             | Self::BadFilter(_)
             | Self::BadId(_)
-            | Self::SeveralRecommenders { .. }
             | Self::Corrupt { .. }
             | Self::FormatVersion { .. } => ErrorKind::Invalid,
             Self::NoSuchItem { .. } | Self::NothingPromoted { .. } | Self::NoFeed { .. } => ErrorKind::NotFound,
@@ -101,7 +98,6 @@ impl Problem for ServingError {
             Self::NoSuchItem { .. } => "no_such_item",
             Self::NotReady => "not_ready",
             Self::NothingPromoted { .. } => "nothing_promoted",
-            Self::SeveralRecommenders { .. } => "several_recommenders",
             Self::NoFeed { .. } => "no_feed",
             Self::Corrupt { .. } => "serving_file_damaged",
             Self::FormatVersion { .. } => "serving_format_version",
@@ -128,10 +124,6 @@ impl Problem for ServingError {
             Self::NotReady => "try again shortly; `/readyz` says what is missing".to_owned(),
             Self::NothingPromoted { .. } => {
                 "train one and let it be evaluated: `montauk train`, then `montauk evaluate`".to_owned()
-            }
-            Self::SeveralRecommenders { names } => {
-                let first = names.first().map_or("ease", String::as_str);
-                format!("choose one: `--recommender {first}`")
             }
             Self::NoFeed { .. } => "write one: `montauk publish`".to_owned(),
             Self::Corrupt { .. } | Self::FormatVersion { .. } => {

@@ -1,6 +1,6 @@
 //! From numbers on disk to a snapshot: the newest promotion and feed that are whole, never older than what serves.
 //!
-//! In: the state directory, the recommender, the current snapshot if there is one.  Out: [`Loaded`], with what was refused.
+//! In: the state directory, the recommender if one was named, the current snapshot if there is one.  Out: [`Loaded`], with what was refused.
 //! Blocking: reads files and builds tables; call it off the async threads.
 //! Never here: the switch (`service`), timing (`follow`).
 //! Start at [`load`].
@@ -42,23 +42,25 @@ pub(crate) struct Loaded {
 }
 
 /// The newest numbers, without looking into the files.
-pub(crate) fn newest(state: &StateDir, recommender: &str) -> Result<Newest, ServingError> {
-    let first = |numbers: Vec<u64>| numbers.first().copied().unwrap_or(0);
-    Ok(Newest { promotion: first(state.promotion_numbers(recommender)?), feed: first(state.feed_numbers()?) })
+pub(crate) fn newest(state: &StateDir, recommender: Option<&str>) -> Result<Newest, ServingError> {
+    let promotion = state.promotion_numbers(recommender)?.first().map_or(0, |(number, _)| *number);
+    Ok(Newest { promotion, feed: state.feed_numbers()?.first().copied().unwrap_or(0) })
 }
 
-/// Loads the newest whole promotion with the newest whole feed.
+/// Loads the newest whole promotion (of any recommender, unless one is named) with the newest whole feed.
 ///
 /// Errors: without a current snapshot, what keeps the newest from being one: `NothingPromoted`, `NoFeed`, `Corrupt`, ….
-pub(crate) fn load(state: &StateDir, recommender: &str, current: Option<&Snapshot>) -> Result<Loaded, ServingError> {
+pub(crate) fn load(
+    state: &StateDir,
+    recommender: Option<&str>,
+    current: Option<&Snapshot>,
+) -> Result<Loaded, ServingError> {
     let mut refused = Vec::new();
-    let newer = |numbers: Vec<u64>, than: Option<u64>| {
-        let newer = numbers.into_iter().filter(move |number| than.is_none_or(|than| *number > than));
-        newer.take(MAX_TRIES).collect::<Vec<u64>>()
-    };
+    let is_newer = |number: u64, than: Option<u64>| than.is_none_or(|than| number > than);
     let current_promotion = current.map(|snapshot| snapshot.promotion().number);
-    let promotions = newer(state.promotion_numbers(recommender)?, current_promotion);
-    let ranked = promotions.into_iter().find_map(|number| match load_ranker(state, recommender, number) {
+    let promotions = state.promotion_numbers(recommender)?.into_iter();
+    let mut promotions = promotions.filter(|(number, _)| is_newer(*number, current_promotion)).take(MAX_TRIES);
+    let ranked = promotions.find_map(|(number, recommender)| match load_ranker(state, &recommender, number) {
         Ok(loaded) => Some(loaded),
         Err(error) => {
             refused.push(Refused { what: "promotion", number, error });
@@ -69,12 +71,13 @@ pub(crate) fn load(state: &StateDir, recommender: &str, current: Option<&Snapsho
     let ranked = ranked.or_else(|| current.map(|now| (now.promotion().clone(), Arc::clone(now.ranker()))));
     let Some((promotion, ranker)) = ranked else {
         return Err(first_error(refused).unwrap_or_else(|| ServingError::NothingPromoted {
-            recommender: Some(recommender.to_owned()),
+            recommender: recommender.map(str::to_owned),
             directory: state.promoted(),
         }));
     };
     let current_feed = current.map(|snapshot| snapshot.feed().feed);
-    let mut feeds = newer(state.feed_numbers()?, current_feed);
+    let feeds = state.feed_numbers()?.into_iter().filter(|number| is_newer(*number, current_feed));
+    let mut feeds: Vec<u64> = feeds.take(MAX_TRIES).collect();
     // A new ranker needs the histories in its own ordinals: the current feed is read again.
     feeds.extend(current_feed.filter(|_| is_new_promotion));
     let has_feeds = !feeds.is_empty();

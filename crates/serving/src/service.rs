@@ -32,7 +32,7 @@ const RETIRE_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct ServiceConfig {
     /// The project's state directory, `.montauk`.
     pub state_dir: PathBuf,
-    /// Name of the recommender; `None`: the only one that is promoted (popularity as the fallback of another aside).
+    /// Name of the recommender to follow; `None`: whichever was promoted last.
     pub recommender: Option<String>,
     /// How often to look for newer numbers.
     pub poll_interval: Duration,
@@ -141,7 +141,7 @@ impl Service {
 
     /// The newest numbers on disk. Blocking.
     pub(crate) fn newest(&self) -> Result<Newest, ServingError> {
-        load::newest(&self.state, &self.recommender()?)
+        load::newest(&self.state, self.config.recommender.as_deref())
     }
 
     /// The numbers that serve.
@@ -157,8 +157,7 @@ impl Service {
     pub(crate) fn refresh(&self) -> Result<bool, ServingError> {
         let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.current.load_full();
-        let outcome =
-            self.recommender().and_then(|recommender| load::load(&self.state, &recommender, current.as_deref()));
+        let outcome = load::load(&self.state, self.config.recommender.as_deref(), current.as_deref());
         let Loaded { snapshot, refused } = match outcome {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -178,15 +177,6 @@ impl Service {
             retire(old);
         }
         Ok(!refused.is_empty())
-    }
-
-    fn recommender(&self) -> Result<String, ServingError> {
-        // Once something serves, a recommender promoted beside it must not change which one that is.
-        match (&self.config.recommender, self.current.load().as_ref()) {
-            (Some(name), _) => Ok(name.clone()),
-            (None, Some(snapshot)) => Ok(snapshot.promotion().recommender.clone()),
-            (None, None) => self.state.only_recommender(),
-        }
     }
 
     fn put_into_service(&self, snapshot: Snapshot) {

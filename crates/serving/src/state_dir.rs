@@ -46,9 +46,25 @@ impl StateDir {
         self.promoted().join(recommender)
     }
 
-    /// Numbers of the promotions of a recommender, newest first.
-    pub(crate) fn promotion_numbers(&self, recommender: &str) -> Result<Vec<u64>, ServingError> {
-        numbers(&self.promotions(recommender), ".json", |_| true)
+    /// Numbers of the promotions of a recommender, or of all of them, each with its recommender's name; newest first.
+    ///
+    /// Numbers count the promotions of all recommenders; where two have one number (two programs wrote by themselves), names decide.
+    pub(crate) fn promotion_numbers(&self, recommender: Option<&str>) -> Result<Vec<(u64, String)>, ServingError> {
+        let names: Vec<String> = match recommender {
+            Some(name) => vec![name.to_owned()],
+            None => {
+                let folders = list(&self.promoted())?;
+                let names = folders.iter().filter_map(|path| path.file_name()?.to_str());
+                names.filter(|name| is_directory_name(name)).map(str::to_owned).collect()
+            }
+        };
+        let mut promotions = Vec::new();
+        for name in names {
+            let numbers = numbers(&self.promotions(&name), ".json", |_| true)?;
+            promotions.extend(numbers.into_iter().map(|number| (number, name.clone())));
+        }
+        promotions.sort_unstable_by(|left, right| right.cmp(left));
+        Ok(promotions)
     }
 
     /// Numbers of the complete feeds, newest first. A feed without `header.json` is still being written, or never will be.
@@ -80,37 +96,6 @@ impl StateDir {
         }
         Ok(header)
     }
-
-    /// The recommender to serve when none is named: the only one with a fallback, else the only one at all.
-    ///
-    /// Popularity, trained as the fallback of another, is promoted too; it is not what people mean.
-    pub(crate) fn only_recommender(&self) -> Result<String, ServingError> {
-        let mut names = Vec::new();
-        for entry in list(&self.promoted())? {
-            let Some(name) = entry.file_name().and_then(|name| name.to_str()) else { continue };
-            if !self.promotion_numbers(name)?.is_empty() {
-                names.push(name.to_owned());
-            }
-        }
-        names.sort();
-        if names.len() > 1 {
-            let has_fallback = |name: &&String| {
-                let newest = self.promotion_numbers(name).ok().and_then(|numbers| numbers.first().copied());
-                newest
-                    .and_then(|number| self.promotion(name, number).ok())
-                    .is_some_and(|promotion| promotion.fallback_artefact.is_some())
-            };
-            let personal: Vec<String> = names.iter().filter(has_fallback).cloned().collect();
-            if let [only] = personal.as_slice() {
-                return Ok(only.clone());
-            }
-        }
-        match names.as_slice() {
-            [] => Err(ServingError::NothingPromoted { recommender: None, directory: self.promoted() }),
-            [only] => Ok(only.clone()),
-            [_, _, ..] => Err(ServingError::SeveralRecommenders { names }),
-        }
-    }
 }
 
 /// Names from files never lead out of their directory.
@@ -118,11 +103,13 @@ fn is_directory_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
 }
 
-/// Entries of a directory; none if it does not exist.
+/// Entries of a directory; none if it does not exist, or is none.
 fn list(directory: &Path) -> Result<Vec<PathBuf>, ServingError> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(ServingError::io(directory)(error)),
     };
     entries.map(|entry| entry.map(|entry| entry.path()).map_err(ServingError::io(directory))).collect()
@@ -176,6 +163,32 @@ mod tests {
         fs::create_dir_all(state.feeds().join("7")).unwrap();
         fs::create_dir_all(state.feeds().join(".writing-3")).unwrap();
         assert_eq!(state.feed_numbers().unwrap(), [10, 2, 1]);
+    }
+
+    #[test]
+    fn promotions_of_all_recommenders_stand_in_one_row() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::new(directory.path());
+        for (recommender, numbers) in [("ease", &[1, 3][..]), ("ials", &[2, 4])] {
+            fs::create_dir_all(state.promotions(recommender)).unwrap();
+            for number in numbers {
+                fs::write(state.promotions(recommender).join(format!("{number:020}.json")), "{}").unwrap();
+            }
+        }
+        // What whoever promotes keeps beside them is no recommender.
+        fs::create_dir_all(state.promotions(".numbers")).unwrap();
+        fs::write(state.promotions(".numbers").join(format!("{:020}.json", 9)), "").unwrap();
+        fs::write(state.promoted().join("README"), "").unwrap();
+        let check = |recommender: Option<&str>, expected: &[(u64, &str)]| {
+            let found = state.promotion_numbers(recommender).unwrap();
+            assert!(
+                found.iter().map(|(number, name)| (*number, name.as_str())).eq(expected.iter().copied()),
+                "{found:?}"
+            );
+        };
+        check(None, &[(4, "ials"), (3, "ease"), (2, "ials"), (1, "ease")]);
+        check(Some("ease"), &[(3, "ease"), (1, "ease")]);
+        check(Some("bpr"), &[]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod init;
 mod publish;
 mod quarantine;
 mod query;
+mod rec;
 mod recommend;
 mod serve;
 mod status;
@@ -73,6 +74,7 @@ async fn run_step(shell: &Shell, command: Option<Command>) -> Result<Outcome, Ap
         Some(Command::Quarantine(arguments)) => quarantine::run(shell, arguments).await,
         Some(Command::Train(arguments)) => train::run(shell, arguments).await,
         Some(Command::Evaluate(arguments)) => evaluate::run(shell, arguments).await,
+        Some(Command::Rec(arguments)) => rec::run(shell, arguments).await,
         Some(Command::Recommend(arguments)) => recommend::run(shell, arguments).await,
         Some(Command::Publish(arguments)) => publish::run(shell, arguments).await,
         Some(Command::Serve(arguments)) => serve::run(shell, arguments).await,
@@ -181,15 +183,34 @@ impl Shell {
         step: impl AsyncFnOnce(&Context) -> Result<R, PipelineError>,
     ) -> Result<R, AppError> {
         let _lock = project.lock(verb)?;
+        let work = async |context: &Context| {
+            let result = step(context).await;
+            if result.is_ok() {
+                self.sweep(context).await;
+            }
+            result
+        };
+        self.on_record(project, verb, work).await
+    }
+
+    /// Runs a step that is on record and may happen beside any other: what it writes is put if absent.
+    pub async fn decide<R>(
+        &self,
+        verb: &str,
+        step: impl AsyncFnOnce(&Context) -> Result<R, PipelineError>,
+    ) -> Result<R, AppError> {
+        self.on_record(self.project()?, verb, step).await
+    }
+
+    async fn on_record<R>(
+        &self,
+        project: Project,
+        verb: &str,
+        step: impl AsyncFnOnce(&Context) -> Result<R, PipelineError>,
+    ) -> Result<R, AppError> {
         let runs_dir = project.runs_dir();
         let result = match self.context(project).await {
-            Ok(context) => {
-                let result = step(&context).await;
-                if result.is_ok() {
-                    self.sweep(&context).await;
-                }
-                result
-            }
+            Ok(context) => step(&context).await,
             Err(error) => Err(error),
         };
         let record = RunRecord {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::montauk;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "demo",
     "init",
     "extract",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 16] = [
     "quarantine",
     "train",
     "evaluate",
+    "rec",
     "recommend",
     "publish",
     "serve",

@@ -13,6 +13,7 @@ mod proof;
 mod publish;
 mod query;
 mod readers;
+mod registry;
 mod retain;
 mod served;
 mod sql_recommender;

@@ -89,6 +89,7 @@ fn promote(project: &Path, evaluation: &Evaluation) {
         rerank: domain::RerankRules::default(),
         promoted_at: chrono::DateTime::UNIX_EPOCH,
         reason: "test".to_owned(),
+        metrics: Default::default(),
         provenance: Provenance::default(),
     };
     let dir = project.join(".montauk/promoted/ease");

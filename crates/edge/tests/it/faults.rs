@@ -158,13 +158,15 @@ async fn a_start_on_nothing_is_an_error_or_waits() {
     running.wait_until("/readyz", |answer| answer.status == 200).await;
     assert_eq!(running.get("/v1/users/u1/recommendations").await.status, 200);
 
-    // Popularity beside it is no second candidate; another personal one is.
-    project.promote("popularity", 1, &popularity, None);
-    assert!(Running::start(project.config()).await.is_ok());
-    project.promote("ease_2", 1, &ease, Some(&popularity));
-    assert_eq!(code(Running::start(project.config()).await), "several_recommenders");
+    // Who serves goes on with whichever is promoted last; who named one stays with it.
     let mut chosen = project.config();
-    chosen.service.recommender = Some("ease_2".to_owned());
-    assert!(Running::start(chosen).await.is_ok());
-    assert_eq!(running.get("/v1/users/u1/recommendations").await.json()["recommender"], "ease");
+    chosen.service.recommender = Some("ease".to_owned());
+    let chosen = Running::start(chosen).await.unwrap();
+    project.promote("ease_2", 2, &ease, Some(&popularity));
+    running.wait_until("/readyz", |answer| answer.body.contains("recommender `ease_2`, promotion 2")).await;
+    project.promote("ease", 3, &ease, Some(&popularity));
+    for running in [&running, &chosen] {
+        let ready = running.wait_until("/readyz", |answer| answer.body.contains("promotion 3")).await;
+        assert!(ready.body.contains("recommender `ease`"), "{}", ready.body);
+    }
 }

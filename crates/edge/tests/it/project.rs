@@ -137,6 +137,7 @@ impl Project {
             rerank,
             promoted_at: chrono::DateTime::from_timestamp(START, 0).unwrap(),
             reason: "test".to_owned(),
+            metrics: Default::default(),
             provenance: Provenance::default(),
         };
         self.write_promotion(recommender, number, &serde_json::to_string(&promotion).unwrap());

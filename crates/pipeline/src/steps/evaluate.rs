@@ -20,13 +20,11 @@ use warehouse::Catalog;
 
 use super::Context;
 use super::train::{self, MartCache, off_the_async_threads, select};
+use crate::evaluations::{Measured, REPORT_FORMAT_VERSION};
 use crate::feed::write_durably;
 use crate::marts::InteractionsMart;
 use crate::meter::ProcessMeter;
-use crate::{PipelineError, artefacts, marts};
-
-/// Version of the kept report; raise it when an older one would be misread.
-const REPORT_FORMAT_VERSION: u32 = 2;
+use crate::{PipelineError, artefacts, marts, promotions};
 
 /// What to evaluate.
 #[derive(Debug, Clone, Default)]
@@ -133,17 +131,6 @@ struct Work<'a> {
     segments: Option<(Segments, String)>,
     options: EvaluateOptions,
     seed: u64,
-}
-
-/// What is kept of an evaluation: `reports/<identity>.json`.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Measured {
-    evaluation: recommend::EvaluationReport,
-    /// The recommender with the best ndcg on the validation window, and whether it may go live.
-    best: String,
-    decision: recommend::PromotionDecision,
-    provenance: Provenance,
 }
 
 type Selected<'a> = Vec<(&'a String, &'a RecommenderFile)>;
@@ -300,7 +287,7 @@ fn promote(
     seed: Option<u64>,
 ) -> Result<PromotionReport, PipelineError> {
     let root = context.project.promoted_dir();
-    let serving = artefacts::promoted_last(&root)?;
+    let serving = promotions::promoted_last(&root)?;
     let baseline = &measured.evaluation.baseline;
     let winner = match (&serving, measured.decision.promote) {
         (_, true) => &measured.best,
@@ -336,9 +323,10 @@ fn promote(
         rerank: context.project.recommender(winner)?.rerank.clone(),
         promoted_at: context.now,
         reason: measured.decision.reason.clone(),
+        metrics: measured.main_figures(winner),
         provenance,
     };
-    let (promotion, changed) = artefacts::promote(&root, wanted)?;
+    let (promotion, changed) = promotions::promote(&root, wanted)?;
     Ok(PromotionReport {
         recommender: promotion.recommender,
         artefact: promotion.artefact,

@@ -17,6 +17,7 @@ pub mod publish;
 pub mod quarantine;
 pub mod query;
 mod query_output;
+pub mod rec;
 pub mod recommend;
 pub mod status;
 pub mod train;

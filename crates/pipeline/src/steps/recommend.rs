@@ -17,7 +17,7 @@ use super::Context;
 use super::train::off_the_async_threads;
 use crate::marts::InteractionsMart;
 use crate::project::{Project, RECOMMENDATIONS};
-use crate::{PipelineError, artefacts, marts};
+use crate::{PipelineError, marts, promotions};
 
 /// History items that are named per recommended item.
 const REASONS: usize = 3;
@@ -310,9 +310,9 @@ fn promotion(project: &Project, recommender: Option<&str>) -> Result<Option<Prom
     match recommender {
         Some(name) => {
             project.recommender(name)?;
-            artefacts::promoted(&project.promoted_dir(), name)
+            promotions::promoted(&project.promoted_dir(), name)
         }
-        None => artefacts::promoted_last(&project.promoted_dir()),
+        None => promotions::promoted_last(&project.promoted_dir()),
     }
 }
 

@@ -5,7 +5,7 @@
 //! Start at [`run`].
 
 use super::Context;
-use crate::{PipelineError, artefacts, feed, runs};
+use crate::{PipelineError, feed, promotions, runs};
 
 /// What to show.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,7 +50,7 @@ pub async fn run(context: &Context, _request: Request) -> Result<Report, Pipelin
             rows: entry.rows,
         })
         .collect();
-    let promoted = artefacts::promoted_last(&project.promoted_dir())?;
+    let promoted = promotions::promoted_last(&project.promoted_dir())?;
     let feed = feed::newest(&project.feed_dir())?;
     let mut staged = false;
     for (source, table) in project.select_tables(&[])? {

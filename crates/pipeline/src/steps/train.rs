@@ -76,7 +76,8 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
         let (artefact, header, status) = match artefacts::find(&root, &provenance)? {
             Some((artefact, header)) => (artefact, header, Status::Unchanged),
             None => {
-                let (artefact, header) = train(&mart, file, seed, provenance, root.clone()).await?;
+                let origin = (name.clone(), context.now.timestamp());
+                let (artefact, header) = train(&mart, file, seed, provenance, origin, root.clone()).await?;
                 (artefact, header, Status::Trained)
             }
         };
@@ -97,19 +98,21 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
     Ok(Report { catalog: catalog.number, trained })
 }
 
-/// Trains one recommender and writes its artefact, off the async threads.
+/// Trains one recommender and writes its artefact, off the async threads. `origin` is its name and the time.
 async fn train(
     mart: &Arc<InteractionsMart>,
     file: &RecommenderFile,
     seed: u64,
     provenance: Provenance,
+    origin: (String, i64),
     root: PathBuf,
 ) -> Result<(String, ArtefactHeader), PipelineError> {
     let parameters = file.parameters()?;
     let mart = mart.clone();
     off_the_async_threads(move || {
         fs::create_dir_all(&root).map_err(|error| PipelineError::io(&root, &error))?;
-        let artefact = recommend::train(&mart.interactions, &parameters, seed, provenance)?;
+        let mut artefact = recommend::train(&mart.interactions, &parameters, seed, provenance)?;
+        artefact.set_origin(origin.0, origin.1);
         let path = artefact.write(&root)?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok((name, artefact.header().clone()))
@@ -124,13 +127,10 @@ pub(super) fn provenance(
     version: &str,
     seed: u64,
 ) -> Result<Provenance, PipelineError> {
-    let parameters = file.parameters()?;
-    let config_hash = domain::hash_json(&(file.kind, parameters.to_map()))
-        .map_err(|error| PipelineError::json("parameters", &error))?;
     Ok(Provenance {
         inputs: BTreeMap::from([(file.interactions.to_string(), version.to_owned())]),
         code_hash: String::new(),
-        config_hash,
+        config_hash: artefacts::config_hash(file)?,
         seed: Some(seed),
         engine: concat!("recommend-", env!("CARGO_PKG_VERSION")).to_owned(),
         format_version: ARTEFACT_FORMAT_VERSION,

@@ -156,3 +156,22 @@ impl EvaluationReport {
         self.windows.iter().find(|report| (report.window, report.repeats) == (window, repeats))
     }
 }
+
+impl WindowReport {
+    /// What was found of one recommender.
+    pub fn recommender(&self, name: &str) -> Option<&RecommenderResult> {
+        self.recommenders.iter().find(|result| result.name == name)
+    }
+
+    /// `one` beside `other` in a metric, whichever way round the report has them.
+    pub fn pair(&self, metric: &str, one: &str, other: &str) -> Option<PairedTest> {
+        let of_metric = || self.pairs.iter().filter(|pair| pair.metric == metric);
+        if let Some(pair) = of_metric().find(|pair| (pair.one.as_str(), pair.other.as_str()) == (one, other)) {
+            return Some(pair.clone());
+        }
+        let pair = of_metric().find(|pair| (pair.one.as_str(), pair.other.as_str()) == (other, one))?;
+        let Estimate { value, low, high } = pair.difference;
+        let difference = Estimate { value: -value, low: -high, high: -low };
+        Some(PairedTest { one: one.to_owned(), other: other.to_owned(), difference, ..pair.clone() })
+    }
+}
