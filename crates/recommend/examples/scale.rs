@@ -18,13 +18,13 @@ use recommend::{Csr, Interactions, Model, Parameters, RecommenderKind, WeightedI
 
 type Failure = Box<dyn Error>;
 
-const USAGE: &str = "usage: scale [--kind ials|ease|item_knn|llr|rp3beta] [--millions LIST] [--threads LIST] [--sweeps NUMBER] \
+const USAGE: &str = "usage: scale [--kind ials|ease|item_knn|llr|rp3beta] [--millions LIST] [--items NUMBER] [--threads LIST] [--sweeps NUMBER] \
                      [--with PARAMETER=NUMBER|WORD]...";
 
 /// Users per interaction, items, and the parameters of the two distributions: as in `speed_scale.py`.
 const USERS_AT_10_MILLION: f64 = 136_677.0;
 const INTERACTIONS_AT_10_MILLION: f64 = 9_990_682.0;
-const ITEMS: usize = 20_108;
+const ITEMS_OF_MOVIELENS: usize = 20_108;
 const LENGTH_LOG_MEAN: f64 = 3.62;
 const LENGTH_LOG_DEVIATION: f64 = 1.06;
 const POPULARITY_SHIFT: f64 = 30.0;
@@ -38,6 +38,7 @@ const HISTORY_EVENTS: usize = 100;
 
 struct Options {
     millions: Vec<f64>,
+    items: usize,
     threads: Vec<usize>,
     /// Of iALS; 1 for other kinds.
     sweeps: usize,
@@ -47,12 +48,14 @@ struct Options {
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, Failure> {
         let (mut millions, mut threads, mut sweeps) = (vec![1.0, 10.0], vec![1, 2], 3);
+        let mut items = ITEMS_OF_MOVIELENS;
         let (mut kind, mut with) = (RecommenderKind::Ials, BTreeMap::new());
         while let Some(option) = arguments.next() {
             let value = arguments.next().ok_or(USAGE)?;
             match option.as_str() {
                 "--kind" => kind = value.parse()?,
                 "--millions" => millions = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
+                "--items" => items = value.parse()?,
                 "--threads" => threads = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
                 "--sweeps" => sweeps = value.parse()?,
                 "--with" => {
@@ -70,7 +73,7 @@ impl Options {
                 with.insert("epochs".to_owned(), sweeps.into());
             }
             RecommenderKind::Ease => {
-                with.entry("max_items".to_owned()).or_insert(ITEMS.into());
+                with.entry("max_items".to_owned()).or_insert(items.into());
             }
             RecommenderKind::ItemKnn | RecommenderKind::Llr | RecommenderKind::Rp3beta => {}
             RecommenderKind::Popularity | RecommenderKind::Sequence | RecommenderKind::Bpr | RecommenderKind::Blend => {
@@ -78,7 +81,7 @@ impl Options {
             }
         }
         let sweeps = if kind == RecommenderKind::Ials { sweeps } else { 1 };
-        Ok(Self { millions, threads, sweeps, parameters: Parameters::resolve(kind, &with)? })
+        Ok(Self { millions, items, threads, sweeps, parameters: Parameters::resolve(kind, &with)? })
     }
 }
 
@@ -100,7 +103,7 @@ fn main() -> Result<(), Failure> {
         "hash"
     );
     for &millions in &options.millions {
-        let matrix = synthetic(millions);
+        let matrix = synthetic(millions, options.items);
         for &threads in &options.threads {
             run(&options, &matrix, threads)?;
         }
@@ -118,7 +121,7 @@ fn run(options: &Options, matrix: &Csr, threads: usize) -> Result<(), Failure> {
     let model = pool.install(|| Model::train(&none, matrix, &options.parameters, SEED, |_| None))?;
     let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     let per_sweep = cpu / options.sweeps as f64;
-    let (user_us, hash) = one_user(&model);
+    let (user_us, hash) = one_user(&model, matrix.columns());
     let factors = if let Parameters::Ials(parameters) = &options.parameters { parameters.factors } else { 0 };
     println!(
         "{:>10}{:>12}{:>9}{:>8}{factors:>5}{threads:>9}{per_sweep:>12.3}{:>12.3}{:>14.1}{:>10.0}{user_us:>12.1}{hash:>18x}",
@@ -134,9 +137,9 @@ fn run(options: &Options, matrix: &Csr, threads: usize) -> Result<(), Failure> {
 }
 
 /// Microseconds of one user (the least of many), and a hash of what came out: equal for any number of threads.
-fn one_user(model: &Model) -> (f64, u64) {
+fn one_user(model: &Model, items: usize) -> (f64, u64) {
     let history: Vec<WeightedItem> =
-        (0..HISTORY_EVENTS as u32).map(|i| WeightedItem { item: i * 37 % ITEMS as u32, weight: 1.0 }).collect();
+        (0..HISTORY_EVENTS as u32).map(|i| WeightedItem { item: i * 37 % items as u32, weight: 1.0 }).collect();
     let mut least = f64::INFINITY;
     let mut values = None;
     for _ in 0..300 {
@@ -174,7 +177,7 @@ impl Draw {
 }
 
 /// Users of log-normal length who draw items by popularity; repeats are dropped, then all are thinned to the size.
-fn synthetic(millions: f64) -> Csr {
+fn synthetic(millions: f64, items: usize) -> Csr {
     let wanted = INTERACTIONS_AT_10_MILLION * millions / 10.0;
     let users = (USERS_AT_10_MILLION * millions / 10.0).round() as usize;
     let mut draw = Draw(SEED);
@@ -183,27 +186,27 @@ fn synthetic(millions: f64) -> Csr {
         .collect();
     let scale = wanted / lengths.iter().sum::<f64>();
     lengths.iter_mut().for_each(|length| *length = (*length * scale).floor().max(5.0));
-    let mut cumulative: Vec<f64> = Vec::with_capacity(ITEMS);
-    for rank in 1..=ITEMS {
+    let mut cumulative: Vec<f64> = Vec::with_capacity(items);
+    for rank in 1..=items {
         let weight = (rank as f64 + POPULARITY_SHIFT).powf(-POPULARITY_EXPONENT);
         cumulative.push(cumulative.last().unwrap_or(&0.0) + weight);
     }
-    let total = cumulative[ITEMS - 1];
+    let total = cumulative[items - 1];
     let mut rows: Vec<Vec<u32>> = lengths
         .iter()
         .map(|length| {
-            let mut items: Vec<u32> = (0..(length * DRAWS) as usize)
+            let mut taken: Vec<u32> = (0..(length * DRAWS) as usize)
                 .map(|_| draw.unit() * total)
-                .map(|place| cumulative.partition_point(|&sum| sum < place).min(ITEMS - 1) as u32)
+                .map(|place| cumulative.partition_point(|&sum| sum < place).min(items - 1) as u32)
                 .collect();
-            items.sort_unstable();
-            items.dedup();
-            items
+            taken.sort_unstable();
+            taken.dedup();
+            taken
         })
         .collect();
     let kept = wanted / rows.iter().map(Vec::len).sum::<usize>() as f64;
     rows.iter_mut().for_each(|items| items.retain(|_| draw.unit() <= kept));
-    Csr::from_rows(ITEMS, rows.into_iter().map(|items| items.into_iter().map(|item| (item, 1.0))))
+    Csr::from_rows(items, rows.into_iter().map(|items| items.into_iter().map(|item| (item, 1.0))))
 }
 
 /// Processor seconds of this process: fields 14 and 15 of /proc/self/stat, in ticks of 1/100 s. Linux only.

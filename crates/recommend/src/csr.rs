@@ -4,6 +4,8 @@
 //! Never here: what rows and columns mean.
 //! Start at [`Csr`].
 
+use std::ops::Range;
+
 /// Compressed sparse rows: `u32` columns, `f32` values, columns rising within a row. 8 bytes per stored value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Csr {
@@ -78,6 +80,16 @@ impl Csr {
 
     /// The transposed matrix, by counting sort; stable, so its columns are rising too.
     pub fn transposed(&self) -> Self {
+        self.transposed_with(|_| ()).0
+    }
+
+    /// The transposed matrix, and for each of its values the place that it has in its row of this one.
+    pub(crate) fn transposed_with_places(&self) -> (Self, Vec<u32>) {
+        self.transposed_with(|place| place)
+    }
+
+    /// The transposed matrix, and for each of its values what `keep` makes of the place in its row of this one.
+    fn transposed_with<T: Clone + Default>(&self, keep: impl Fn(u32) -> T) -> (Self, Vec<T>) {
         let mut offsets = vec![0usize; self.columns_total + 1];
         for &column in &self.columns {
             offsets[column as usize + 1] += 1;
@@ -88,16 +100,28 @@ impl Csr {
         let mut next = offsets.clone();
         let mut columns = vec![0u32; self.columns.len()];
         let mut values = vec![0f32; self.columns.len()];
+        let mut kept = vec![T::default(); self.columns.len()];
         for row in 0..self.rows() {
             let (row_columns, row_values) = self.row(row);
-            for (&column, &value) in row_columns.iter().zip(row_values) {
+            for (from, (&column, &value)) in (0u32..).zip(row_columns.iter().zip(row_values)) {
                 let place = &mut next[column as usize];
                 columns[*place] = row as u32;
                 values[*place] = value;
+                kept[*place] = keep(from);
                 *place += 1;
             }
         }
-        Self { columns_total: self.rows(), offsets, columns, values }
+        (Self { columns_total: self.rows(), offsets, columns, values }, kept)
+    }
+
+    /// Where the values of a row lie among all values.
+    pub(crate) fn place(&self, row: usize) -> Range<usize> {
+        self.offsets[row]..self.offsets[row + 1]
+    }
+
+    /// Whether every stored value is 1.
+    pub(crate) fn is_binary(&self) -> bool {
+        self.values.iter().all(|value| *value == 1.0)
     }
 }
 
@@ -111,5 +135,7 @@ mod tests {
         assert_eq!(matrix.transposed().row(0), (&[0u32, 2][..], &[1.0f32, 3.0][..]));
         assert_eq!(matrix.transposed().row_len(1), 0);
         assert_eq!(matrix.transposed().transposed(), matrix);
+        let (transposed, places) = matrix.transposed_with_places();
+        assert_eq!((transposed, places), (matrix.transposed(), vec![0, 0, 1]));
     }
 }

@@ -134,13 +134,13 @@ pub(crate) struct Ahead<'a> {
 /// Rows asked for between two runs of multiplications; more at once than a core can wait for would hold it up.
 const FETCH_ROWS: usize = 8;
 
-/// Asks for the cache lines of a row before they are read.
+/// Asks for the cache lines of a row of 4-byte values before they are read.
 #[inline(always)]
 #[cfg_attr(
     target_arch = "x86_64",
     expect(unsafe_code, reason = "the safe form, `hint::prefetch_read`, is not stable yet")
 )]
-fn prefetch(row: &[f32]) {
+pub(crate) fn prefetch<T>(row: &[T]) {
     #[cfg(target_arch = "x86_64")]
     for line in row.chunks(BLOCK) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};

@@ -6,26 +6,46 @@
 //! Never here: a dense items × items matrix.
 //! Start at [`train`].
 
-use super::neighbours::{Neighbours, strongest_partners};
+use super::neighbours::Neighbours;
+use super::pairs::strongest_pairs;
 use crate::{Csr, ItemKnnParameters, RecommendError, RecommenderKind, UserWeighting};
 
 /// Saturation and length normalisation of BM25 as in Robertson & Zaragoza 2009, section 3.4.
 const K1: f32 = 1.2;
 const B: f32 = 0.75;
 
-/// Counts pairs target by target. Errors: `TooManyItems` beyond 2³² neighbours. Cost: Σ_u n_u² multiply-adds.
+/// Errors: `TooManyItems` beyond 2³² neighbours. Cost: that of [`strongest_pairs`], a division for each strength.
 pub(crate) fn train(matrix: &Csr, parameters: &ItemKnnParameters) -> Result<Neighbours, RecommendError> {
     let weighted = weighted(matrix, parameters.user_weighting);
-    let by_item = weighted.transposed();
-    let norms: Vec<f32> = (0..by_item.rows()).map(|item| by_item.row_norm_squared(item)).collect();
+    let norms = squared_norms(&weighted);
     let history_norms: Vec<f32> = norms.iter().map(|norm| norm.powf(parameters.exponent as f32)).collect();
     let target_norms: Vec<f32> = norms.iter().map(|norm| norm.powf(1.0 - parameters.exponent as f32)).collect();
     let shrink = parameters.shrink as f32;
-    let similarity = |target: u32, item: u32, together: f32| {
+    let strength = |target: u32, item: u32, together: f32| {
         together / (history_norms[item as usize] * target_norms[target as usize] + shrink)
     };
-    let neighbours = strongest_partners(&weighted, &by_item, parameters.neighbours, similarity);
+    let neighbours = strongest_pairs(&weighted, parameters.neighbours, strength, |pairs| {
+        let (as_history, as_target) = (history_norms[pairs.item as usize], target_norms[pairs.item as usize]);
+        for ((out, together), norm) in
+            pairs.for_item.iter_mut().zip(pairs.sums).zip(&history_norms[pairs.others.clone()])
+        {
+            *out = together / (norm * as_target + shrink);
+        }
+        for ((out, together), norm) in pairs.for_others.iter_mut().zip(pairs.sums).zip(&target_norms[pairs.others]) {
+            *out = together / (as_history * norm + shrink);
+        }
+    });
     Neighbours::from_targets(neighbours, RecommenderKind::ItemKnn)
+}
+
+/// Σ_u x_ui² of every item, users in order.
+fn squared_norms(matrix: &Csr) -> Vec<f32> {
+    let mut norms = vec![0f32; matrix.columns()];
+    for user in 0..matrix.rows() {
+        let (items, values) = matrix.row(user);
+        items.iter().zip(values).for_each(|(&item, value)| norms[item as usize] += value * value);
+    }
+    norms
 }
 
 /// The matrix with each user's pairs weighted by what a history of this length is worth.

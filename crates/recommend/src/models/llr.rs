@@ -7,16 +7,17 @@
 //! Never here: several indicators of one user (each would be a matrix of its own).
 //! Start at [`train`].
 
-use super::neighbours::{Neighbours, strongest_partners};
+use super::neighbours::Neighbours;
+use super::pairs::strongest_pairs;
 use crate::{Csr, LlrParameters, RecommendError, RecommenderKind};
 
-/// Counts pairs target by target. Errors: `TooManyItems` beyond 2³² neighbours. Cost: Σ_u n_u² additions and a few
-/// logarithms per pair.
+/// Errors: `TooManyItems` beyond 2³² neighbours. Cost: that of [`strongest_pairs`], nine logarithms for each strength.
 pub(crate) fn train(matrix: &Csr, parameters: &LlrParameters) -> Result<Neighbours, RecommendError> {
     let ones = matrix.map_values(|_, _| 1.0);
-    let by_item = ones.transposed();
     let users = matrix.rows() as f64;
-    let counts: Vec<f64> = (0..by_item.rows()).map(|item| by_item.row_len(item) as f64).collect();
+    let mut counts = vec![0f64; matrix.columns()];
+    (0..matrix.rows()).flat_map(|user| matrix.row(user).0).for_each(|&item| counts[item as usize] += 1.0);
+    // The sum of its logarithms depends on their order: both sides are computed, though they are nearly equal.
     let strength = |target: u32, item: u32, both: f32| {
         let (both, of_item, of_target) = (f64::from(both), counts[item as usize], counts[target as usize]);
         // Less often together than by chance is as significant, but speaks against the pair.
@@ -26,7 +27,7 @@ pub(crate) fn train(matrix: &Csr, parameters: &LlrParameters) -> Result<Neighbou
         let ratio = log_likelihood_ratio(both, of_item - both, of_target - both, users - of_item - of_target + both);
         if ratio < parameters.min_llr { 0.0 } else { ratio as f32 }
     };
-    let neighbours = strongest_partners(&ones, &by_item, parameters.neighbours, strength);
+    let neighbours = strongest_pairs(&ones, parameters.neighbours, strength, |pairs| pairs.each(strength));
     Neighbours::from_targets(neighbours, RecommenderKind::Llr)
 }
 

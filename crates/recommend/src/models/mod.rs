@@ -10,6 +10,7 @@ pub(crate) mod ials;
 pub(crate) mod item_knn;
 pub(crate) mod llr;
 pub(crate) mod neighbours;
+pub(crate) mod pairs;
 pub(crate) mod popularity;
 pub(crate) mod rp3beta;
 pub(crate) mod sequence;

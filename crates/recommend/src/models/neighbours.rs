@@ -2,7 +2,7 @@
 //!
 //! In: for each item its strongest partners.  Out: scores, contributions, tensors.
 //! Never here: where the strengths come from; a dense items × items matrix.
-//! Start at [`Neighbours`]; training counts pairs with [`PairCounter`].
+//! Start at [`Neighbours`]; training counts pairs with [`strongest_partners`], or with `pairs`.
 
 use rayon::prelude::*;
 
@@ -105,7 +105,8 @@ impl Neighbours {
     }
 }
 
-/// The strongest `keep` partners of every item, in parallel; `strength` turns the sum over users of one pair into what is
+/// The strongest `keep` partners of every item, in parallel, whether or not a pair counts the same from both sides (if it
+/// does, `strongest_pairs` is three times as fast); `strength` turns the sum over users of one pair into what is
 /// ranked, and pairs without strength are left out. Cost: Σ_u n_u² multiply-adds; scratch is one row of items per thread.
 pub(crate) fn strongest_partners(
     by_user: &Csr,
@@ -122,6 +123,7 @@ pub(crate) fn strongest_partners(
                 pairs.iter_mut().for_each(|(other, value)| *value = strength(item, *other, *value));
                 pairs.retain(|(_, value)| *value > 0.0);
                 keep_best(&mut pairs, keep);
+                pairs.shrink_to_fit();
                 pairs
             },
         )
@@ -129,13 +131,13 @@ pub(crate) fn strongest_partners(
 }
 
 /// Accumulates the pairs of one target; the dense row is used again for the next.
-pub(crate) struct PairCounter {
+struct PairCounter {
     sums: Vec<f32>,
     touched: Vec<u32>,
 }
 
 impl PairCounter {
-    pub(crate) fn new(items: usize) -> Self {
+    fn new(items: usize) -> Self {
         Self { sums: vec![0.0; items], touched: Vec::new() }
     }
 
