@@ -15,6 +15,9 @@ use crate::PipelineError;
 /// An artefact's directory name and its header.
 pub(crate) type Named = (String, ArtefactHeader);
 
+/// A directory that has no header which this program reads, and why.
+type Unread = (String, RecommendError);
+
 /// The artefact that was made from exactly this provenance.
 pub(crate) fn find(root: &Path, wanted: &Provenance) -> Result<Option<Named>, PipelineError> {
     let identity = wanted.identity();
@@ -24,7 +27,7 @@ pub(crate) fn find(root: &Path, wanted: &Provenance) -> Result<Option<Named>, Pi
 /// Every artefact, newest last; and the directories without a header that this program reads, with the reason.
 ///
 /// A crash leaves such a directory, and so does an older version of the program.
-pub(crate) fn all(root: &Path) -> Result<(Vec<Named>, Vec<(String, RecommendError)>), PipelineError> {
+pub(crate) fn all(root: &Path) -> Result<(Vec<Named>, Vec<Unread>), PipelineError> {
     let (mut artefacts, mut unreadable) = (Vec::new(), Vec::new());
     for name in directory_names(root)? {
         match ArtefactHeader::read(&root.join(&name)) {

@@ -187,7 +187,7 @@ mod tests {
         expected.extend([old[8].clone(), behind, newest, young, younger, "not-ours".to_owned()]);
         expected.sort();
         assert_eq!(artefacts::directory_names(&root).unwrap(), expected);
-        assert_eq!(swept.files, 3 * 3, "three artefacts of three files");
+        assert_eq!(swept.files, 3 * 4, "three artefacts of four files");
         assert_eq!(sweep_artefacts(&root, &promoted, now).unwrap(), Swept::default());
     }
 }

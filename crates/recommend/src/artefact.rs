@@ -1,7 +1,7 @@
 //! A trained recommender on disk: a directory that is written once, named by its content, and never changed.
 //!
-//! `<root>/<kind>-<hash16>/` holds `artefact.json` ([`ArtefactHeader`]), `model.safetensors` and `items.json` (ids by
-//! ordinal). It is written aside, synced, then renamed: a reader sees all of it or nothing.
+//! `<root>/<kind>-<hash16>/` holds `artefact.json` ([`ArtefactHeader`]), `model.safetensors`, `items.json` (ids by
+//! ordinal) and `golden.json` ([`GoldenQuery`]s). It is written aside, synced, then renamed: a reader sees all of it or nothing.
 //! Reading checks sizes, checksums, shapes and order, and asks the golden queries again; a damaged file is an error, never a panic.
 //! Never here: which artefact serves (`promoted/`), retention; both belong to `pipeline`.
 //! Start at [`Artefact::write`] and [`Artefact::read`].
@@ -27,6 +27,7 @@ pub const ARTEFACT_FORMAT_VERSION: u32 = 3;
 
 const HEADER_FILE: &str = "artefact.json";
 const ITEMS_FILE: &str = "items.json";
+const GOLDEN_FILE: &str = "golden.json";
 const MODEL_FILE: &str = "model.safetensors";
 
 /// Hex digits of the hash that stand in the directory's name: 64 bits, far from collision among a project's artefacts.
@@ -62,8 +63,6 @@ pub struct ArtefactHeader {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trained_at: Option<i64>,
     pub provenance: Provenance,
-    /// Histories and the lists they gave when it was written; filled then, asked again by every reader.
-    pub golden: Vec<GoldenQuery>,
     /// Name → size and checksum of the other files; filled while writing.
     pub files: BTreeMap<String, FileDigest>,
 }
@@ -105,11 +104,13 @@ pub struct Artefact {
     header: ArtefactHeader,
     items: Vec<ItemId>,
     scorer: Scorer,
+    /// As read; empty until it is written, when they are asked for the first time.
+    golden: Vec<GoldenQuery>,
 }
 
 impl Artefact {
     pub(crate) fn new(header: ArtefactHeader, items: Vec<ItemId>, scorer: Scorer) -> Self {
-        Self { header, items, scorer }
+        Self { header, items, scorer, golden: Vec::new() }
     }
 
     /// What it is and where it comes from.
@@ -153,13 +154,16 @@ impl Artefact {
             .map_err(|error| RecommendError::corrupt(&model_path, error.to_string()))?;
         let not_json = |error: serde_json::Error| RecommendError::corrupt(root, error.to_string());
         let items = serde_json::to_vec(&self.items).map_err(not_json)?;
+        let golden = match self.golden.as_slice() {
+            [] => serde_json::to_vec(&golden::ask(&self.scorer, self.items.len(), self.header.last_at)),
+            asked => serde_json::to_vec(asked),
+        };
+        let golden = golden.map_err(not_json)?;
         let mut header = self.header.clone();
-        if header.golden.is_empty() {
-            header.golden = golden::ask(&self.scorer, self.items.len(), header.last_at);
-        }
         header.files = BTreeMap::from([
             (MODEL_FILE.to_owned(), FileDigest::of(&model)),
             (ITEMS_FILE.to_owned(), FileDigest::of(&items)),
+            (GOLDEN_FILE.to_owned(), FileDigest::of(&golden)),
         ]);
         let target = root.join(header.directory_name().map_err(not_json)?);
         if target.join(HEADER_FILE).exists() {
@@ -170,6 +174,7 @@ impl Artefact {
         fs::create_dir_all(&aside).map_err(RecommendError::io("create", &aside))?;
         let written = write_synced(&aside.join(MODEL_FILE), &model)
             .and_then(|()| write_synced(&aside.join(ITEMS_FILE), &items))
+            .and_then(|()| write_synced(&aside.join(GOLDEN_FILE), &golden))
             .and_then(|()| write_synced(&aside.join(HEADER_FILE), &header))
             .and_then(|()| sync_directory(&aside))
             .and_then(|()| publish(&aside, &target));
@@ -203,9 +208,9 @@ impl Artefact {
             TensorFile::parse(&bytes).map_err(|error| RecommendError::corrupt(&model_path, error.to_string()))?;
         let parts = parts(&header, &parameters, items.len(), &mut tensors, &model_path)?;
         let scorer = Scorer::new(header.kind, parts);
-        golden::replay(&header.golden, &scorer, &items)
-            .map_err(|detail| RecommendError::corrupt(&model_path, detail))?;
-        Ok(Self { header, items, scorer })
+        let golden = read_golden(&header, directory)?;
+        golden::replay(&golden, &scorer, &items).map_err(|detail| RecommendError::corrupt(&model_path, detail))?;
+        Ok(Self { header, items, scorer, golden })
     }
 
     /// Named plainly, or `<part>.<name>` in a blend.
@@ -216,6 +221,11 @@ impl Artefact {
             move |(place, tensor): (usize, NamedTensor<'a>)| if is_blend { tensor.of_part(place) } else { tensor };
         parts.flat_map(|(place, all)| all.into_iter().map(move |tensor| (place, tensor))).map(named).collect()
     }
+}
+
+fn read_golden(header: &ArtefactHeader, directory: &Path) -> Result<Vec<GoldenQuery>, RecommendError> {
+    serde_json::from_slice(&read_checked(header, directory, GOLDEN_FILE)?)
+        .map_err(|error| RecommendError::corrupt(&directory.join(GOLDEN_FILE), error.to_string()))
 }
 
 /// The recommenders of an artefact, each with its weighting.

@@ -1,6 +1,6 @@
 //! Golden queries: a few made-up histories with the lists they gave when the artefact was written. Reading it asks again.
 //!
-//! In: a scorer, its items.  Out: queries to keep in the header; or what is answered differently now.
+//! In: a scorer, its items.  Out: queries to keep beside the model; or what is answered differently now.
 //! A checksum tells that the bytes are the same; this tells that they still mean the same: to this program, on this machine.
 //! Never here: files (`artefact`), the questions that serving tries on its feed (`serving`).
 //! Start at [`ask`] and [`replay`].

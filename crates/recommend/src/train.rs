@@ -69,7 +69,6 @@ pub fn train_from(
         metrics: BTreeMap::new(),
         trained_at: None,
         provenance,
-        golden: Vec::new(),
         files: BTreeMap::new(),
     };
     Ok(Artefact::new(header, interactions.item_ids().to_vec(), scorer))
