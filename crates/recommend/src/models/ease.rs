@@ -1,7 +1,7 @@
 //! EASE: a linear model of items on items, solved in closed form (Steck, WWW 2019).
 //!
 //! In: users × items, sparse.  Out: B, items × items.  P = (XᵀX + λE)⁻¹, B_ij = −P_ij / P_jj, B_jj = 0, s = x_u·B.
-//! Memory: one buffer of 4 · items² bytes and two panels of items × 128 (4 k items 64 MB, 20 k items 1.6 GB).
+//! Memory: one buffer of 4 · items² bytes and two panels of items × 256 (4 k items 64 MB, 20 k items 1.6 GB).
 //! Never here: a second items × items matrix.
 //! Start at [`Ease::train`].
 
