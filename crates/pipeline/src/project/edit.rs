@@ -182,10 +182,10 @@ pub(crate) fn parameters_table(parameters: &Parameters) -> String {
 /// A number or a word as TOML has it; a whole number without a point, as people write it.
 fn written(value: &Value) -> Option<String> {
     match value {
-        Value::Number(number) => Some(match number.as_f64() {
-            Some(float) if number.is_f64() => format!("{float}"),
-            _ => number.to_string(),
-        }),
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|_| number.is_f64());
+            Some(float.map_or_else(|| number.to_string(), |float| float.to_string()))
+        }
         Value::String(word) => Some(format!("\"{word}\"")),
         Value::Bool(truth) => Some(truth.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,

@@ -81,9 +81,8 @@ mod tests {
     fn the_last_rung_is_the_whole_and_lower_ones_are_cheaper() {
         let users = |all| [Rung::Ninth, Rung::Third, Rung::Full].map(|rung| rung.users(all));
         assert_eq!((users(9_000), users(900), users(50)), ([1_000, 3_000, 9_000], [200, 300, 900], [50, 50, 50]));
-        let epochs = |rung: Rung| match rung.shortened(&Parameters::defaults(RecommenderKind::Ials)) {
-            Parameters::Ials(ials) => ials.epochs,
-            other => panic!("{other:?}"),
+        let epochs = |rung: Rung| {
+            rung.shortened(&Parameters::defaults(RecommenderKind::Ials)).to_map()["epochs"].as_u64().unwrap()
         };
         assert_eq!([Rung::Ninth, Rung::Third, Rung::Full].map(epochs), [4, 7, 10]);
         assert_eq!([1, 3, 9, 100].map(|trials| rungs(trials).len()), [1, 2, 3, 3]);

@@ -162,9 +162,9 @@ mod tests {
 
     #[test]
     fn draws_fill_their_ranges_and_differ_by_seed() {
-        let lambda = |seed, number| match draw(&Parameters::defaults(RecommenderKind::Ease), seed, number).unwrap() {
-            Parameters::Ease(ease) => ease.lambda,
-            other => panic!("{other:?}"),
+        let lambda = |seed, number| {
+            let drawn = draw(&Parameters::defaults(RecommenderKind::Ease), seed, number).unwrap().to_map();
+            drawn["lambda"].as_f64().unwrap()
         };
         let drawn: Vec<f64> = (2..200).map(|number| lambda(1, number)).collect();
         assert!(drawn.iter().all(|lambda| (50.0..=2_000.0).contains(lambda)));

@@ -70,18 +70,18 @@ impl<'a> Bench<'a> {
             Err(RecommendError::Diverged { .. } | RecommendError::TooManyItems { .. }) => return Ok(trial),
             Err(error) => return Err(error),
         };
-        let values = match parameters {
-            Parameters::Blend(mut blend) if number > 1 && blend.parts.len() > 1 => {
-                let seed = window.protocol().seed;
-                let (weights, values) = best_weights(&ranker, blend.parts.len(), cases, window.filter_seen(), seed);
-                blend.parts.iter_mut().zip(weights).for_each(|(part, weight)| part.weight = weight);
-                trial.parameters = Parameters::Blend(blend).to_map();
-                values
-            }
-            _ => {
-                let results = run_cases(&ranker, cases, &[GUARD_CUTOFF], window.filter_seen());
-                results.column(&guard_metric()).unwrap_or_default()
-            }
+        let values = if let Parameters::Blend(mut blend) = parameters
+            && number > 1
+            && blend.parts.len() > 1
+        {
+            let seed = window.protocol().seed;
+            let (weights, values) = best_weights(&ranker, blend.parts.len(), cases, window.filter_seen(), seed);
+            blend.parts.iter_mut().zip(weights).for_each(|(part, weight)| part.weight = weight);
+            trial.parameters = Parameters::Blend(blend).to_map();
+            values
+        } else {
+            let results = run_cases(&ranker, cases, &[GUARD_CUTOFF], window.filter_seen());
+            results.column(&guard_metric()).unwrap_or_default()
         };
         let values: Vec<f64> = values.into_iter().map(|value| at_digits(value, 1e6)).collect();
         trial.ndcg = Some(at_digits(values.iter().sum::<f64>() / values.len().max(1) as f64, 1e9));
