@@ -84,6 +84,9 @@ pub enum Command {
     /// Train recommenders from the interactions mart
     #[command(after_help = "Example:\n  montauk train ease --seed 7")]
     Train(Train),
+    /// Search for better settings on the validation window, and propose them as a change of the recommender's file
+    #[command(after_help = "Example:\n  montauk tune ease --trials 27 --minutes 10")]
+    Tune(Tune),
     /// Measure recommenders on a period they have not seen, and promote the best
     #[command(after_help = "Example:\n  montauk evaluate ease popularity --report evaluation.html")]
     Evaluate(Evaluate),
@@ -332,6 +335,42 @@ pub struct Train {
     /// Seed of everything random [default: the recommender's]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+}
+
+/// Three rungs of which a third goes on each time: 27 settings cost about as much as nine that are measured whole.
+pub const DEFAULT_TRIALS: usize = 27;
+
+/// `montauk tune`
+#[derive(Debug, Args)]
+pub struct Tune {
+    /// Recommenders; all when none is named
+    #[arg(value_name = "REC")]
+    pub recommenders: Vec<String>,
+    /// Begin no further trial after so many minutes [default: no limit]; run again to go on
+    #[arg(long, value_name = "N", value_parser = minutes)]
+    pub minutes: Option<f64>,
+    /// Settings to try per recommender, the current ones included
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_TRIALS, value_parser = trials)]
+    pub trials: usize,
+    /// Seed of everything random [default: the recommender's]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Write what is proposed into recommenders/*.toml
+    #[arg(long)]
+    pub apply: bool,
+    /// Search nothing: print a recommender's file to begin with, chosen by the catalogue, the memory and the order of events
+    #[arg(long, conflicts_with_all = ["minutes", "trials", "seed", "apply"])]
+    pub suggest: bool,
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| *number > 0.0 && *number <= 100_000.0);
+    number.ok_or_else(|| "write a number of minutes above 0 and up to 100000".to_owned())
+}
+
+fn trials(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=10_000).contains(number));
+    number.ok_or_else(|| "write a number from 1 to 10000".to_owned())
 }
 
 /// `montauk evaluate`

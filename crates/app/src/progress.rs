@@ -53,6 +53,7 @@ impl Bars {
             None => ProgressBar::no_length(),
         };
         let template = match total_rows {
+            Some(_) if verb == "tune" => "{verb}  {msg}  [{bar:24}] {human_pos}/{human_len} trials, {left} left",
             Some(_) => "{verb}  {msg}  [{bar:24}] {human_pos}/{human_len} rows, {rate}, {left} left",
             None => "{verb}  {msg}  {spinner} {human_pos} rows, {rate}, {elapsed}",
         };
@@ -90,6 +91,14 @@ impl Progress for Bars {
             if let Some(bar) = &part.bar {
                 bar.inc(rows);
             }
+        }
+    }
+
+    fn note(&self, what: &str) {
+        if let Some(part) = self.running().last()
+            && let Some(bar) = &part.bar
+        {
+            bar.set_message(format!("{}: {what}", part.what));
         }
     }
 

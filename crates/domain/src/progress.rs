@@ -10,6 +10,8 @@ pub trait Progress: Send + Sync {
     fn begin(&self, what: &str, total_rows: Option<u64>);
     /// `rows` more rows are done.
     fn advance(&self, rows: u64);
+    /// What a person may like to know meanwhile, such as the best result so far.
+    fn note(&self, _what: &str) {}
     /// The part is done; `summary` is one short line such as `13 files, 541,909 rows`.
     fn finish(&self, summary: &str);
 }

@@ -36,6 +36,8 @@ pub enum PipelineError {
     NoUser { user: String },
     #[error("no recommender has been promoted yet")]
     NothingPromoted,
+    #[error("`{file}` has changed since the search began")]
+    FileChanged { file: String },
     #[error("this project has no recommender")]
     NoRecommenders,
     #[error("recommender `{recommender}` has no artefact for the data as it is now")]
@@ -205,6 +207,7 @@ impl Problem for PipelineError {
             }
             Self::NoSuchReject { .. } => ErrorKind::NotFound,
             Self::NotComparable { .. } | Self::ManyTables { .. } => ErrorKind::Invalid,
+            Self::FileChanged { .. } => ErrorKind::Conflict,
             Self::RunActive { .. }
             | Self::ChecksFailed { .. }
             | Self::TooLargeChange { .. }
@@ -230,6 +233,7 @@ impl Problem for PipelineError {
             Self::WrongColumnType { .. } => "wrong_column_type",
             Self::NoUser { .. } => "no_such_user",
             Self::NothingPromoted => "nothing_promoted",
+            Self::FileChanged { .. } => "file_changed",
             Self::NoRecommenders => "no_recommenders",
             Self::NotTrained { .. } => "not_trained",
             Self::NotComparable { .. } => "not_comparable",
@@ -276,6 +280,9 @@ impl Problem for PipelineError {
             ),
             Self::NothingPromoted => {
                 Some("run `montauk train`, then `montauk evaluate`, which promotes the best".to_owned())
+            }
+            Self::FileChanged { .. } => {
+                Some("run `montauk tune` again: it begins from the file as it is now".to_owned())
             }
             Self::NoRecommenders => Some(
                 "add one: `recommenders/ease.toml` with `kind = \"ease\"` and `interactions = \"marts.interactions\"`"

@@ -5,9 +5,11 @@
 //! Start at [`steps::demo`], which walks the whole line.
 
 mod artefacts;
+mod diff;
 mod error;
 mod evaluations;
 pub mod feed;
+mod journal;
 mod marts;
 mod meter;
 mod nearest;

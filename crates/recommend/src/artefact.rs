@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::{ItemId, Provenance, hash_bytes, hash_json};
@@ -247,7 +248,7 @@ fn parts(
             tensors.select_part(place);
         }
         let model = Model::from_tensors(parameters, items, tensors, path)?;
-        parts.push(Part { weight: weight as f32, weighting: weighting.clone(), model });
+        parts.push(Part { weight: weight as f32, weighting: weighting.clone(), model: Arc::new(model) });
     }
     Ok(parts)
 }

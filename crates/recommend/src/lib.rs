@@ -7,6 +7,7 @@
 
 mod artefact;
 mod bootstrap;
+mod choose;
 mod csr;
 mod error;
 mod evaluate;
@@ -34,11 +35,13 @@ mod stages;
 mod tensors;
 mod top_k;
 mod train;
+mod tune;
 mod weighting;
 mod why_not;
 
 pub use artefact::{ARTEFACT_FORMAT_VERSION, Artefact, ArtefactHeader, FileDigest};
 pub use bootstrap::Estimate;
+pub use choose::{DefaultChoice, choose_default};
 pub use csr::Csr;
 pub use error::RecommendError;
 pub use evaluate::{
@@ -68,5 +71,6 @@ pub use scorer::{Part, Scorer};
 pub use split::{Case, Cuts, Split, Window};
 pub use stages::{FallbackReason, HistoryItem, ItemSource, ListSource, RankRequest, RankedItem, RankedList, Ranker};
 pub use train::{train, train_from};
+pub use tune::{Rung, SPACE_VERSION, Settings, Trial, Tuned, Tuner, ValidationWindow};
 pub use weighting::{WeightScheme, WeightedItem, Weighting};
 pub use why_not::{Stage, WhyNot};

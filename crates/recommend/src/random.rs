@@ -33,7 +33,7 @@ impl Random {
     }
 
     /// Uniform in (0, 1]: never zero, so that its logarithm is finite.
-    fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         ((self.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
 
@@ -41,6 +41,13 @@ impl Random {
     pub(crate) fn normal(&mut self) -> f64 {
         let radius = (-2.0 * self.unit().ln()).sqrt();
         radius * (2.0 * std::f64::consts::PI * self.unit()).cos()
+    }
+}
+
+/// Fisher & Yates, in Durstenfeld's form (1964).
+pub(crate) fn shuffle<T>(values: &mut [T], random: &mut Random) {
+    for last in (1..values.len()).rev() {
+        values.swap(last, random.below(last + 1));
     }
 }
 

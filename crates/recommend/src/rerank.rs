@@ -266,7 +266,7 @@ mod tests {
             max_history: 9,
             recency: None,
         };
-        Scorer::new(RecommenderKind::ItemKnn, vec![Part { weight: 1.0, weighting, model }])
+        Scorer::new(RecommenderKind::ItemKnn, vec![Part { weight: 1.0, weighting, model: std::sync::Arc::new(model) }])
     }
 
     /// The list under the rules, best scores first being mugs: a c e b d f (6 … 1); g and h far behind.

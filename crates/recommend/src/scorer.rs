@@ -6,6 +6,8 @@
 //! Never here: filters, top-k, fallback (see `stages`).
 //! Start at [`Scorer::scores`].
 
+use std::sync::Arc;
+
 use crate::models::Model;
 use crate::weighting::WeightedItem;
 use crate::{FactorRows, HistoryItem, RecommenderKind, Weighting};
@@ -16,7 +18,8 @@ pub struct Part {
     /// 1 unless blended.
     pub weight: f32,
     pub weighting: Weighting,
-    pub model: Model,
+    /// Shared between blends that differ in their weights only.
+    pub model: Arc<Model>,
 }
 
 /// One part, or the parts of a blend.
@@ -50,7 +53,7 @@ impl Scorer {
 
     /// The model, unless it is a blend.
     pub fn model(&self) -> Option<&Model> {
-        if self.is_blend { None } else { self.parts.first().map(|part| &part.model) }
+        if self.is_blend { None } else { self.parts.first().map(|part| part.model.as_ref()) }
     }
 
     /// The popularity of each item, if that is all it is.
@@ -68,23 +71,25 @@ impl Scorer {
 
     /// One score per item; NaN where there is nothing to say, `None` when no score can be given at all.
     pub(crate) fn scores(&self, history: &WeighedHistory) -> Option<Vec<f32>> {
-        let scored = self.parts.iter().zip(&history.0);
-        if !self.is_blend {
-            return scored.into_iter().next().and_then(|(part, weighted)| part.model.scores(weighted));
+        if self.is_blend {
+            let weights: Vec<f32> = self.parts.iter().map(|part| part.weight).collect();
+            return blended(&self.part_scores(history), &weights);
         }
-        let mut blended: Option<Vec<f32>> = None;
-        for (part, weighted) in scored {
-            let scores = if let Model::Popularity(model) = &part.model {
+        let scored = self.parts.iter().zip(&history.0);
+        scored.into_iter().next().and_then(|(part, weighted)| part.model.scores(weighted))
+    }
+
+    /// What each part says, before weights: the dear half of blending. `None` for a part that cannot score this history.
+    pub(crate) fn part_scores(&self, history: &WeighedHistory) -> Vec<Option<PartScores>> {
+        let scored = self.parts.iter().zip(&history.0).map(|(part, weighted)| {
+            if let Model::Popularity(model) = part.model.as_ref() {
                 // In a blend popularity is a prior: its scores do not depend on the history, but they are scores.
                 Some(model.scores().to_vec())
             } else {
                 part.model.scores(weighted)
-            };
-            if let Some(scores) = scores {
-                add_standardised(&mut blended, &scores, part.weight);
             }
-        }
-        blended
+        });
+        scored.map(|scores| scores.map(PartScores::new)).collect()
     }
 
     /// Of a factor model that is no blend, what a user's factor is multiplied with to give scores.
@@ -150,13 +155,31 @@ impl Scorer {
     }
 }
 
-/// Adds weight · (score − mean) / deviation to the sums.
-fn add_standardised(sums: &mut Option<Vec<f32>>, scores: &[f32], weight: f32) {
-    let (mean, deviation) = moments(scores);
-    let sums = sums.get_or_insert_with(|| vec![0f32; scores.len()]);
-    for (sum, &score) in sums.iter_mut().zip(scores) {
-        *sum += weight * (known(score) - mean) / deviation;
+/// What one part says of every item, and what brings that to mean 0 and deviation 1.
+#[derive(Debug, Clone)]
+pub(crate) struct PartScores {
+    scores: Vec<f32>,
+    mean: f32,
+    deviation: f32,
+}
+
+impl PartScores {
+    fn new(scores: Vec<f32>) -> Self {
+        let (mean, deviation) = moments(&scores);
+        Self { scores, mean, deviation }
     }
+}
+
+/// Σ weight · (score − mean) / deviation over the parts that have scores; `None` when none has.
+pub(crate) fn blended(parts: &[Option<PartScores>], weights: &[f32]) -> Option<Vec<f32>> {
+    let mut sums: Option<Vec<f32>> = None;
+    for (part, &weight) in parts.iter().zip(weights).filter_map(|(part, weight)| Some((part.as_ref()?, weight))) {
+        let sums = sums.get_or_insert_with(|| vec![0f32; part.scores.len()]);
+        for (sum, &score) in sums.iter_mut().zip(&part.scores) {
+            *sum += weight * (known(score) - part.mean) / part.deviation;
+        }
+    }
+    sums
 }
 
 /// Mean and deviation over all items; the deviation of equal scores counts as 1, so that they add nothing.
@@ -194,7 +217,7 @@ mod tests {
         Part {
             weight: 0.5,
             weighting: weighting(Some(2.0)),
-            model: Model::Ease(Ease::train(&matrix, &parameters).unwrap()),
+            model: Arc::new(Model::Ease(Ease::train(&matrix, &parameters).unwrap())),
         }
     }
 
@@ -202,7 +225,7 @@ mod tests {
     fn neighbours() -> Part {
         let rows = vec![vec![], vec![(0, 3.0), (2, 1.0)], vec![], vec![(2, 2.0)]];
         let model = Neighbours::from_targets(rows, RecommenderKind::ItemKnn).unwrap();
-        Part { weight: 2.0, weighting: weighting(None), model: Model::Neighbours(model) }
+        Part { weight: 2.0, weighting: weighting(None), model: Arc::new(Model::Neighbours(model)) }
     }
 
     #[test]
@@ -230,9 +253,9 @@ mod tests {
 
     #[test]
     fn equal_scores_add_nothing_and_an_empty_history_leaves_popularity() {
-        let mut sums = None;
-        add_standardised(&mut sums, &[7.0, 7.0, 7.0], 1.0);
-        assert_eq!(sums, Some(vec![0.0, 0.0, 0.0]));
+        let equal = Some(PartScores::new(vec![7.0, 7.0, 7.0]));
+        assert_eq!(blended(&[None, equal], &[0.5, 1.0]), Some(vec![0.0, 0.0, 0.0]));
+        assert_eq!(blended(&[None], &[1.0]), None);
         let blend = Scorer::new(RecommenderKind::Blend, vec![ease(), neighbours()]);
         assert!(blend.weigh(&[]).is_empty() && !blend.weigh(&history()).is_empty());
         assert!(blend.model().is_none() && blend.similar(2).unwrap()[3] > 0.0);

@@ -196,19 +196,33 @@ impl Ranker {
     ///
     /// Cost: EASE |history| · items, iALS |history|·d² + items·d multiply-adds, kNN the stored neighbours.
     pub fn recommend(&self, history: &[HistoryItem], request: &RankRequest<'_>) -> RankedList {
-        let known = self.known(history);
+        let weighed = self.weigh(history);
+        self.list(history, &weighed, |hidden| self.ranked(&weighed, hidden, request.limit), request)
+    }
+
+    /// What of a history speaks.
+    pub(crate) fn weigh(&self, history: &[HistoryItem]) -> WeighedHistory {
+        self.artefact.scorer().weigh(&self.known(history))
+    }
+
+    /// The list that `ranked` makes of what is not hidden; it is asked only if something of the history speaks.
+    pub(crate) fn list(
+        &self,
+        history: &[HistoryItem],
+        weighed: &WeighedHistory,
+        ranked: impl FnOnce(&ItemSet) -> Option<Vec<(u32, f32)>>,
+        request: &RankRequest<'_>,
+    ) -> RankedList {
         let hidden = self.hidden(history, request);
-        let scorer = self.artefact.scorer();
-        let weighed = scorer.weigh(&known);
         let (ranked, reason) = match (history.is_empty(), weighed.is_empty()) {
             (true, _) => (Vec::new(), FallbackReason::NoHistory),
             (false, true) => (Vec::new(), FallbackReason::NoKnownItem),
-            (false, false) => match self.ranked(&weighed, &hidden, request.limit) {
+            (false, false) => match ranked(&hidden) {
                 Some(ranked) => (ranked, FallbackReason::TooFewCandidates),
                 None => (Vec::new(), FallbackReason::Unscorable),
             },
         };
-        self.finish(ranked, Some(&weighed), hidden, reason, request)
+        self.finish(ranked, Some(weighed), hidden, reason, request)
     }
 
     /// The items of the history that the artefact knows.
@@ -218,7 +232,7 @@ impl Ranker {
 
     /// One score per item for a history; `None` when nothing can be scored.
     pub(crate) fn scores(&self, history: &[HistoryItem]) -> Option<Vec<f32>> {
-        let weighed = self.artefact.scorer().weigh(&self.known(history));
+        let weighed = self.weigh(history);
         if weighed.is_empty() { None } else { self.artefact.scorer().scores(&weighed) }
     }
 
@@ -234,10 +248,14 @@ impl Ranker {
                 index.best(rows, &user, most, &allowed)
             }));
         }
-        let scores = scorer.scores(history)?;
-        Some(self.best(limit, |among, most| {
-            top_k(&scores, most, |item| among.is_none_or(|items| items.contains(item)) && !hidden.contains(item))
-        }))
+        Some(self.best_of(&scorer.scores(history)?, hidden, limit))
+    }
+
+    /// The `limit` best of these scores under the rules.
+    pub(crate) fn best_of(&self, scores: &[f32], hidden: &ItemSet, limit: usize) -> Vec<(u32, f32)> {
+        self.best(limit, |among, most| {
+            top_k(scores, most, |item| among.is_none_or(|items| items.contains(item)) && !hidden.contains(item))
+        })
     }
 
     /// The `limit` best under the rules; `search` gives the best of the items that may be shown, or of a set of them.

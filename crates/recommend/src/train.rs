@@ -6,6 +6,7 @@
 //! Start at [`train`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use domain::Provenance;
 
@@ -37,22 +38,52 @@ pub fn train_from(
     earlier: Option<&Artefact>,
 ) -> Result<Artefact, RecommendError> {
     parameters.validate()?;
+    let parts = parameters.parts().into_iter().enumerate().map(|(place, (weight, parameters))| {
+        let start = start(interactions, earlier, place);
+        train_part(interactions, weight, parameters, seed, start)
+    });
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
+    assemble(interactions, parameters, parts, seed, provenance)
+}
+
+/// A part with the number of pairs that it was trained on.
+#[derive(Debug, Clone)]
+pub(crate) struct TrainedPart {
+    pub(crate) part: Part,
+    pairs: usize,
+}
+
+/// Trains what is no blend: a whole recommender, or a part of one.
+pub(crate) fn train_part(
+    interactions: &Interactions,
+    weight: f64,
+    parameters: &Parameters,
+    seed: u64,
+    start: impl Fn(u32) -> Option<Vec<f32>>,
+) -> Result<TrainedPart, RecommendError> {
+    if interactions.events().is_empty() {
+        return Err(RecommendError::NoInteractions { kind: parameters.kind() });
+    }
+    let weighting = Weighting::fit(interactions, &parameters.history());
+    let matrix = weighting.matrix(interactions);
+    let model = Arc::new(Model::train(interactions, &matrix, parameters, seed, start)?);
+    Ok(TrainedPart { part: Part { weight: weight as f32, weighting, model }, pairs: matrix.stored() })
+}
+
+/// Puts trained parts together; `parameters` are what they were trained with.
+pub(crate) fn assemble(
+    interactions: &Interactions,
+    parameters: &Parameters,
+    parts: Vec<TrainedPart>,
+    seed: u64,
+    provenance: Provenance,
+) -> Result<Artefact, RecommendError> {
     let kind = parameters.kind();
     let (Some(first_at), Some(last_at)) = (interactions.first_at(), interactions.last_at()) else {
         return Err(RecommendError::NoInteractions { kind });
     };
-    let parts = parameters.parts();
-    let mut trained = Vec::with_capacity(parts.len());
-    let mut pairs = 0;
-    for (place, (weight, parameters)) in parts.into_iter().enumerate() {
-        let weighting = Weighting::fit(interactions, &parameters.history());
-        let matrix = weighting.matrix(interactions);
-        pairs = pairs.max(matrix.stored());
-        let start = start(interactions, earlier, place);
-        let model = Model::train(interactions, &matrix, parameters, seed, start)?;
-        trained.push(Part { weight: weight as f32, weighting, model });
-    }
-    let scorer = Scorer::new(kind, trained);
+    let pairs = parts.iter().map(|part| part.pairs).max().unwrap_or_default();
+    let scorer = Scorer::new(kind, parts.into_iter().map(|trained| trained.part).collect());
     let header = ArtefactHeader {
         format_version: ARTEFACT_FORMAT_VERSION,
         kind,
@@ -83,7 +114,7 @@ fn start<'a>(
     move |item| {
         let earlier = earlier?;
         let ordinal = earlier.items().binary_search(&interactions.item_ids()[item as usize]).ok()?;
-        match &earlier.scorer().parts().get(place)?.model {
+        match earlier.scorer().parts().get(place)?.model.as_ref() {
             Model::Ials(model) => Some(model.factor(ordinal as u32).to_vec()),
             Model::Popularity(_) | Model::Neighbours(_) | Model::Ease(_) | Model::Bpr(_) => None,
         }

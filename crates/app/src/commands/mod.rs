@@ -21,6 +21,7 @@ mod recommend;
 mod serve;
 mod status;
 mod train;
+mod tune;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,6 +74,7 @@ async fn run_step(shell: &Shell, command: Option<Command>) -> Result<Outcome, Ap
         Some(Command::Check(arguments)) => check::run(shell, arguments).await,
         Some(Command::Quarantine(arguments)) => quarantine::run(shell, arguments).await,
         Some(Command::Train(arguments)) => train::run(shell, arguments).await,
+        Some(Command::Tune(arguments)) => tune::run(shell, arguments).await,
         Some(Command::Evaluate(arguments)) => evaluate::run(shell, arguments).await,
         Some(Command::Rec(arguments)) => rec::run(shell, arguments).await,
         Some(Command::Recommend(arguments)) => recommend::run(shell, arguments).await,

@@ -19,3 +19,4 @@ mod served;
 mod sql_recommender;
 mod support;
 mod switch;
+mod tuned;

@@ -6,6 +6,7 @@
 
 mod airbyte;
 mod document;
+pub(crate) mod edit;
 mod lock;
 mod read;
 pub(crate) mod secret;
@@ -109,6 +110,11 @@ impl Project {
     /// Evaluation reports.
     pub fn reports_dir(&self) -> PathBuf {
         self.state_dir().join("reports")
+    }
+
+    /// Trials of searches for settings: `<recommender>/<identity>.ndjson`.
+    pub fn tuning_dir(&self) -> PathBuf {
+        self.state_dir().join("tuning")
     }
 
     /// Keeps other runs out of this project until the guard is dropped. `command` is what they are told.

@@ -100,7 +100,7 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
 }
 
 /// The items table that rules are about; several recommenders with rules share one.
-async fn items(
+pub(super) async fn items(
     context: &Context,
     catalog: &Catalog,
     selected: &Selected<'_>,
@@ -133,7 +133,7 @@ struct Work<'a> {
     seed: u64,
 }
 
-type Selected<'a> = Vec<(&'a String, &'a RecommenderFile)>;
+pub(super) type Selected<'a> = Vec<(&'a String, &'a RecommenderFile)>;
 
 /// The baseline is always measured, asked for or not.
 fn with_baseline<'a>(context: &'a Context, mut selected: Selected<'a>) -> Result<Selected<'a>, PipelineError> {

@@ -21,6 +21,7 @@ pub mod rec;
 pub mod recommend;
 pub mod status;
 pub mod train;
+pub mod tune;
 
 use std::sync::Arc;
 

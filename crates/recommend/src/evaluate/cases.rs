@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use super::results::Repeats;
 use crate::metrics::{measure_list, metric_names};
 use crate::{Case, RankRequest, Ranker};
 
@@ -44,6 +45,19 @@ impl CaseResults {
     /// The values of one case.
     pub(super) fn row(&self, case: usize) -> &[f64] {
         &self.values[case * self.names.len()..(case + 1) * self.names.len()]
+    }
+}
+
+impl Case {
+    /// The same user with only what counts under this rule held out.
+    pub(crate) fn under(&self, repeats: Repeats) -> Self {
+        match repeats {
+            Repeats::Included => self.clone(),
+            Repeats::Excluded => {
+                let is_new = |item: &u32| !self.history.iter().any(|event| event.item == *item);
+                Self { held_out: self.held_out.iter().copied().filter(is_new).collect(), ..self.clone() }
+            }
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub use results::{
     WindowReport,
 };
 pub use segments::Segments;
+pub(crate) use window::with_rules;
 use window::{Training, WindowRun};
 
 use crate::promotion::{PromotionDecision, decide_promotion};

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use domain::Provenance;
+use domain::{FeedItem, Provenance, RerankRules};
 
 use super::cases::{CaseResults, run_cases};
 use super::pairs::paired_tests;
@@ -51,7 +51,7 @@ impl Training {
         for spec in evaluator.specs {
             let (artefact, cost) = if spec.name == evaluator.baseline { fallback.clone() } else { fit(Some(spec))? };
             let ranker = Ranker::new(artefact, &fallback.0)?;
-            rankers.push(Arc::new(with_rules(ranker, spec, evaluator, known.last_at().unwrap_or_default())?));
+            rankers.push(Arc::new(with_rules(ranker, &spec.rerank, evaluator.items, &known)?));
             costs.push(cost);
         }
         Ok(Self { known, rankers, costs })
@@ -59,17 +59,17 @@ impl Training {
 }
 
 /// The ranker with the rules of its recommender; `now` in them is the last moment that training knows of.
-fn with_rules(
+pub(crate) fn with_rules(
     ranker: Ranker,
-    spec: &RecommenderSpec,
-    evaluator: &Evaluator<'_>,
-    now: i64,
+    rules: &RerankRules,
+    items: &[FeedItem],
+    known: &Interactions,
 ) -> Result<Ranker, RecommendError> {
-    if spec.rerank.is_empty() {
+    if rules.is_empty() {
         return Ok(ranker);
     }
-    let catalogue = Catalogue::of_feed(ranker.items(), evaluator.items);
-    let rules = Reranker::join(&spec.rerank, &catalogue, now)?;
+    let catalogue = Catalogue::of_feed(ranker.items(), items);
+    let rules = Reranker::join(rules, &catalogue, known.last_at().unwrap_or_default())?;
     Ok(ranker.with_rules(rules))
 }
 
@@ -138,13 +138,7 @@ impl WindowRun<'_> {
     }
 
     fn audience(&self, repeats: Repeats) -> Audience {
-        let narrowed = self.cases.iter().map(|case| match repeats {
-            Repeats::Included => case.clone(),
-            Repeats::Excluded => {
-                let is_new = |item: &u32| !case.history.iter().any(|event| event.item == *item);
-                Case { held_out: case.held_out.iter().copied().filter(is_new).collect(), ..case.clone() }
-            }
-        });
+        let narrowed = self.cases.iter().map(|case| case.under(repeats));
         let (cold, warm) = narrowed.filter(|case| !case.held_out.is_empty()).partition(|case| case.history.is_empty());
         Audience { repeats, warm, cold }
     }

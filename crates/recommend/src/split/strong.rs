@@ -7,7 +7,7 @@
 
 use super::baskets::{Basket, basket_count, baskets_of_users};
 use super::{Part, Window};
-use crate::random::Random;
+use crate::random::{Random, shuffle};
 use crate::{Interactions, Protocol, RecommendError};
 
 /// Share of a held-out user's events that is to be found (Liang et al. 2018, section 4.2), as near as whole baskets allow.
@@ -57,13 +57,6 @@ fn held_out(baskets: &[Basket]) -> usize {
     });
     let nearest = distances.enumerate().min_by(|one, other| one.1.total_cmp(&other.1));
     nearest.map_or(0, |(place, _)| place + 1)
-}
-
-/// Fisher & Yates, in Durstenfeld's form (1964).
-fn shuffle<T>(values: &mut [T], random: &mut Random) {
-    for last in (1..values.len()).rev() {
-        values.swap(last, random.below(last + 1));
-    }
 }
 
 #[cfg(test)]
