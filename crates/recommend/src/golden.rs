@@ -120,6 +120,8 @@ fn best(scores: &[f32], history: &[(u32, f32, i64)], k: usize) -> Vec<(u32, f32)
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::models::Model;
     use crate::scorer::Part;
@@ -142,7 +144,7 @@ mod tests {
             max_history: 100,
             recency: None,
         };
-        Scorer::new(RecommenderKind::Ease, vec![Part { weight: 1.0, weighting, model: Model::Ease(model) }])
+        Scorer::new(RecommenderKind::Ease, vec![Part { weight: 1.0, weighting, model: Arc::new(Model::Ease(model)) }])
     }
 
     fn ids() -> Vec<ItemId> {
