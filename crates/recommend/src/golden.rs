@@ -142,7 +142,7 @@ mod tests {
             max_history: 100,
             recency: None,
         };
-        Scorer::new(RecommenderKind::Ease, vec![Part { weight: 1.0, weighting, model: Model::Ease(model) }])
+        Scorer::new(RecommenderKind::Ease, vec![Part { weight: 1.0, weighting, model: Model::Ease(model).into() }])
     }
 
     fn ids() -> Vec<ItemId> {
