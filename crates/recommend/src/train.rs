@@ -38,6 +38,9 @@ pub fn train_from(
     earlier: Option<&Artefact>,
 ) -> Result<Artefact, RecommendError> {
     parameters.validate()?;
+    if interactions.events().is_empty() {
+        return Err(RecommendError::NoInteractions { kind: parameters.kind() });
+    }
     let parts = parameters.parts().into_iter().enumerate().map(|(place, (weight, parameters))| {
         let start = start(interactions, earlier, place);
         train_part(interactions, weight, parameters, seed, start)
