@@ -107,7 +107,9 @@ fn what_is_not_measured_or_damaged_or_gone_is_refused_with_the_next_step() {
     let (_temp, project) = project();
     let file = project.join("recommenders/item_knn.toml");
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replace("neighbours = 200", "neighbours = 50")).unwrap();
+    let changed = text.replace("neighbours = 400", "neighbours = 50");
+    assert_ne!(changed, text);
+    fs::write(&file, changed).unwrap();
     run(&mut command(&project, &["train", "item_knn"]));
     let (exit, code, text) = refused(&project, &["promote", "item_knn"]);
     assert_eq!((exit, code.as_str()), (6, "not_evaluated"));
@@ -122,7 +124,7 @@ fn what_is_not_measured_or_damaged_or_gone_is_refused_with_the_next_step() {
     assert!(text.contains(newer["artefact"].as_str().unwrap()), "{text}");
     let older = older["artefact"].as_str().unwrap();
     let compared = rec(&project, &["compare", "item_knn", &older[..older.len() - 1]]);
-    let neighbours = serde_json::json!([{ "name": "neighbours", "one": 50, "other": 200 }]);
+    let neighbours = serde_json::json!([{ "name": "neighbours", "one": 50, "other": 400 }]);
     assert_eq!((&compared["parameters"], &compared["other"]["artefact"]), (&neighbours, &older.into()));
 
     rec(&project, &["promote", "item_knn", "--force"]);
