@@ -116,6 +116,12 @@ pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
+/// Cosine of each row (row-major, as long as `of`) with `of`; NaN where either is zero.
+pub(crate) fn cosines(rows: &[f32], of: &[f32]) -> Vec<f32> {
+    let length = dot(of, of).sqrt();
+    rows.chunks_exact(of.len()).map(|row| dot(of, row) / (length * dot(row, row).sqrt())).collect()
+}
+
 /// Overwrites the lower triangle of a symmetric positive definite matrix `a` (n × n, column-major) by that of −a⁻¹.
 ///
 /// The block form of the symmetric sweep operator (Goodnight 1979; Gauss–Jordan without pivoting, which a positive

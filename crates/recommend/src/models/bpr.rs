@@ -7,7 +7,7 @@
 //! Never here: the default of anything. On every set we measured EASE and iALS are better and cheaper.
 //! Start at [`Bpr::train`].
 
-use crate::linalg::{add_scaled, dot};
+use crate::linalg::{add_scaled, cosines, dot};
 use crate::random::Random;
 use crate::tensors::{NamedTensor, TensorFile};
 use crate::weighting::WeightedItem;
@@ -139,10 +139,7 @@ impl Bpr {
 
     /// Cosine of each item's factor with that of `item`; NaN where a factor is zero.
     pub(crate) fn cosines(&self, item: u32) -> Vec<f32> {
-        let of = self.factor(item);
-        let length = dot(of, of).sqrt();
-        let cosine = |other: &[f32]| dot(of, other) / (length * dot(other, other).sqrt());
-        self.item_factors.chunks_exact(self.factors).map(cosine).collect()
+        cosines(&self.item_factors, self.factor(item))
     }
 
     pub(crate) fn tensors(&self) -> Vec<NamedTensor<'_>> {

@@ -11,7 +11,7 @@ mod half_step;
 use half_step::{HalfStep, Ridge, Row, Scratch, scaled_gram};
 
 use crate::kernels::{self, padded};
-use crate::linalg::dot;
+use crate::linalg::{cosines, dot};
 use crate::random::Random;
 use crate::tensors::{NamedTensor, TensorFile};
 use crate::weighting::WeightedItem;
@@ -127,12 +127,7 @@ impl Ials {
 
     /// Cosine of each item's factor with that of `item`; NaN where a factor is zero.
     pub(crate) fn cosines(&self, item: u32) -> Vec<f32> {
-        let of = self.factor(item);
-        let length = dot(of, of).sqrt();
-        self.item_factors
-            .chunks_exact(self.factors)
-            .map(|other| dot(of, other) / (length * dot(other, other).sqrt()))
-            .collect()
+        cosines(&self.item_factors, self.factor(item))
     }
 
     pub(crate) fn tensors(&self) -> Vec<NamedTensor<'_>> {
