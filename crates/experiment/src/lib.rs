@@ -1,0 +1,7 @@
+//! Who sees which variant, what a metric means, and what the difference between variants means. Pure: no clock, no I/O, no randomness of its own.
+//!
+//! In: definitions and attributes of a unit; sufficient statistics.  Out: a variant and the reason for it; effects, intervals, verdicts.
+//! Never here: tokio, HTTP, storage, SQL text.
+//! Start at [`stats`] for what a difference means.
+
+pub mod stats;

@@ -1,0 +1,7 @@
+//! What a difference means: small pure functions over sufficient statistics, each with the source of its formula.
+//!
+//! In: counts, sums and sums of squares per arm.  Out: effects, standard errors, intervals, p-values.
+//! Never here: who is assigned to what (see `assign`).
+//! Start at [`distributions`].
+
+pub mod distributions;
