@@ -4,4 +4,9 @@
 //! Never here: who is assigned to what (see `assign`).
 //! Start at [`distributions`].
 
+mod counting;
 pub mod distributions;
+mod error;
+pub mod sample_ratio;
+
+pub use error::StatisticsError;
