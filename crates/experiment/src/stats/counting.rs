@@ -127,7 +127,9 @@ mod tests {
 
     #[test]
     fn tails_add_up_on_both_sides() {
-        for (k, n, p) in [(1u64, 10u64, 0.3), (5, 10, 0.5), (400, 1_000, 0.4), (600, 1_000, 0.4), (51_000, 100_000, 0.5)] {
+        for (k, n, p) in
+            [(1u64, 10u64, 0.3), (5, 10, 0.5), (400, 1_000, 0.4), (600, 1_000, 0.4), (51_000, 100_000, 0.5)]
+        {
             let both = binomial_at_least(k, n, p) + binomial_at_least(n - k + 1, n, 1.0 - p);
             close(both, 1.0, 1e-12);
         }

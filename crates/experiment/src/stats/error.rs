@@ -17,7 +17,9 @@ pub enum StatisticsError {
     TooFew { what: &'static str, found: usize, needed: usize },
     #[error("`{one}` has {first} entries and `{other}` has {second}; give one of each per entry")]
     UnequalLengths { one: &'static str, first: usize, other: &'static str, second: usize },
-    #[error("the {quantile} quantile of all units is `{cap}` although some values are larger; cap over non-zero values only")]
+    #[error(
+        "the {quantile} quantile of all units is `{cap}` although some values are larger; cap over non-zero values only"
+    )]
     CapsEverything { quantile: f64, cap: f64 },
 }
 

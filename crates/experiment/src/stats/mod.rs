@@ -7,6 +7,11 @@
 mod counting;
 pub mod distributions;
 mod error;
+pub mod multiple;
+pub mod non_inferiority;
+pub mod proportions;
+pub mod rank;
 pub mod sample_ratio;
+pub mod winsorise;
 
 pub use error::StatisticsError;

@@ -1,0 +1,190 @@
+//! Shares of units: the score and exact views beside the plain difference of means.
+//!
+//! In: successes and units per arm.  Out: statistics, p-values, intervals.
+//! Never here: ratios whose denominator is not the number of units (see the delta method).
+//! Start at [`compare_proportions`].
+
+use super::counting::{binomial_at_least, hypergeometric_mass};
+use super::distributions::{normal_quantile, normal_sf};
+use super::error::{StatisticsError, require, require_share};
+
+/// Successes among units of one arm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    pub successes: u64,
+    pub units: u64,
+}
+
+impl Share {
+    /// Errors: no units, or more successes than units.
+    pub fn new(successes: u64, units: u64) -> Result<Self, StatisticsError> {
+        require("units", units, units > 0, "at least 1")?;
+        require("successes", successes, successes <= units, "at most the units")?;
+        Ok(Self { successes, units })
+    }
+
+    /// Successes by units, in [0, 1].
+    pub fn value(self) -> f64 {
+        self.successes as f64 / self.units as f64
+    }
+}
+
+/// Two shares compared, as treatment minus control.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct ProportionComparison {
+    pub difference: f64,
+    /// Score statistic with the pooled share; its square is Pearson's chi-square. Zero when both arms are all or nothing.
+    pub z: f64,
+    pub p: f64,
+    /// Newcombe's hybrid score interval of the difference.
+    pub newcombe: (f64, f64),
+    /// Wilson's intervals of the arms.
+    pub wilson_control: (f64, f64),
+    pub wilson_treatment: (f64, f64),
+    /// Fisher's exact test, two-sided by likelihood.
+    pub fisher_p: f64,
+}
+
+/// Every score and exact view of two shares, at confidence 1 − `alpha`.
+///
+/// Sources: Wilson 1927; Newcombe, Statistics in Medicine 1998, method 10; Fisher 1935.
+pub fn compare_proportions(
+    control: Share,
+    treatment: Share,
+    alpha: f64,
+) -> Result<ProportionComparison, StatisticsError> {
+    require_share("alpha", alpha)?;
+    let (c, t) = (control.value(), treatment.value());
+    let difference = t - c;
+    let pooled = (control.successes + treatment.successes) as f64 / (control.units + treatment.units) as f64;
+    let variance = pooled * (1.0 - pooled) * (1.0 / control.units as f64 + 1.0 / treatment.units as f64);
+    let z = if variance > 0.0 { difference / variance.sqrt() } else { 0.0 };
+    let (wilson_control, wilson_treatment) = (wilson_interval(control, alpha)?, wilson_interval(treatment, alpha)?);
+    let below = ((t - wilson_treatment.0).powi(2) + (wilson_control.1 - c).powi(2)).sqrt();
+    let above = ((wilson_treatment.1 - t).powi(2) + (c - wilson_control.0).powi(2)).sqrt();
+    Ok(ProportionComparison {
+        difference,
+        z,
+        p: (2.0 * normal_sf(z.abs())).min(1.0),
+        newcombe: (difference - below, difference + above),
+        wilson_control,
+        wilson_treatment,
+        fisher_p: fisher_p(control, treatment),
+    })
+}
+
+/// Wilson's score interval of one share (JASA 1927), within [0, 1].
+pub fn wilson_interval(share: Share, alpha: f64) -> Result<(f64, f64), StatisticsError> {
+    let z = normal_quantile(1.0 - require_share("alpha", alpha)? / 2.0);
+    let (n, p) = (share.units as f64, share.value());
+    let widened = 1.0 + z * z / n;
+    let center = (p + z * z / (2.0 * n)) / widened;
+    let half = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt() / widened;
+    let lower = if share.successes == 0 { 0.0 } else { (center - half).max(0.0) };
+    let upper = if share.successes == share.units { 1.0 } else { (center + half).min(1.0) };
+    Ok((lower, upper))
+}
+
+/// Clopper & Pearson's exact interval of one share (Biometrika 1934), by bisection on the binomial's tails.
+pub fn exact_interval(share: Share, alpha: f64) -> Result<(f64, f64), StatisticsError> {
+    let tail = require_share("alpha", alpha)? / 2.0;
+    let Share { successes, units } = share;
+    // Both tails are functions of p that only grow; 200 halvings exhaust the digits of p.
+    let solve = |tail_at: &dyn Fn(f64) -> f64| {
+        let (mut low, mut high) = (0.0, 1.0);
+        for _ in 0..200 {
+            let middle = 0.5 * (low + high);
+            if middle <= low || middle >= high {
+                break;
+            }
+            if tail_at(middle) < tail { low = middle } else { high = middle }
+        }
+        0.5 * (low + high)
+    };
+    let lower = if successes == 0 { 0.0 } else { solve(&|p| binomial_at_least(successes, units, p)) };
+    // P(X ≤ k) with p is P(misses ≥ n − k) with 1 − p.
+    let upper = if successes == units {
+        1.0
+    } else {
+        1.0 - solve(&|misses| binomial_at_least(units - successes, units, misses))
+    };
+    Ok((lower, upper))
+}
+
+/// Fisher's exact two-sided p: all tables with the same margins that are no more likely than the one seen.
+///
+/// Cost: one mass per possible table, at most the smaller margin.
+pub fn fisher_p(control: Share, treatment: Share) -> f64 {
+    let total = control.units + treatment.units;
+    let marked = control.successes + treatment.successes;
+    let mass = |k: u64| hypergeometric_mass(k, total, marked, treatment.units);
+    // Tables that are equally likely differ by rounding; R and scipy allow the same 1e-7.
+    let limit = mass(treatment.successes) * (1.0 + 1e-7);
+    let first = (marked + treatment.units).saturating_sub(total);
+    (first..=marked.min(treatment.units)).map(mass).filter(|mass| *mass <= limit).sum::<f64>().min(1.0)
+}
+
+/// A relative difference that takes the control's share as known, with Pearson's chi-square as its test.
+///
+/// For comparison with other engines only: ours carries the control's uncertainty too.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ChiSquareDifference {
+    pub difference: f64,
+    pub interval: (f64, f64),
+    pub p: f64,
+}
+
+/// See [`ChiSquareDifference`]; the interval uses the unpooled standard error. `is_relative` divides by the control's share.
+pub fn chi_square_difference(
+    control: Share,
+    treatment: Share,
+    alpha: f64,
+    is_relative: bool,
+) -> Result<ChiSquareDifference, StatisticsError> {
+    let compared = compare_proportions(control, treatment, alpha)?;
+    let variance = |share: Share| share.value() * (1.0 - share.value()) / share.units as f64;
+    let scale = if is_relative { control.value() } else { 1.0 };
+    require("control share", scale, scale > 0.0, "above 0 to be divided by")?;
+    let half = normal_quantile(1.0 - alpha / 2.0) * (variance(control) + variance(treatment)).sqrt();
+    let interval = ((compared.difference - half) / scale, (compared.difference + half) / scale);
+    Ok(ChiSquareDifference { difference: compared.difference / scale, interval, p: compared.p })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_of_nothing_are_errors() {
+        assert!(Share::new(0, 0).is_err() && Share::new(2, 1).is_err());
+        let none = Share::new(0, 10).unwrap();
+        assert!(compare_proportions(none, none, 0.0).is_err() && wilson_interval(none, f64::NAN).is_err());
+        assert!(chi_square_difference(none, none, 0.05, true).is_err());
+    }
+
+    #[test]
+    fn arms_without_any_success_do_not_differ() {
+        let none = Share::new(0, 10).unwrap();
+        let compared = compare_proportions(none, none, 0.05).unwrap();
+        assert_eq!((compared.z, compared.p, compared.fisher_p), (0.0, 1.0, 1.0));
+        assert_eq!(compared.wilson_control.0, 0.0);
+        // Rule of three, exactly: 1 − .025^(1/10).
+        let (lower, upper) = exact_interval(none, 0.05).unwrap();
+        assert!(lower == 0.0 && (upper - (1.0 - 0.025f64.powf(0.1))).abs() < 1e-12, "{upper}");
+        assert_eq!(exact_interval(Share::new(10, 10).unwrap(), 0.05).unwrap().1, 1.0);
+    }
+
+    #[test]
+    fn newcombe_is_the_paper_s_example() {
+        // Newcombe 1998, table II, example (a), method 10: 56/70 against 48/80 gives .0524 to .3339.
+        let compared = compare_proportions(Share::new(48, 80).unwrap(), Share::new(56, 70).unwrap(), 0.05).unwrap();
+        assert!((compared.newcombe.0 - 0.0524).abs() < 5e-5 && (compared.newcombe.1 - 0.3339).abs() < 5e-5);
+    }
+
+    #[test]
+    fn the_tea_lady_is_counted_by_hand() {
+        // 3 of 4 right: P(k ≥ 3) = 17/70, and the mirror of it: 34/70.
+        let p = fisher_p(Share::new(1, 4).unwrap(), Share::new(3, 4).unwrap());
+        assert!((p - 34.0 / 70.0).abs() < 1e-13, "{p}");
+    }
+}
