@@ -7,9 +7,12 @@
 mod counting;
 pub mod distributions;
 mod error;
+pub mod group_sequential;
 pub mod multiple;
 pub mod non_inferiority;
+pub mod power;
 pub mod proportions;
+mod quadrature;
 pub mod rank;
 pub mod sample_ratio;
 pub mod winsorise;
