@@ -4,4 +4,6 @@
 //! Never here: tokio, HTTP, storage, SQL text.
 //! Start at [`stats`] for what a difference means.
 
+pub mod bandit;
+pub mod ranking;
 pub mod stats;

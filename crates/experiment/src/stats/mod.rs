@@ -4,15 +4,15 @@
 //! Never here: who is assigned to what (see `assign`).
 //! Start at [`distributions`].
 
-mod counting;
+pub(crate) mod counting;
 pub mod distributions;
-mod error;
+pub(crate) mod error;
 pub mod group_sequential;
 pub mod multiple;
 pub mod non_inferiority;
 pub mod power;
 pub mod proportions;
-mod quadrature;
+pub(crate) mod quadrature;
 pub mod rank;
 pub mod sample_ratio;
 pub mod winsorise;

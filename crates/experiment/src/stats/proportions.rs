@@ -111,6 +111,12 @@ pub fn exact_interval(share: Share, alpha: f64) -> Result<(f64, f64), Statistics
     Ok((lower, upper))
 }
 
+/// The sign test: the exact two-sided p of a share against ½. One tail, doubled, is the test by likelihood there.
+pub(crate) fn half_p(share: Share) -> f64 {
+    let more = share.successes.max(share.units - share.successes);
+    (2.0 * binomial_at_least(more, share.units, 0.5)).min(1.0)
+}
+
 /// Fisher's exact two-sided p: all tables with the same margins that are no more likely than the one seen.
 ///
 /// Cost: one mass per possible table, at most the smaller margin.

@@ -48,7 +48,8 @@ pub fn counts(value: &Value) -> Vec<u64> {
 /// A column of the rows, split into control and treatment.
 fn split(case: &Case, position: usize) -> (Vec<f64>, Vec<f64>) {
     let variation = &dataset("rows")["variation"];
-    let of = |arm: f64| case.column(position).iter().zip(variation).filter(|(_, v)| **v == arm).map(|(x, _)| *x).collect();
+    let of =
+        |arm: f64| case.column(position).iter().zip(variation).filter(|(_, v)| **v == arm).map(|(x, _)| *x).collect();
     (of(0.0), of(1.0))
 }
 
@@ -132,8 +133,7 @@ fn group_sequential_bounds(case: &Case) -> Value {
     }
     let computed: Vec<f64> = if case.inputs["t"].is_array() {
         let fractions = numbers(&case.inputs["t"]);
-        let looks =
-            group_sequential::bounds(&fractions, Spending::ObrienFleming, 0.05, Sides::Two, true).unwrap();
+        let looks = group_sequential::bounds(&fractions, Spending::ObrienFleming, 0.05, Sides::Two, true).unwrap();
         looks.iter().map(|look| look.bound).collect()
     } else {
         let looks = counts(&case.inputs["K"]);
