@@ -2,6 +2,19 @@
 //!
 //! In: counts, sums and sums of squares per arm.  Out: effects, standard errors, intervals, p-values.
 //! Never here: who is assigned to what (see `assign`).
-//! Start at [`distributions`].
+//! Start at [`compare::compare`], then [`compare::Comparison::estimate`].
 
+pub mod always_valid;
+pub mod bayes;
+pub mod compare;
+pub mod difference;
 pub mod distributions;
+mod error;
+pub mod mid_experiment;
+pub mod moments;
+pub mod quantile;
+mod special;
+
+pub use compare::{Comparison, Estimate, Scale, Statistic, compare};
+pub use difference::{Alternative, Difference, Interval};
+pub use error::StatsError;
