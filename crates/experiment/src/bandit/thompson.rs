@@ -5,12 +5,12 @@
 //! Never here: contextual trees.
 //! Start at [`allocate`]; inference is [`adaptive_mean`].
 
-use crate::stats::StatisticsError;
-use crate::stats::counting::binomial_at_least;
-use crate::stats::distributions::{normal_cdf, normal_quantile};
-use crate::stats::error::{require, require_count, require_finite, require_positive, require_share};
+use crate::ranking::off_policy::check_propensity;
+use crate::stats::distributions::{beta_cdf, normal_cdf, normal_quantile};
+use crate::stats::error::{allowed, enough, finite, open_share, positive, row_allowed, same_length};
 use crate::stats::proportions::Share;
 use crate::stats::quadrature::panels;
+use crate::stats::{Alternative, Interval, StatsError};
 
 /// Below this many units in any arm, shares stay equal: variances are not known yet.
 pub const LEAST_UNITS_PER_ARM: u64 = 100;
@@ -35,21 +35,16 @@ pub struct GaussianPrior {
 
 impl Belief {
     /// From `units` > 0 with a sample mean and variance ≥ 0. Without a prior the mean's own law.
-    pub fn gaussian(
-        units: u64,
-        mean: f64,
-        variance: f64,
-        prior: Option<GaussianPrior>,
-    ) -> Result<Self, StatisticsError> {
-        require("units", units, units > 0, "at least 1")?;
-        require_finite("mean", mean)?;
-        require("variance", variance, variance >= 0.0 && variance.is_finite(), "a finite number of at least 0")?;
+    pub fn gaussian(units: u64, mean: f64, variance: f64, prior: Option<GaussianPrior>) -> Result<Self, StatsError> {
+        allowed("units", units as f64, units > 0, "at least 1")?;
+        finite("mean", mean)?;
+        allowed("variance", variance, variance >= 0.0 && variance.is_finite(), "a finite number of at least 0")?;
         let of_mean = variance / units as f64;
         let Some(prior) = prior else {
             return Ok(Self::Gaussian { mean, deviation: of_mean.sqrt() });
         };
-        let spread = require_positive("prior variance", prior.variance)?;
-        require_finite("prior mean", prior.mean)?;
+        let spread = positive("prior variance", prior.variance)?;
+        finite("prior mean", prior.mean)?;
         // Both precisions times of_mean·spread, so that a variance of zero needs no case of its own.
         let weight = spread / (spread + of_mean);
         let mean = weight * mean + (1.0 - weight) * prior.mean;
@@ -75,8 +70,10 @@ impl Belief {
             // A point: it is below, above, or tied.
             Self::Gaussian { mean, .. } if x == mean => 0.5,
             Self::Gaussian { mean, .. } => f64::from(u8::from(x > mean)),
-            // I_x(a, b) is a tail of the binomial for whole a and b (Abramowitz & Stegun 26.5.24).
-            Self::Beta(share) => binomial_at_least(share.successes + 1, share.units + 1, x.clamp(0.0, 1.0)),
+            Self::Beta(share) => {
+                let (hits, misses) = (share.successes as f64, (share.units - share.successes) as f64);
+                beta_cdf(x, hits + 1.0, misses + 1.0)
+            }
         }
     }
 
@@ -98,10 +95,10 @@ impl Belief {
     }
 
     /// The interval of the mean at confidence 1 − `alpha`; of a [`Belief::Beta`] by the normal law around its mean.
-    pub fn interval(self, alpha: f64) -> Result<(f64, f64), StatisticsError> {
+    pub fn interval(self, alpha: f64) -> Result<Interval, StatsError> {
         let (center, spread) = self.center_and_spread();
-        let half = normal_quantile(1.0 - require_share("alpha", alpha)? / 2.0) * spread;
-        Ok((center - half, center + half))
+        let half = normal_quantile(1.0 - open_share("alpha", alpha)? / 2.0) * spread;
+        Ok(Interval::around(center, half, Alternative::TwoSided))
     }
 }
 
@@ -109,8 +106,8 @@ impl Belief {
 ///
 /// Each is the integral of its density times the chance that all others lie below, over panels that are as fine as the
 /// sharpest arm around. Cost: arms³ · 300 distribution values. Errors: fewer than two arms.
-pub fn best_arm_probabilities(arms: &[Belief], lower_is_better: bool) -> Result<Vec<f64>, StatisticsError> {
-    require_count("arms", arms.len(), 2)?;
+pub fn best_arm_probabilities(arms: &[Belief], lower_is_better: bool) -> Result<Vec<f64>, StatsError> {
+    enough("arms", arms.len(), 2)?;
     let beats = |other: Belief, x: f64| {
         let below = other.below(x);
         if lower_is_better { 1.0 - below } else { below }
@@ -169,19 +166,11 @@ pub struct Allocation {
 }
 
 /// Shares from beliefs and `units` per arm. `floor` f with 0 ≤ k f < 1.
-pub fn allocate(
-    arms: &[Belief],
-    units: &[u64],
-    lower_is_better: bool,
-    floor: f64,
-) -> Result<Allocation, StatisticsError> {
-    if arms.len() != units.len() {
-        let (first, second) = (arms.len(), units.len());
-        return Err(StatisticsError::UnequalLengths { one: "arms", first, other: "units", second });
-    }
+pub fn allocate(arms: &[Belief], units: &[u64], lower_is_better: bool, floor: f64) -> Result<Allocation, StatsError> {
+    same_length("units", units.len(), arms.len())?;
     let best_arm_probabilities = best_arm_probabilities(arms, lower_is_better)?;
     let k = arms.len() as f64;
-    require("floor", floor, floor >= 0.0 && floor * k < 1.0, "at least 0, and below 1 by the number of arms")?;
+    allowed("floor", floor, floor >= 0.0 && floor * k < 1.0, "at least 0, and below 1 by the number of arms")?;
     let has_enough_units = units.iter().all(|units| *units >= LEAST_UNITS_PER_ARM);
     let share = |p: &f64| if has_enough_units { floor + (1.0 - k * floor) * p } else { 1.0 / k };
     let shares = best_arm_probabilities.iter().map(share).collect();
@@ -208,13 +197,13 @@ pub struct AdaptiveMean {
 ///
 /// Per row Γ = m̂ + 1{arm}/e·(r − m̂) with m̂ the mean of the arm's earlier rewards; weights √e keep the variance stable
 /// (Hadad et al. 2021, eq. 5, 11 and 18). Errors: no row of the arm, or a row (named) whose propensity is 0 or reward no number.
-pub fn adaptive_mean(rows: &[AdaptiveRow], arm: usize) -> Result<AdaptiveMean, StatisticsError> {
+pub fn adaptive_mean(rows: &[AdaptiveRow], arm: usize) -> Result<AdaptiveMean, StatsError> {
     let (mut earlier, mut seen) = (0.0, 0usize);
     let mut scores = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {
-        crate::ranking::off_policy::check_propensity(index, row.propensity)?;
+        check_propensity(index, row.propensity)?;
         let is_number = row.reward.is_finite();
-        crate::ranking::off_policy::check_row(index, "reward", row.reward, is_number, "a finite number")?;
+        row_allowed(index, "reward", row.reward, is_number, "a finite number")?;
         let guess = if seen == 0 { 0.0 } else { earlier / seen as f64 };
         let mut score = guess;
         if row.arm == arm {
@@ -224,7 +213,7 @@ pub fn adaptive_mean(rows: &[AdaptiveRow], arm: usize) -> Result<AdaptiveMean, S
         }
         scores.push((row.propensity.sqrt(), score));
     }
-    require_count("units in the arm", seen, 1)?;
+    enough("units in the arm", seen, 1)?;
     let whole: f64 = scores.iter().map(|(weight, _)| weight).sum();
     let mean = scores.iter().map(|(weight, score)| weight * score).sum::<f64>() / whole;
     let variance: f64 = scores.iter().map(|(weight, score)| (weight * (score - mean)).powi(2)).sum();

@@ -10,10 +10,13 @@ use std::collections::HashSet;
 use std::hash::Hash;
 
 use super::coin::Coin;
-use crate::stats::StatisticsError;
-use crate::stats::distributions::{t_quantile, t_sf};
-use crate::stats::error::{require_count, require_share};
-use crate::stats::proportions::{Share, exact_interval, half_p, wilson_interval};
+use crate::stats::distributions::{fair_coin_two_sided, t_quantile, t_sf};
+use crate::stats::error::{enough, open_share, row_allowed};
+use crate::stats::proportions::{Share, exact_interval, wilson_interval};
+use crate::stats::{Alternative, Interval, StatsError};
+
+/// What is known of a share when nothing was decided.
+const UNKNOWN: Interval = Interval { lower: 0.0, upper: 1.0 };
 
 /// One list made of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +36,8 @@ pub fn team_draft<T: Clone + Eq + Hash>(
     rankings: &[&[T]],
     length: usize,
     seed: u64,
-) -> Result<Interleaved<T>, StatisticsError> {
-    require_count("rankers", rankings.len(), 2)?;
+) -> Result<Interleaved<T>, StatsError> {
+    enough("rankers", rankings.len(), 2)?;
     let mut coin = Coin::new(seed);
     let mut seen: HashSet<&T> = HashSet::new();
     let mut next = vec![0; rankings.len()];
@@ -96,14 +99,14 @@ pub fn balanced_credit<T: Eq + Hash>(a: &[T], b: &[T], clicked: &[T]) -> (usize,
 /// Clicks per ranker, from the clicked `places` (0-based) of a list. Each place counts once.
 ///
 /// Errors: a place outside the list.
-pub fn credit(pickers: &[usize], rankers: usize, places: &[usize]) -> Result<Vec<usize>, StatisticsError> {
+pub fn credit(pickers: &[usize], rankers: usize, places: &[usize]) -> Result<Vec<usize>, StatsError> {
     let mut clicks = vec![0; rankers];
     let mut counted = HashSet::new();
     for (row, &place) in places.iter().enumerate() {
         let picker = pickers.get(place).filter(|picker| **picker < rankers);
         let Some(&picker) = picker else {
-            let expected = "a place of the list";
-            return Err(StatisticsError::BadRow { row, name: "clicked place", value: place.to_string(), expected });
+            let (value, allowed) = (place as f64, "a place of the list");
+            return Err(StatsError::BadRow { row, name: "clicked place", value, allowed });
         };
         if counted.insert(place) {
             clicks[picker] += 1;
@@ -129,25 +132,25 @@ pub struct RankerPreference {
     /// Two-sided sign test without ties.
     pub p: f64,
     /// Clopper & Pearson's interval of the share of wins among visits that are no tie.
-    pub exact: (f64, f64),
+    pub exact: Interval,
     /// Wilson's interval of the same.
-    pub wilson: (f64, f64),
+    pub wilson: Interval,
 }
 
 /// Wins of A and B and ties over visits. With nothing but ties p is 1 and nothing is known of the share of wins.
 ///
 /// Visits of one user are not independent; where users come back, take [`user_preference`].
 /// Errors: no visits.
-pub fn preference(wins: u64, losses: u64, ties: u64, alpha: f64) -> Result<RankerPreference, StatisticsError> {
-    require_share("alpha", alpha)?;
+pub fn preference(wins: u64, losses: u64, ties: u64, alpha: f64) -> Result<RankerPreference, StatsError> {
+    open_share("alpha", alpha)?;
     let (decided, visits) = (wins + losses, wins + losses + ties);
-    require_count("visits", usize::try_from(visits).unwrap_or(usize::MAX), 1)?;
+    enough("visits", usize::try_from(visits).unwrap_or(usize::MAX), 1)?;
     let delta = (wins as f64 + 0.5 * ties as f64) / visits as f64 - 0.5;
     let Ok(share) = Share::new(wins, decided) else {
-        return Ok(RankerPreference { delta, p: 1.0, exact: (0.0, 1.0), wilson: (0.0, 1.0) });
+        return Ok(RankerPreference { delta, p: 1.0, exact: UNKNOWN, wilson: UNKNOWN });
     };
     let (exact, wilson) = (exact_interval(share, alpha)?, wilson_interval(share, alpha)?);
-    Ok(RankerPreference { delta, p: half_p(share), exact, wilson })
+    Ok(RankerPreference { delta, p: fair_coin_two_sided(wins, decided), exact, wilson })
 }
 
 /// The mean preference of users, each of whom counts once.
@@ -158,21 +161,18 @@ pub struct UserPreference {
     pub standard_error: f64,
     /// Student's t with users − 1 degrees of freedom, two-sided.
     pub p: f64,
-    pub interval: (f64, f64),
+    pub interval: Interval,
 }
 
 /// `means`: for every user the mean of [`visit_score`] over the user's visits, in [−1, 1].
 ///
 /// Where all users agree exactly there is no variance: p is 0 for a preference and 1 for none.
 /// Errors: fewer than two users; a mean outside [−1, 1].
-pub fn user_preference(means: &[f64], alpha: f64) -> Result<UserPreference, StatisticsError> {
-    require_share("alpha", alpha)?;
-    require_count("users", means.len(), 2)?;
+pub fn user_preference(means: &[f64], alpha: f64) -> Result<UserPreference, StatsError> {
+    open_share("alpha", alpha)?;
+    enough("users", means.len(), 2)?;
     for (row, &value) in means.iter().enumerate() {
-        if !(-1.0..=1.0).contains(&value) {
-            let expected = "between -1 and 1";
-            return Err(StatisticsError::BadRow { row, name: "mean score", value: value.to_string(), expected });
-        }
+        row_allowed(row, "mean score", value, (-1.0..=1.0).contains(&value), "between -1 and 1")?;
     }
     let n = means.len() as f64;
     let mean = means.iter().sum::<f64>() / n;
@@ -186,7 +186,7 @@ pub fn user_preference(means: &[f64], alpha: f64) -> Result<UserPreference, Stat
         0.0
     };
     let half = t_quantile(1.0 - alpha / 2.0, n - 1.0) * standard_error;
-    Ok(UserPreference { mean, standard_error, p, interval: (mean - half, mean + half) })
+    Ok(UserPreference { mean, standard_error, p, interval: Interval::around(mean, half, Alternative::TwoSided) })
 }
 
 #[cfg(test)]
@@ -254,7 +254,7 @@ mod tests {
         assert!((found.delta - 0.05).abs() < 1e-15);
         assert_eq!(found.p, preference(60, 40, 0, 0.05).unwrap().p);
         let ties = preference(0, 0, 7, 0.05).unwrap();
-        assert_eq!((ties.delta, ties.p, ties.exact), (0.0, 1.0, (0.0, 1.0)));
+        assert_eq!((ties.delta, ties.p, ties.exact), (0.0, 1.0, UNKNOWN));
         assert!(preference(0, 0, 0, 0.05).is_err() && preference(1, 1, 0, 0.0).is_err());
     }
 

@@ -5,8 +5,8 @@
 //! Never here: lists of items (see `slates`); the model of rewards.
 //! Start at [`Log::new`] and [`Log::value`].
 
-use crate::stats::StatisticsError;
-use crate::stats::error::{require_count, require_positive};
+use crate::stats::StatsError;
+use crate::stats::error::{enough, positive, row_allowed, same_length};
 
 /// With fewer effective rows no verdict is given.
 pub const LEAST_EFFECTIVE_ROWS: f64 = 100.0;
@@ -87,10 +87,10 @@ impl<'a> Log<'a> {
         policy: &'a [f64],
         modelled: Option<&'a [f64]>,
         count: usize,
-    ) -> Result<Self, StatisticsError> {
+    ) -> Result<Self, StatsError> {
         let n = actions.len();
-        require_count("logged decisions", n, 1)?;
-        require_count("actions", count, 1)?;
+        enough("logged decisions", n, 1)?;
+        enough("actions", count, 1)?;
         let lengths = [
             ("rewards", rewards.len(), n),
             ("propensities", propensities.len(), n),
@@ -98,22 +98,20 @@ impl<'a> Log<'a> {
             ("modelled rewards", modelled.map_or(n * count, <[f64]>::len), n * count),
         ];
         for (other, second, first) in lengths {
-            if second != first {
-                return Err(StatisticsError::UnequalLengths { one: "actions", first, other, second });
-            }
+            same_length(other, second, first)?;
         }
         for row in 0..n {
-            check_row(row, "action", actions[row] as f64, actions[row] < count, "one of the actions")?;
-            check_row(row, "reward", rewards[row], rewards[row].is_finite(), "a finite number")?;
+            row_allowed(row, "action", actions[row] as f64, actions[row] < count, "one of the actions")?;
+            row_allowed(row, "reward", rewards[row], rewards[row].is_finite(), "a finite number")?;
             check_propensity(row, propensities[row])?;
             let chosen = &policy[row * count..(row + 1) * count];
             for &p in chosen {
-                check_row(row, "policy probability", p, (0.0..=1.0).contains(&p), "between 0 and 1")?;
+                row_allowed(row, "policy probability", p, (0.0..=1.0).contains(&p), "between 0 and 1")?;
             }
             let sum: f64 = chosen.iter().sum();
-            check_row(row, "sum of policy probabilities", sum, (sum - 1.0).abs() <= SUM_WITHIN, "1")?;
+            row_allowed(row, "sum of policy probabilities", sum, (sum - 1.0).abs() <= SUM_WITHIN, "1")?;
             for &q in modelled.map(|q| &q[row * count..(row + 1) * count]).unwrap_or_default() {
-                check_row(row, "modelled reward", q, q.is_finite(), "a finite number")?;
+                row_allowed(row, "modelled reward", q, q.is_finite(), "a finite number")?;
             }
         }
         Ok(Self { actions, rewards, propensities, policy, modelled, count })
@@ -131,8 +129,8 @@ impl<'a> Log<'a> {
     ///
     /// Errors: an estimator that needs modelled rewards without them; τ, λ or clip that are not above 0; all weights zero where
     /// their sum is divided by.
-    pub fn value(&self, estimator: Estimator, clip: Option<f64>) -> Result<PolicyValue, StatisticsError> {
-        let most = clip.map_or(Ok(f64::INFINITY), |clip| require_positive("clip", clip))?;
+    pub fn value(&self, estimator: Estimator, clip: Option<f64>) -> Result<PolicyValue, StatsError> {
+        let most = clip.map_or(Ok(f64::INFINITY), |clip| positive("clip", clip))?;
         let raw: Vec<f64> = (0..self.rows()).map(|row| self.weight(row)).collect();
         let weights: Vec<f64> = raw.iter().map(|weight| weight.min(most)).collect();
         let (influence, value) = self.influence(estimator, &weights)?;
@@ -156,7 +154,7 @@ impl<'a> Log<'a> {
     }
 
     /// How far each row pulls the value up or down, and the value.
-    fn influence(&self, estimator: Estimator, weights: &[f64]) -> Result<(Vec<f64>, f64), StatisticsError> {
+    fn influence(&self, estimator: Estimator, weights: &[f64]) -> Result<(Vec<f64>, f64), StatsError> {
         let rewards = self.rewards.iter();
         match estimator {
             Estimator::Ips => Ok(around_mean(rewards.zip(weights).map(|(r, w)| r * w).collect())),
@@ -168,11 +166,11 @@ impl<'a> Log<'a> {
             Estimator::DirectMethod => Ok(around_mean(self.model()?.0)),
             Estimator::DoublyRobust => self.doubly_robust(weights.to_vec()),
             Estimator::SwitchDoublyRobust { tau } => {
-                let tau = require_positive("tau", tau)?;
+                let tau = positive("tau", tau)?;
                 self.doubly_robust(weights.iter().map(|w| if *w > tau { 0.0 } else { *w }).collect())
             }
             Estimator::ShrunkDoublyRobust { lambda } => {
-                let lambda = require_positive("lambda", lambda)?;
+                let lambda = positive("lambda", lambda)?;
                 self.doubly_robust(weights.iter().map(|w| lambda * w / (w * w + lambda)).collect())
             }
             Estimator::SelfNormalizedDoublyRobust => {
@@ -188,17 +186,16 @@ impl<'a> Log<'a> {
         }
     }
 
-    fn doubly_robust(&self, weights: Vec<f64>) -> Result<(Vec<f64>, f64), StatisticsError> {
+    fn doubly_robust(&self, weights: Vec<f64>) -> Result<(Vec<f64>, f64), StatsError> {
         let (direct, residuals) = self.model()?;
         let rows = direct.iter().zip(&residuals).zip(&weights);
         Ok(around_mean(rows.map(|((direct, residual), weight)| direct + weight * residual).collect()))
     }
 
     /// Per row the modelled value of the policy, and the reward beyond the modelled one of the logged action.
-    fn model(&self) -> Result<(Vec<f64>, Vec<f64>), StatisticsError> {
+    fn model(&self) -> Result<(Vec<f64>, Vec<f64>), StatsError> {
         let Some(modelled) = self.modelled else {
-            let (name, expected) = ("modelled rewards", "given for this estimator");
-            return Err(StatisticsError::BadValue { name, value: "none".to_owned(), expected });
+            return Err(StatsError::Missing { name: "modelled rewards" });
         };
         let rows = self.policy.chunks(self.count).zip(modelled.chunks(self.count));
         let direct = rows.map(|(policy, q)| policy.iter().zip(q).map(|(p, q)| p * q).sum()).collect();
@@ -239,18 +236,8 @@ pub(crate) fn falls_short(weights: &[f64]) -> bool {
     1.0 - mean > MOST_UNSUPPORTED_SHARE + 3.0 * (variance / n).sqrt()
 }
 
-pub(crate) fn check_row(
-    row: usize,
-    name: &'static str,
-    value: f64,
-    is_right: bool,
-    expected: &'static str,
-) -> Result<(), StatisticsError> {
-    if is_right { Ok(()) } else { Err(StatisticsError::BadRow { row, name, value: value.to_string(), expected }) }
-}
-
-pub(crate) fn check_propensity(row: usize, value: f64) -> Result<(), StatisticsError> {
-    check_row(row, "propensity", value, value > 0.0 && value <= 1.0, "above 0 and at most 1")
+pub(crate) fn check_propensity(row: usize, value: f64) -> Result<(), StatsError> {
+    row_allowed(row, "propensity", value, value > 0.0 && value <= 1.0, "above 0 and at most 1")
 }
 
 fn around_mean(mut values: Vec<f64>) -> (Vec<f64>, f64) {
@@ -259,8 +246,8 @@ fn around_mean(mut values: Vec<f64>) -> (Vec<f64>, f64) {
     (values, mean)
 }
 
-fn weighted_mean(values: &[f64], weights: &[f64]) -> Result<f64, StatisticsError> {
-    let sum = require_positive("sum of weights", weights.iter().sum())?;
+fn weighted_mean(values: &[f64], weights: &[f64]) -> Result<f64, StatsError> {
+    let sum = positive("sum of weights", weights.iter().sum())?;
     Ok(values.iter().zip(weights).map(|(value, weight)| value * weight).sum::<f64>() / sum)
 }
 
@@ -277,20 +264,18 @@ pub struct Replay {
 /// Li et al., WSDM 2011: the mean reward of rows whose logged action is the policy's. Right only for uniform logging.
 ///
 /// `chosen`: the policy's action per row. Errors: unequal lengths, a reward that is no number, fewer than two matches.
-pub fn replay(actions: &[usize], rewards: &[f64], chosen: &[usize]) -> Result<Replay, StatisticsError> {
+pub fn replay(actions: &[usize], rewards: &[f64], chosen: &[usize]) -> Result<Replay, StatsError> {
     for (other, second) in [("rewards", rewards.len()), ("chosen actions", chosen.len())] {
-        if second != actions.len() {
-            return Err(StatisticsError::UnequalLengths { one: "actions", first: actions.len(), other, second });
-        }
+        same_length(other, second, actions.len())?;
     }
     let mut matched = Vec::new();
     for row in 0..actions.len() {
-        check_row(row, "reward", rewards[row], rewards[row].is_finite(), "a finite number")?;
+        row_allowed(row, "reward", rewards[row], rewards[row].is_finite(), "a finite number")?;
         if actions[row] == chosen[row] {
             matched.push(rewards[row]);
         }
     }
-    require_count("rows in which the log did what the policy wants", matched.len(), 2)?;
+    enough("rows in which the log did what the policy wants", matched.len(), 2)?;
     let matches = matched.len();
     let (influence, value) = around_mean(matched);
     let n = matches as f64;
@@ -373,12 +358,12 @@ mod tests {
             Log::new(actions, rewards, propensities, policy, None, 2).unwrap_err().to_string()
         };
         let found = error(&ACTIONS, &REWARDS, &[0.25, 0.0], &POLICY);
-        assert_eq!(found, "`propensity` of row 1 is `0`, but must be above 0 and at most 1");
+        assert_eq!(found, "`propensity` of row 1 is `0`; it must be above 0 and at most 1");
         assert!(error(&[0, 2], &REWARDS, &PROPENSITIES, &POLICY).contains("`action` of row 1"));
         assert!(error(&ACTIONS, &[f64::NAN, 0.0], &PROPENSITIES, &POLICY).contains("`reward` of row 0"));
         assert!(error(&ACTIONS, &REWARDS, &PROPENSITIES, &[0.5, 0.4, 0.75, 0.25]).contains("of row 0 is `0.9`"));
         assert!(error(&ACTIONS, &REWARDS, &PROPENSITIES, &[1.5, -0.5, 0.75, 0.25]).contains("policy probability"));
-        assert!(error(&ACTIONS, &REWARDS, &PROPENSITIES, &[1.0]).contains("`policy` has 1"));
+        assert!(error(&ACTIONS, &REWARDS, &PROPENSITIES, &[1.0]).contains("`policy` has `1` entries"));
         assert!(error(&[], &[], &[], &[]).contains("there are 0 logged decisions"));
     }
 

@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use std::hash::Hash;
 
 use super::coin::Coin;
-use crate::stats::StatisticsError;
-use crate::stats::error::{require, require_count};
+use crate::stats::StatsError;
+use crate::stats::error::{allowed, enough};
 
 /// Two rankings allow up to 2^length lists.
 pub const LONGEST: usize = 10;
@@ -34,14 +34,10 @@ pub struct WeightedList<T> {
 ///
 /// `length` ≤ 10. The credit of an item is 1/rank in the first ranking minus 1/rank in the second; one past the end where it
 /// does not occur. Errors: an empty ranking, too long a list, or no probabilities without bias.
-pub fn optimized<T: Clone + Eq + Hash>(
-    a: &[T],
-    b: &[T],
-    length: usize,
-) -> Result<Vec<WeightedList<T>>, StatisticsError> {
-    require_count("items of the first ranker", a.len(), 1)?;
-    require_count("items of the second ranker", b.len(), 1)?;
-    require("length", length, (1..=LONGEST).contains(&length), "between 1 and 10")?;
+pub fn optimized<T: Clone + Eq + Hash>(a: &[T], b: &[T], length: usize) -> Result<Vec<WeightedList<T>>, StatsError> {
+    enough("items of the first ranker", a.len(), 1)?;
+    enough("items of the second ranker", b.len(), 1)?;
+    allowed("length", length as f64, (1..=LONGEST).contains(&length), "between 1 and 10")?;
     // Items by number, so that lists can be told apart without ordering `T`.
     let mut known: Vec<&T> = Vec::new();
     let mut number = |item| {
@@ -99,7 +95,7 @@ fn extend(a: &[usize], b: &[usize], length: usize, list: &mut Vec<usize>, found:
 }
 
 /// Probabilities p ∝ base·exp(−λ·bias) with λ such that Σ p·bias is zero at every depth: the minimum of a convex function.
-fn unbiased(credits: &[&[f64]]) -> Result<Vec<f64>, StatisticsError> {
+fn unbiased(credits: &[&[f64]]) -> Result<Vec<f64>, StatsError> {
     let depth = credits.iter().map(|credits| credits.len()).max().unwrap_or(0);
     // Credit of all places up to each depth.
     let biases: Vec<Vec<f64>> = credits
@@ -138,10 +134,10 @@ fn unbiased(credits: &[&[f64]]) -> Result<Vec<f64>, StatisticsError> {
     }
     let most = (0..depth).map(|k| p.iter().zip(&biases).map(|(p, bias)| p * bias[k]).sum::<f64>().abs());
     let most = most.fold(0.0, f64::max);
-    Err(StatisticsError::BadValue {
+    Err(StatsError::OutOfRange {
         name: "bias of interleaved lists",
-        value: most.to_string(),
-        expected: "0 for some probabilities of the lists; use team draft for these rankings",
+        value: most,
+        allowed: "0 for some probabilities of the lists; use team draft for these rankings",
     })
 }
 

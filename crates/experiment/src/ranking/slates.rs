@@ -6,9 +6,9 @@
 //! Never here: single actions (see `off_policy`).
 //! Start at [`SlateLog::new`] and [`SlateLog::value`].
 
-use super::off_policy::{Refusal, check_propensity, check_row, effective_rows, falls_short, refusal};
-use crate::stats::StatisticsError;
-use crate::stats::error::require_count;
+use super::off_policy::{Refusal, check_propensity, effective_rows, falls_short, refusal};
+use crate::stats::StatsError;
+use crate::stats::error::{enough, row_allowed, same_length};
 
 /// What the reward of a slot may depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -49,42 +49,28 @@ impl<'a> SlateLog<'a> {
     /// `rewards`: of each slot. `logged` and `policy`: probability of the shown item in its slot. For
     /// [`SlateEstimator::Independent`] the marginal ones; for the others those given the items above, so that their product is
     /// the probability of the list. Errors name the list: a logged probability of 0, a policy's outside [0, 1], no number.
-    pub fn new(
-        rewards: &'a [f64],
-        logged: &'a [f64],
-        policy: &'a [f64],
-        slots: usize,
-    ) -> Result<Self, StatisticsError> {
-        require_count("slots", slots, 1)?;
-        require_count("logged slots", rewards.len(), slots)?;
+    pub fn new(rewards: &'a [f64], logged: &'a [f64], policy: &'a [f64], slots: usize) -> Result<Self, StatsError> {
+        enough("slots", slots, 1)?;
+        enough("logged slots", rewards.len(), slots)?;
         let whole = rewards.len() / slots * slots;
         for (other, second) in [("logged", logged.len()), ("policy", policy.len()), ("whole lists", whole)] {
-            if second != rewards.len() {
-                return Err(StatisticsError::UnequalLengths { one: "rewards", first: rewards.len(), other, second });
-            }
+            same_length(other, second, rewards.len())?;
         }
         for place in 0..rewards.len() {
             let row = place / slots;
-            check_row(row, "reward", rewards[place], rewards[place].is_finite(), "a finite number")?;
+            row_allowed(row, "reward", rewards[place], rewards[place].is_finite(), "a finite number")?;
             check_propensity(row, logged[place])?;
             let p = policy[place];
-            check_row(row, "policy probability", p, (0.0..=1.0).contains(&p), "between 0 and 1")?;
+            row_allowed(row, "policy probability", p, (0.0..=1.0).contains(&p), "between 0 and 1")?;
         }
         Ok(Self { rewards, logged, policy, slots })
     }
 
     /// mean over lists of Σ α_slot · w_slot · r_slot. `slot_weights` α, one per slot, e.g. a discount; `None` for 1.
-    pub fn value(
-        &self,
-        estimator: SlateEstimator,
-        slot_weights: Option<&[f64]>,
-    ) -> Result<SlateValue, StatisticsError> {
+    pub fn value(&self, estimator: SlateEstimator, slot_weights: Option<&[f64]>) -> Result<SlateValue, StatsError> {
         let ones = vec![1.0; self.slots];
         let alphas = slot_weights.unwrap_or(&ones);
-        if alphas.len() != self.slots {
-            let (first, second) = (self.slots, alphas.len());
-            return Err(StatisticsError::UnequalLengths { one: "slots", first, other: "slot weights", second });
-        }
+        same_length("slot weights", alphas.len(), self.slots)?;
         let lists = self.rewards.len() / self.slots;
         let mut by_slot = vec![Vec::with_capacity(lists); self.slots];
         let mut values = Vec::with_capacity(lists);
@@ -163,7 +149,7 @@ mod tests {
     #[test]
     fn a_wrong_list_is_named() {
         let error = SlateLog::new(&[0.0; 4], &[0.5, 0.5, 0.0, 0.5], &[0.5; 4], 2).unwrap_err().to_string();
-        assert_eq!(error, "`propensity` of row 1 is `0`, but must be above 0 and at most 1");
+        assert_eq!(error, "`propensity` of row 1 is `0`; it must be above 0 and at most 1");
         assert!(SlateLog::new(&[0.0; 3], &[0.5; 3], &[0.5; 3], 2).is_err());
         assert!(SlateLog::new(&[], &[], &[], 2).is_err() && SlateLog::new(&[0.0], &[0.5], &[0.5], 0).is_err());
         assert!(SlateLog::new(&[0.0], &[0.5], &[1.5], 1).is_err());

@@ -6,7 +6,7 @@
 //! Start at [`bounds`].
 
 use super::distributions::{normal_quantile, normal_sf};
-use super::error::{StatisticsError, require, require_count, require_positive, require_share};
+use super::error::{StatsError, allowed, enough, open_share, positive, same_length};
 use super::quadrature::panels;
 
 /// Whether an effect in either direction counts.
@@ -86,16 +86,16 @@ pub fn bounds(
     alpha: f64,
     sides: Sides,
     is_over: bool,
-) -> Result<Vec<Look>, StatisticsError> {
+) -> Result<Vec<Look>, StatsError> {
     check_fractions(fractions)?;
-    require_share("alpha", alpha)?;
+    open_share("alpha", alpha)?;
     if let Spending::Power(rho) = spending {
-        require_positive("rho", rho)?;
+        positive("rho", rho)?;
     }
     let last = fractions.len() - 1;
     let early = if is_over { &fractions[..last] } else { fractions };
     let furthest = early.last().copied().unwrap_or(0.0);
-    require("information fraction", furthest, furthest <= 1.0, "at most 1 before the final look")?;
+    allowed("information fraction", furthest, furthest <= 1.0, "at most 1 before the final look")?;
     let per_side = alpha / sides.count();
     let mut walk = Walk::new(sides);
     let (mut looks, mut before) = (Vec::with_capacity(fractions.len()), 0.0);
@@ -113,14 +113,11 @@ pub fn bounds(
 }
 
 /// The chance, without any effect, that z (or |z|) is above its bound at one look or another.
-pub fn crossing_probability(fractions: &[f64], z_bounds: &[f64], sides: Sides) -> Result<f64, StatisticsError> {
+pub fn crossing_probability(fractions: &[f64], z_bounds: &[f64], sides: Sides) -> Result<f64, StatsError> {
     check_fractions(fractions)?;
-    if fractions.len() != z_bounds.len() {
-        let (first, second) = (fractions.len(), z_bounds.len());
-        return Err(StatisticsError::UnequalLengths { one: "fractions", first, other: "bounds", second });
-    }
+    same_length("bounds", z_bounds.len(), fractions.len())?;
     for &bound in z_bounds {
-        require("bound", bound, bound > 0.0, "above 0")?;
+        allowed("bound", bound, bound > 0.0, "above 0")?;
     }
     let mut walk = Walk::new(sides);
     let mut crossed = 0.0;
@@ -134,29 +131,29 @@ pub fn crossing_probability(fractions: &[f64], z_bounds: &[f64], sides: Sides) -
 }
 
 /// The chance that |z| is above `critical` at one of `looks` evenly spaced looks although there is no effect.
-pub fn peeking_probability(critical: f64, looks: usize) -> Result<f64, StatisticsError> {
+pub fn peeking_probability(critical: f64, looks: usize) -> Result<f64, StatsError> {
     crossing_probability(&even(looks)?, &vec![critical; looks], Sides::Two)
 }
 
 /// Pocock's constant (Biometrika 1977): the same two-sided bound at each of `looks` evenly spaced looks.
-pub fn pocock_constant(looks: usize, alpha: f64) -> Result<f64, StatisticsError> {
+pub fn pocock_constant(looks: usize, alpha: f64) -> Result<f64, StatsError> {
     let fractions = even(looks)?;
     solve_constant(&fractions, alpha, |_| 1.0)
 }
 
 /// O'Brien & Fleming's constant C (Biometrics 1979): the two-sided bound at look k of K is C·√(K/k).
-pub fn obrien_fleming_constant(looks: usize, alpha: f64) -> Result<f64, StatisticsError> {
+pub fn obrien_fleming_constant(looks: usize, alpha: f64) -> Result<f64, StatsError> {
     let fractions = even(looks)?;
     solve_constant(&fractions, alpha, |fraction| fraction.sqrt().recip())
 }
 
-fn even(looks: usize) -> Result<Vec<f64>, StatisticsError> {
-    require_count("looks", looks, 1)?;
+fn even(looks: usize) -> Result<Vec<f64>, StatsError> {
+    enough("looks", looks, 1)?;
     Ok((1..=looks).map(|k| k as f64 / looks as f64).collect())
 }
 
-fn solve_constant(fractions: &[f64], alpha: f64, shape: impl Fn(f64) -> f64) -> Result<f64, StatisticsError> {
-    require_share("alpha", alpha)?;
+fn solve_constant(fractions: &[f64], alpha: f64, shape: impl Fn(f64) -> f64) -> Result<f64, StatsError> {
+    open_share("alpha", alpha)?;
     // Between the bound of one look and Bonferroni's over all of them.
     let mut low = normal_quantile(1.0 - alpha / 2.0).max(1e-9);
     let mut high = normal_quantile(1.0 - alpha / (2.0 * fractions.len() as f64)) + 1.0;
@@ -175,12 +172,12 @@ fn solve_constant(fractions: &[f64], alpha: f64, shape: impl Fn(f64) -> f64) -> 
     Ok(0.5 * (low + high))
 }
 
-fn check_fractions(fractions: &[f64]) -> Result<(), StatisticsError> {
-    require_count("looks", fractions.len(), 1)?;
+fn check_fractions(fractions: &[f64]) -> Result<(), StatsError> {
+    enough("looks", fractions.len(), 1)?;
     let mut before = 0.0;
     for &fraction in fractions {
         let rises = fraction >= before + LEAST_STEP && fraction.is_finite();
-        require("information fraction", fraction, rises, "above the one before by at least 0.001")?;
+        allowed("information fraction", fraction, rises, "above the one before by at least 0.001")?;
         before = fraction;
     }
     Ok(())

@@ -2,19 +2,29 @@
 //!
 //! In: counts, sums and sums of squares per arm.  Out: effects, standard errors, intervals, p-values.
 //! Never here: who is assigned to what (see `assign`).
-//! Start at [`distributions`].
+//! Start at [`compare::compare`], then [`compare::Comparison::estimate`].
 
+pub mod always_valid;
+pub mod bayes;
+pub mod compare;
 pub(crate) mod counting;
+pub mod difference;
 pub mod distributions;
 pub(crate) mod error;
 pub mod group_sequential;
+pub mod mid_experiment;
+pub mod moments;
 pub mod multiple;
 pub mod non_inferiority;
 pub mod power;
 pub mod proportions;
 pub(crate) mod quadrature;
+pub mod quantile;
 pub mod rank;
 pub mod sample_ratio;
+mod special;
 pub mod winsorise;
 
-pub use error::StatisticsError;
+pub use compare::{Comparison, Estimate, Scale, Statistic, compare};
+pub use difference::{Alternative, Difference, Interval};
+pub use error::StatsError;

@@ -5,7 +5,7 @@
 //! Never here: which metrics form a family (see `decision` for its own rule).
 //! Start at [`adjust`]; the product uses [`weighted_holm`] on goals and [`benjamini_hochberg`] on the rest.
 
-use super::error::{StatisticsError, require, require_count, require_share};
+use super::error::{StatsError, allowed, enough, open_share, row_allowed, same_length};
 
 /// How a family of p-values is corrected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -41,7 +41,7 @@ pub struct Adjusted {
 /// Adjusted p-values, in the order given. An empty family gives an empty answer.
 ///
 /// Errors: a p-value outside [0, 1] or not a number; `alpha` outside (0, 1).
-pub fn adjust(p: &[f64], correction: Correction, alpha: f64) -> Result<Vec<Adjusted>, StatisticsError> {
+pub fn adjust(p: &[f64], correction: Correction, alpha: f64) -> Result<Vec<Adjusted>, StatsError> {
     check_family(p, alpha)?;
     let order = ascending(p);
     let sorted: Vec<f64> = order.iter().map(|&place| p[place]).collect();
@@ -69,13 +69,10 @@ pub fn adjust(p: &[f64], correction: Correction, alpha: f64) -> Result<Vec<Adjus
     Ok(answer)
 }
 
-fn check_family(p: &[f64], alpha: f64) -> Result<(), StatisticsError> {
-    require_share("alpha", alpha)?;
+fn check_family(p: &[f64], alpha: f64) -> Result<(), StatsError> {
+    open_share("alpha", alpha)?;
     for (row, &value) in p.iter().enumerate() {
-        if !(0.0..=1.0).contains(&value) {
-            let expected = "a p-value between 0 and 1";
-            return Err(StatisticsError::BadRow { row, name: "p", value: value.to_string(), expected });
-        }
+        row_allowed(row, "p", value, (0.0..=1.0).contains(&value), "between 0 and 1")?;
     }
     Ok(())
 }
@@ -153,14 +150,11 @@ pub struct AdjustedWithLevel {
 /// `weights` > 0 and relative. Each test's interval is drawn at the level at which it was tested, α·wᵢ / Σ(weights not yet
 /// rejected); tests after the stop at the level of the stop. So decision and interval cannot disagree; the intervals of
 /// rejected tests are compatible with the decision, not simultaneous in coverage.
-pub fn weighted_holm(p: &[f64], weights: &[f64], alpha: f64) -> Result<Vec<AdjustedWithLevel>, StatisticsError> {
+pub fn weighted_holm(p: &[f64], weights: &[f64], alpha: f64) -> Result<Vec<AdjustedWithLevel>, StatsError> {
     check_family(p, alpha)?;
-    if p.len() != weights.len() {
-        let (first, second) = (p.len(), weights.len());
-        return Err(StatisticsError::UnequalLengths { one: "p", first, other: "weights", second });
-    }
+    same_length("weights", weights.len(), p.len())?;
     for &weight in weights {
-        require("weight", weight, weight > 0.0 && weight.is_finite(), "a finite number above 0")?;
+        allowed("weight", weight, weight > 0.0 && weight.is_finite(), "a finite number above 0")?;
     }
     let ratios: Vec<f64> = p.iter().zip(weights).map(|(p, weight)| p / weight).collect();
     let mut answer = vec![AdjustedWithLevel { p: 1.0, is_rejected: false, interval_alpha: alpha }; p.len()];
@@ -183,7 +177,7 @@ pub fn weighted_holm(p: &[f64], weights: &[f64], alpha: f64) -> Result<Vec<Adjus
 /// BH, with the intervals of Benjamini & Yekutieli (JASA 2005): level α·R/m for R rejections of m, α/m when there are none.
 ///
 /// The expected share of intervals of rejected tests that miss their value is at most α.
-pub fn benjamini_hochberg(p: &[f64], alpha: f64) -> Result<Vec<AdjustedWithLevel>, StatisticsError> {
+pub fn benjamini_hochberg(p: &[f64], alpha: f64) -> Result<Vec<AdjustedWithLevel>, StatsError> {
     let adjusted = adjust(p, Correction::BenjaminiHochberg, alpha)?;
     let rejected = adjusted.iter().filter(|test| test.is_rejected).count();
     let interval_alpha = alpha * rejected.max(1) as f64 / p.len().max(1) as f64;
@@ -194,13 +188,10 @@ pub fn benjamini_hochberg(p: &[f64], alpha: f64) -> Result<Vec<AdjustedWithLevel
 /// e-BH (Wang & Ramdas 2022): the k tests with the largest e, for the largest k whose k-th e is at least m / (α k).
 ///
 /// e-values ≥ 0, infinity allowed. The false discovery rate stays below `alpha` under any dependence and at any time.
-pub fn e_benjamini_hochberg(e: &[f64], alpha: f64) -> Result<Vec<bool>, StatisticsError> {
-    require_share("alpha", alpha)?;
+pub fn e_benjamini_hochberg(e: &[f64], alpha: f64) -> Result<Vec<bool>, StatsError> {
+    open_share("alpha", alpha)?;
     for (row, &value) in e.iter().enumerate() {
-        if value.is_nan() || value < 0.0 {
-            let expected = "an e-value of at least 0";
-            return Err(StatisticsError::BadRow { row, name: "e", value: value.to_string(), expected });
-        }
+        row_allowed(row, "e", value, value >= 0.0, "at least 0")?;
     }
     let mut order = ascending(e);
     order.reverse();
@@ -212,9 +203,9 @@ pub fn e_benjamini_hochberg(e: &[f64], alpha: f64) -> Result<Vec<bool>, Statisti
 }
 
 /// Bonferroni's level for each of `tests` > 0 tests.
-pub fn bonferroni_level(alpha: f64, tests: usize) -> Result<f64, StatisticsError> {
-    require_share("alpha", alpha)?;
-    require_count("tests", tests, 1)?;
+pub fn bonferroni_level(alpha: f64, tests: usize) -> Result<f64, StatsError> {
+    open_share("alpha", alpha)?;
+    enough("tests", tests, 1)?;
     Ok(alpha / tests as f64)
 }
 
@@ -292,7 +283,7 @@ mod tests {
         assert!(benjamini_hochberg(&[], 0.05).unwrap().is_empty());
         assert!(e_benjamini_hochberg(&[], 0.05).unwrap().is_empty());
         let error = adjust(&[0.1, f64::NAN], Correction::Holm, 0.05).unwrap_err().to_string();
-        assert_eq!(error, "`p` of row 1 is `NaN`, but must be a p-value between 0 and 1");
+        assert_eq!(error, "`p` of row 1 is `NaN`; it must be between 0 and 1");
         assert!(adjust(&[1.1], Correction::Holm, 0.05).is_err() && adjust(&[0.1], Correction::Holm, 0.0).is_err());
         assert!(weighted_holm(&[0.1], &[0.0], 0.05).is_err() && weighted_holm(&[0.1], &[], 0.05).is_err());
         assert!(e_benjamini_hochberg(&[-1.0], 0.05).is_err() && bonferroni_level(0.05, 0).is_err());

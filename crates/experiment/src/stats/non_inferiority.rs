@@ -5,8 +5,9 @@
 //! Never here: whether the effect is relative; effect and margin only have to be on one scale.
 //! Start at [`test_non_inferiority`].
 
+use super::difference::Interval;
 use super::distributions::{normal_quantile, normal_sf, t_sf};
-use super::error::{StatisticsError, require, require_finite, require_positive, require_share};
+use super::error::{StatsError, allowed, finite, open_share, positive};
 
 /// Which way a metric should move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -34,7 +35,7 @@ pub struct NonInferiority {
     pub z: f64,
     pub p: f64,
     /// The one-sided interval at confidence 1 − α; one of its ends is infinite.
-    pub interval: (f64, f64),
+    pub interval: Interval,
     /// The interval leaves out everything that is worse than the margin.
     pub is_passed: bool,
 }
@@ -46,17 +47,17 @@ pub fn test_non_inferiority(
     margin: f64,
     preference: Preference,
     alpha: f64,
-) -> Result<NonInferiority, StatisticsError> {
-    require_finite("effect", effect)?;
-    require_positive("standard error", standard_error)?;
-    require("margin", margin, margin >= 0.0 && margin.is_finite(), "a finite number of at least 0")?;
-    let critical = normal_quantile(1.0 - require_share("alpha", alpha)?);
+) -> Result<NonInferiority, StatsError> {
+    finite("effect", effect)?;
+    positive("standard error", standard_error)?;
+    allowed("margin", margin, margin >= 0.0 && margin.is_finite(), "a finite number of at least 0")?;
+    let critical = normal_quantile(1.0 - open_share("alpha", alpha)?);
     let sign = preference.sign();
     let z = (sign * effect + margin) / standard_error;
     let bound = effect - sign * critical * standard_error;
     let interval = match preference {
-        Preference::Increase => (bound, f64::INFINITY),
-        Preference::Decrease => (f64::NEG_INFINITY, bound),
+        Preference::Increase => Interval { lower: bound, upper: f64::INFINITY },
+        Preference::Decrease => Interval { lower: f64::NEG_INFINITY, upper: bound },
     };
     Ok(NonInferiority { null: -sign * margin, z, p: normal_sf(z), interval, is_passed: sign * bound > -margin })
 }
@@ -75,16 +76,11 @@ pub struct Equivalence {
 }
 
 /// TOST with Student's t and `df` > 0 degrees of freedom; infinite `df` is the normal law. `margin` > 0.
-pub fn test_equivalence(
-    effect: f64,
-    standard_error: f64,
-    df: f64,
-    margin: f64,
-) -> Result<Equivalence, StatisticsError> {
-    require_finite("effect", effect)?;
-    require_positive("standard error", standard_error)?;
-    require("df", df, df > 0.0, "above 0")?;
-    require_positive("margin", margin)?;
+pub fn test_equivalence(effect: f64, standard_error: f64, df: f64, margin: f64) -> Result<Equivalence, StatsError> {
+    finite("effect", effect)?;
+    positive("standard error", standard_error)?;
+    allowed("df", df, df > 0.0, "above 0")?;
+    positive("margin", margin)?;
     let tail = |t: f64| if df.is_infinite() { normal_sf(t) } else { t_sf(t, df) };
     let (lower_t, upper_t) = ((effect + margin) / standard_error, (effect - margin) / standard_error);
     let (lower_p, upper_p) = (tail(lower_t), tail(-upper_t));
@@ -100,7 +96,7 @@ mod tests {
         let up = test_non_inferiority(-0.004, 0.002, 0.01, Preference::Increase, 0.05).unwrap();
         let down = test_non_inferiority(0.004, 0.002, 0.01, Preference::Decrease, 0.05).unwrap();
         assert!((up.z - 3.0).abs() < 1e-12 && (up.z, up.p, up.is_passed) == (down.z, down.p, down.is_passed));
-        assert!(up.is_passed && up.interval.0 == -down.interval.1 && up.null == -0.01 && down.null == 0.01);
+        assert!(up.is_passed && up.interval.lower == -down.interval.upper && up.null == -0.01 && down.null == 0.01);
     }
 
     #[test]

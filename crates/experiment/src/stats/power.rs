@@ -6,7 +6,7 @@
 //! Start at [`Plan::units_per_arm`]; [`Plan::total_units`] solves the same with the exact laws.
 
 use super::distributions::{normal_cdf, normal_quantile, normal_sf, t_quantile};
-use super::error::{StatisticsError, require, require_finite, require_positive, require_share};
+use super::error::{StatsError, allowed, finite, open_share, positive};
 use super::group_sequential::Sides;
 use super::quadrature::panels;
 
@@ -19,33 +19,33 @@ pub struct Baseline {
 
 impl Baseline {
     /// A mean over units. `variance` ≥ 0 of the units' values.
-    pub fn mean(mean: f64, variance: f64) -> Result<Self, StatisticsError> {
-        require_finite("mean", mean)?;
-        require("variance", variance, variance >= 0.0 && variance.is_finite(), "a finite number of at least 0")?;
+    pub fn mean(mean: f64, variance: f64) -> Result<Self, StatsError> {
+        finite("mean", mean)?;
+        allowed("variance", variance, variance >= 0.0 && variance.is_finite(), "a finite number of at least 0")?;
         Ok(Self { mean, variance })
     }
 
     /// A share of units: p(1 − p).
-    pub fn proportion(share: f64) -> Result<Self, StatisticsError> {
-        require_share("share", share)?;
+    pub fn proportion(share: f64) -> Result<Self, StatsError> {
+        open_share("share", share)?;
         Ok(Self { mean: share, variance: share * (1.0 - share) })
     }
 
     /// A ratio of sums by the delta method (Deng, Knoblich & Lu, KDD 2018): R = M/D, (s²_M − 2R s_MD + R² s²_D) / D².
     ///
     /// `numerator` and `denominator` are (mean, variance) over units; the denominator's mean must not be zero.
-    pub fn ratio(numerator: (f64, f64), denominator: (f64, f64), covariance: f64) -> Result<Self, StatisticsError> {
+    pub fn ratio(numerator: (f64, f64), denominator: (f64, f64), covariance: f64) -> Result<Self, StatsError> {
         let (m, variance_m) = numerator;
         let (d, variance_d) = denominator;
-        require("mean of the denominator", d, d != 0.0 && d.is_finite(), "a finite number other than 0")?;
+        allowed("mean of the denominator", d, d != 0.0 && d.is_finite(), "a finite number other than 0")?;
         let ratio = m / d;
         let variance = (variance_m - 2.0 * ratio * covariance + ratio * ratio * variance_d) / (d * d);
         Self::mean(ratio, variance.max(0.0))
     }
 
     /// What is left of the variance after CUPED: 1 − ρ², with `correlation` ρ in [−1, 1] between metric and covariate.
-    pub fn with_covariate(self, correlation: f64) -> Result<Self, StatisticsError> {
-        require("correlation", correlation, correlation.abs() <= 1.0, "between -1 and 1")?;
+    pub fn with_covariate(self, correlation: f64) -> Result<Self, StatsError> {
+        allowed("correlation", correlation, correlation.abs() <= 1.0, "between -1 and 1")?;
         Ok(Self { variance: self.variance * (1.0 - correlation * correlation), ..self })
     }
 }
@@ -76,15 +76,15 @@ impl Default for Plan {
 }
 
 impl Plan {
-    fn check(&self) -> Result<(), StatisticsError> {
-        require_share("alpha", self.alpha)?;
-        require_share("power", self.power)?;
-        require_positive("ratio", self.ratio)?;
+    fn check(&self) -> Result<(), StatsError> {
+        open_share("alpha", self.alpha)?;
+        open_share("power", self.power)?;
+        positive("ratio", self.ratio)?;
         Ok(())
     }
 
     /// z_{1−α/sides} + z_{power}.
-    fn standardized_difference(&self) -> Result<f64, StatisticsError> {
+    fn standardized_difference(&self) -> Result<f64, StatsError> {
         self.check()?;
         Ok(normal_quantile(1.0 - self.alpha / self.sides.count()) + normal_quantile(self.power))
     }
@@ -92,35 +92,29 @@ impl Plan {
     /// P1: units in control, (z_{1−α/2} + z_{1−β})² (s²_c + s²_t/ratio) / δ²; the treatment gets `ratio` times as many.
     ///
     /// `variances` of one unit in control and treatment; `difference` ≠ 0 on the metric's own scale. Not rounded.
-    pub fn units_per_arm(&self, variances: (f64, f64), difference: f64) -> Result<f64, StatisticsError> {
+    pub fn units_per_arm(&self, variances: (f64, f64), difference: f64) -> Result<f64, StatsError> {
         let standardized = self.standardized_difference()?;
         check_variances(variances)?;
-        require("difference", difference, difference != 0.0 && difference.is_finite(), "finite and not 0")?;
+        allowed("difference", difference, difference != 0.0 && difference.is_finite(), "finite and not 0")?;
         Ok((standardized / difference).powi(2) * (variances.0 + variances.1 / self.ratio))
     }
 
     /// P2: the difference that `units` > 0 in control (and `ratio` times as many in the treatment) show with the power wanted.
-    pub fn detectable_difference(&self, variances: (f64, f64), units: f64) -> Result<f64, StatisticsError> {
+    pub fn detectable_difference(&self, variances: (f64, f64), units: f64) -> Result<f64, StatsError> {
         let standardized = self.standardized_difference()?;
         check_variances(variances)?;
-        require_positive("units", units)?;
+        positive("units", units)?;
         Ok(standardized * ((variances.0 + variances.1 / self.ratio) / units).sqrt())
     }
 
     /// The power that `total` > 2 units over both arms have, rejections in the wrong direction included for two sides.
-    pub fn power_at(
-        &self,
-        variances: (f64, f64),
-        difference: f64,
-        total: f64,
-        law: Law,
-    ) -> Result<f64, StatisticsError> {
+    pub fn power_at(&self, variances: (f64, f64), difference: f64, total: f64, law: Law) -> Result<f64, StatsError> {
         self.check()?;
         check_variances(variances)?;
-        require_finite("difference", difference)?;
+        finite("difference", difference)?;
         let control = total / (1.0 + self.ratio);
         let treatment = total - control;
-        require("units", total, control > 1.0 && treatment > 1.0 && total.is_finite(), "more than 1 per arm")?;
+        allowed("units", total, control > 1.0 && treatment > 1.0 && total.is_finite(), "more than 1 per arm")?;
         let (a, b) = (variances.1 / treatment, variances.0 / control);
         let shift = difference / (a + b).sqrt();
         let tail = self.alpha / self.sides.count();
@@ -132,9 +126,9 @@ impl Plan {
     }
 
     /// Units over both arms at which [`Plan::power_at`] reaches the power wanted. Not rounded.
-    pub fn total_units(&self, variances: (f64, f64), difference: f64, law: Law) -> Result<f64, StatisticsError> {
+    pub fn total_units(&self, variances: (f64, f64), difference: f64, law: Law) -> Result<f64, StatsError> {
         let rough = self.units_per_arm(variances, difference)? * (1.0 + self.ratio);
-        require_positive("variances", variances.0 + variances.1)?;
+        positive("variances", variances.0 + variances.1)?;
         // Power only grows with the units; 2 per smaller arm is the least a variance can be taken from.
         let least = 1.000_001 * (1.0 + self.ratio) * self.ratio.recip().max(1.0);
         let (mut low, mut high) = (least, rough.max(least) * 2.0 + 16.0);
@@ -149,9 +143,9 @@ impl Plan {
     }
 }
 
-fn check_variances(variances: (f64, f64)) -> Result<(), StatisticsError> {
+fn check_variances(variances: (f64, f64)) -> Result<(), StatsError> {
     for variance in [variances.0, variances.1] {
-        require("variance", variance, variance >= 0.0 && variance.is_finite(), "a finite number of at least 0")?;
+        allowed("variance", variance, variance >= 0.0 && variance.is_finite(), "a finite number of at least 0")?;
     }
     Ok(())
 }
@@ -182,9 +176,9 @@ fn noncentral_power(shift: f64, critical: f64, df: f64, sides: Sides) -> f64 {
 }
 
 /// Cohen's h between two shares: 2 asin √p₁ − 2 asin √p₀. In it, every share has the variance 1 (Cohen 1988, ch. 6).
-pub fn cohen_h(control: f64, treatment: f64) -> Result<f64, StatisticsError> {
+pub fn cohen_h(control: f64, treatment: f64) -> Result<f64, StatsError> {
     for share in [control, treatment] {
-        require("share", share, (0.0..=1.0).contains(&share), "between 0 and 1")?;
+        allowed("share", share, (0.0..=1.0).contains(&share), "between 0 and 1")?;
     }
     Ok(2.0 * (treatment.sqrt().asin() - control.sqrt().asin()))
 }
@@ -192,9 +186,9 @@ pub fn cohen_h(control: f64, treatment: f64) -> Result<f64, StatisticsError> {
 /// Power of the pooled z test between two shares with `units` > 0 in each arm.
 ///
 /// The bound is set by the pooled variance, the statistic moves by the unpooled one (Fleiss, Levin & Paik 2003, ch. 4).
-pub fn proportion_power(control: f64, treatment: f64, units: f64, plan: &Plan) -> Result<f64, StatisticsError> {
+pub fn proportion_power(control: f64, treatment: f64, units: f64, plan: &Plan) -> Result<f64, StatsError> {
     plan.check()?;
-    require_positive("units", units)?;
+    positive("units", units)?;
     let (c, t) = (Baseline::proportion(control)?, Baseline::proportion(treatment)?);
     let pooled = (control + plan.ratio * treatment) / (1.0 + plan.ratio);
     let under_null = (pooled * (1.0 - pooled) * (1.0 + 1.0 / plan.ratio)).sqrt();
@@ -206,16 +200,16 @@ pub fn proportion_power(control: f64, treatment: f64, units: f64, plan: &Plan) -
 /// The power to plan each test with, so that a decision over one goal and `guardrails` keeps `power`: 1 − β/(G + 1).
 ///
 /// Source: Schultzberg, Ankargren & Frånberg, arXiv 2402.11609.
-pub fn power_per_test(power: f64, guardrails: usize) -> Result<f64, StatisticsError> {
-    require_share("power", power)?;
+pub fn power_per_test(power: f64, guardrails: usize) -> Result<f64, StatsError> {
+    open_share("power", power)?;
     Ok(1.0 - (1.0 - power) / (guardrails + 1) as f64)
 }
 
 /// Power by the normal law for a one-number summary: an effect and its standard error > 0.
-pub fn power_of_effect(effect: f64, standard_error: f64, alpha: f64, sides: Sides) -> Result<f64, StatisticsError> {
-    require_finite("effect", effect)?;
-    let shift = effect / require_positive("standard error", standard_error)?;
-    let tail = require_share("alpha", alpha)? / sides.count();
+pub fn power_of_effect(effect: f64, standard_error: f64, alpha: f64, sides: Sides) -> Result<f64, StatsError> {
+    finite("effect", effect)?;
+    let shift = effect / positive("standard error", standard_error)?;
+    let tail = open_share("alpha", alpha)? / sides.count();
     Ok(match sides {
         Sides::One => normal_cdf(shift - normal_quantile(1.0 - tail)),
         Sides::Two => normal_power(shift, normal_quantile(1.0 - tail), sides),

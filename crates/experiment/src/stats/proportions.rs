@@ -4,9 +4,10 @@
 //! Never here: ratios whose denominator is not the number of units (see the delta method).
 //! Start at [`compare_proportions`].
 
-use super::counting::{binomial_at_least, hypergeometric_mass};
-use super::distributions::{normal_quantile, normal_sf};
-use super::error::{StatisticsError, require, require_share};
+use super::counting::hypergeometric_mass;
+use super::difference::{Alternative, Interval};
+use super::distributions::{beta_quantile, normal_quantile, normal_sf};
+use super::error::{StatsError, allowed, open_share};
 
 /// Successes among units of one arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,9 +18,9 @@ pub struct Share {
 
 impl Share {
     /// Errors: no units, or more successes than units.
-    pub fn new(successes: u64, units: u64) -> Result<Self, StatisticsError> {
-        require("units", units, units > 0, "at least 1")?;
-        require("successes", successes, successes <= units, "at most the units")?;
+    pub fn new(successes: u64, units: u64) -> Result<Self, StatsError> {
+        allowed("units", units as f64, units > 0, "at least 1")?;
+        allowed("successes", successes as f64, successes <= units, "at most the units")?;
         Ok(Self { successes, units })
     }
 
@@ -37,10 +38,10 @@ pub struct ProportionComparison {
     pub z: f64,
     pub p: f64,
     /// Newcombe's hybrid score interval of the difference.
-    pub newcombe: (f64, f64),
+    pub newcombe: Interval,
     /// Wilson's intervals of the arms.
-    pub wilson_control: (f64, f64),
-    pub wilson_treatment: (f64, f64),
+    pub wilson_control: Interval,
+    pub wilson_treatment: Interval,
     /// Fisher's exact test, two-sided by likelihood.
     pub fisher_p: f64,
 }
@@ -48,25 +49,21 @@ pub struct ProportionComparison {
 /// Every score and exact view of two shares, at confidence 1 − `alpha`.
 ///
 /// Sources: Wilson 1927; Newcombe, Statistics in Medicine 1998, method 10; Fisher 1935.
-pub fn compare_proportions(
-    control: Share,
-    treatment: Share,
-    alpha: f64,
-) -> Result<ProportionComparison, StatisticsError> {
-    require_share("alpha", alpha)?;
+pub fn compare_proportions(control: Share, treatment: Share, alpha: f64) -> Result<ProportionComparison, StatsError> {
+    open_share("alpha", alpha)?;
     let (c, t) = (control.value(), treatment.value());
     let difference = t - c;
     let pooled = (control.successes + treatment.successes) as f64 / (control.units + treatment.units) as f64;
     let variance = pooled * (1.0 - pooled) * (1.0 / control.units as f64 + 1.0 / treatment.units as f64);
     let z = if variance > 0.0 { difference / variance.sqrt() } else { 0.0 };
     let (wilson_control, wilson_treatment) = (wilson_interval(control, alpha)?, wilson_interval(treatment, alpha)?);
-    let below = ((t - wilson_treatment.0).powi(2) + (wilson_control.1 - c).powi(2)).sqrt();
-    let above = ((wilson_treatment.1 - t).powi(2) + (c - wilson_control.0).powi(2)).sqrt();
+    let below = ((t - wilson_treatment.lower).powi(2) + (wilson_control.upper - c).powi(2)).sqrt();
+    let above = ((wilson_treatment.upper - t).powi(2) + (c - wilson_control.lower).powi(2)).sqrt();
     Ok(ProportionComparison {
         difference,
         z,
         p: (2.0 * normal_sf(z.abs())).min(1.0),
-        newcombe: (difference - below, difference + above),
+        newcombe: Interval { lower: difference - below, upper: difference + above },
         wilson_control,
         wilson_treatment,
         fisher_p: fisher_p(control, treatment),
@@ -74,47 +71,24 @@ pub fn compare_proportions(
 }
 
 /// Wilson's score interval of one share (JASA 1927), within [0, 1].
-pub fn wilson_interval(share: Share, alpha: f64) -> Result<(f64, f64), StatisticsError> {
-    let z = normal_quantile(1.0 - require_share("alpha", alpha)? / 2.0);
+pub fn wilson_interval(share: Share, alpha: f64) -> Result<Interval, StatsError> {
+    let z = normal_quantile(1.0 - open_share("alpha", alpha)? / 2.0);
     let (n, p) = (share.units as f64, share.value());
     let widened = 1.0 + z * z / n;
     let center = (p + z * z / (2.0 * n)) / widened;
     let half = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt() / widened;
     let lower = if share.successes == 0 { 0.0 } else { (center - half).max(0.0) };
     let upper = if share.successes == share.units { 1.0 } else { (center + half).min(1.0) };
-    Ok((lower, upper))
+    Ok(Interval { lower, upper })
 }
 
-/// Clopper & Pearson's exact interval of one share (Biometrika 1934), by bisection on the binomial's tails.
-pub fn exact_interval(share: Share, alpha: f64) -> Result<(f64, f64), StatisticsError> {
-    let tail = require_share("alpha", alpha)? / 2.0;
-    let Share { successes, units } = share;
-    // Both tails are functions of p that only grow; 200 halvings exhaust the digits of p.
-    let solve = |tail_at: &dyn Fn(f64) -> f64| {
-        let (mut low, mut high) = (0.0, 1.0);
-        for _ in 0..200 {
-            let middle = 0.5 * (low + high);
-            if middle <= low || middle >= high {
-                break;
-            }
-            if tail_at(middle) < tail { low = middle } else { high = middle }
-        }
-        0.5 * (low + high)
-    };
-    let lower = if successes == 0 { 0.0 } else { solve(&|p| binomial_at_least(successes, units, p)) };
-    // P(X ≤ k) with p is P(misses ≥ n − k) with 1 − p.
-    let upper = if successes == units {
-        1.0
-    } else {
-        1.0 - solve(&|misses| binomial_at_least(units - successes, units, misses))
-    };
-    Ok((lower, upper))
-}
-
-/// The sign test: the exact two-sided p of a share against ½. One tail, doubled, is the test by likelihood there.
-pub(crate) fn half_p(share: Share) -> f64 {
-    let more = share.successes.max(share.units - share.successes);
-    (2.0 * binomial_at_least(more, share.units, 0.5)).min(1.0)
+/// Clopper & Pearson's exact interval of one share (Biometrika 1934), as quantiles of beta laws.
+pub fn exact_interval(share: Share, alpha: f64) -> Result<Interval, StatsError> {
+    let tail = open_share("alpha", alpha)? / 2.0;
+    let (hits, misses) = (share.successes as f64, (share.units - share.successes) as f64);
+    let lower = if hits == 0.0 { 0.0 } else { beta_quantile(tail, hits, misses + 1.0) };
+    let upper = if misses == 0.0 { 1.0 } else { beta_quantile(1.0 - tail, hits + 1.0, misses) };
+    Ok(Interval { lower, upper })
 }
 
 /// Fisher's exact two-sided p: all tables with the same margins that are no more likely than the one seen.
@@ -136,7 +110,7 @@ pub fn fisher_p(control: Share, treatment: Share) -> f64 {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChiSquareDifference {
     pub difference: f64,
-    pub interval: (f64, f64),
+    pub interval: Interval,
     pub p: f64,
 }
 
@@ -146,14 +120,15 @@ pub fn chi_square_difference(
     treatment: Share,
     alpha: f64,
     is_relative: bool,
-) -> Result<ChiSquareDifference, StatisticsError> {
+) -> Result<ChiSquareDifference, StatsError> {
     let compared = compare_proportions(control, treatment, alpha)?;
     let variance = |share: Share| share.value() * (1.0 - share.value()) / share.units as f64;
     let scale = if is_relative { control.value() } else { 1.0 };
-    require("control share", scale, scale > 0.0, "above 0 to be divided by")?;
+    allowed("control share", scale, scale > 0.0, "above 0 to be divided by")?;
     let half = normal_quantile(1.0 - alpha / 2.0) * (variance(control) + variance(treatment)).sqrt();
-    let interval = ((compared.difference - half) / scale, (compared.difference + half) / scale);
-    Ok(ChiSquareDifference { difference: compared.difference / scale, interval, p: compared.p })
+    let difference = compared.difference / scale;
+    let interval = Interval::around(difference, half / scale, Alternative::TwoSided);
+    Ok(ChiSquareDifference { difference, interval, p: compared.p })
 }
 
 #[cfg(test)]
@@ -173,18 +148,18 @@ mod tests {
         let none = Share::new(0, 10).unwrap();
         let compared = compare_proportions(none, none, 0.05).unwrap();
         assert_eq!((compared.z, compared.p, compared.fisher_p), (0.0, 1.0, 1.0));
-        assert_eq!(compared.wilson_control.0, 0.0);
+        assert_eq!(compared.wilson_control.lower, 0.0);
         // Rule of three, exactly: 1 − .025^(1/10).
-        let (lower, upper) = exact_interval(none, 0.05).unwrap();
+        let Interval { lower, upper } = exact_interval(none, 0.05).unwrap();
         assert!(lower == 0.0 && (upper - (1.0 - 0.025f64.powf(0.1))).abs() < 1e-12, "{upper}");
-        assert_eq!(exact_interval(Share::new(10, 10).unwrap(), 0.05).unwrap().1, 1.0);
+        assert_eq!(exact_interval(Share::new(10, 10).unwrap(), 0.05).unwrap().upper, 1.0);
     }
 
     #[test]
     fn newcombe_is_the_paper_s_example() {
         // Newcombe 1998, table II, example (a), method 10: 56/70 against 48/80 gives .0524 to .3339.
         let compared = compare_proportions(Share::new(48, 80).unwrap(), Share::new(56, 70).unwrap(), 0.05).unwrap();
-        assert!((compared.newcombe.0 - 0.0524).abs() < 5e-5 && (compared.newcombe.1 - 0.3339).abs() < 5e-5);
+        assert!((compared.newcombe.lower - 0.0524).abs() < 5e-5 && (compared.newcombe.upper - 0.3339).abs() < 5e-5);
     }
 
     #[test]

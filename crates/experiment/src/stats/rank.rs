@@ -5,7 +5,7 @@
 //! Start at [`mann_whitney`].
 
 use super::distributions::normal_sf;
-use super::error::{StatisticsError, require_count};
+use super::error::{StatsError, enough, row_allowed};
 
 /// Mann & Whitney's test (Annals of Mathematical Statistics 1947).
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -21,15 +21,14 @@ pub struct MannWhitney {
 /// Compares two arms by ranks. Cost: one sort of all values.
 ///
 /// Errors: an arm without values; a value that is not a number.
-pub fn mann_whitney(control: &[f64], treatment: &[f64]) -> Result<MannWhitney, StatisticsError> {
-    require_count("control values", control.len(), 1)?;
-    require_count("treatment values", treatment.len(), 1)?;
+pub fn mann_whitney(control: &[f64], treatment: &[f64]) -> Result<MannWhitney, StatsError> {
+    enough("control values", control.len(), 1)?;
+    enough("treatment values", treatment.len(), 1)?;
     let mut pooled: Vec<(f64, bool)> = Vec::with_capacity(control.len() + treatment.len());
     pooled.extend(control.iter().map(|value| (*value, false)));
     pooled.extend(treatment.iter().map(|value| (*value, true)));
-    if let Some(row) = pooled.iter().position(|(value, _)| value.is_nan()) {
-        let expected = "a number";
-        return Err(StatisticsError::BadRow { row, name: "value", value: "NaN".to_owned(), expected });
+    for (row, (value, _)) in pooled.iter().enumerate() {
+        row_allowed(row, "value", *value, !value.is_nan(), "a number")?;
     }
     pooled.sort_by(|one, other| one.0.total_cmp(&other.0));
     let (mut rank_sum, mut ties) = (0.0, 0.0);

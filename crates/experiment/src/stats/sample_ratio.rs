@@ -7,7 +7,7 @@
 
 use super::counting::{binomial_mass, deviance, stirling_remainder};
 use super::distributions::{chi_square_sf, normal_sf};
-use super::error::{StatisticsError, require, require_count, require_positive};
+use super::error::{StatsError, allowed, enough, open_share, positive, same_length};
 
 /// Below this a mismatch is taken for real. Source: Fabijan et al., KDD 2019, use levels of .0005 to .001 against false alarms.
 pub const SAMPLE_RATIO_ALPHA: f64 = 0.001;
@@ -51,7 +51,7 @@ impl SampleRatio {
 ///
 /// Weights are relative: 1:1 is as good as .5:.5. Without units, or with one open arm, p is 1: there is nothing to compare.
 /// Errors: fewer than two arms, unequal lengths, a negative or not finite weight, no weight above zero.
-pub fn check_sample_ratio(units: &[u64], weights: &[f64]) -> Result<SampleRatio, StatisticsError> {
+pub fn check_sample_ratio(units: &[u64], weights: &[f64]) -> Result<SampleRatio, StatsError> {
     let shares = shares_of(units.len(), weights)?;
     let leaked_units = units.iter().zip(&shares).filter(|(_, share)| **share == 0.0).map(|(n, _)| n).sum();
     let open = || units.iter().zip(&shares).filter(|(_, share)| **share > 0.0);
@@ -76,30 +76,23 @@ fn band(p: f64) -> SampleRatioBand {
 }
 
 /// Weights made to sum to one.
-fn shares_of(arms: usize, weights: &[f64]) -> Result<Vec<f64>, StatisticsError> {
-    require_count("arms", arms, 2)?;
-    if arms != weights.len() {
-        return Err(StatisticsError::UnequalLengths {
-            one: "units",
-            first: arms,
-            other: "weights",
-            second: weights.len(),
-        });
-    }
+fn shares_of(arms: usize, weights: &[f64]) -> Result<Vec<f64>, StatsError> {
+    enough("arms", arms, 2)?;
+    same_length("weights", weights.len(), arms)?;
     for &weight in weights {
-        require("weight", weight, weight >= 0.0 && weight.is_finite(), "a finite number of at least 0")?;
+        allowed("weight", weight, weight >= 0.0 && weight.is_finite(), "a finite number of at least 0")?;
     }
-    let sum = require_positive("sum of weights", weights.iter().sum())?;
+    let sum = positive("sum of weights", weights.iter().sum())?;
     Ok(weights.iter().map(|weight| weight / sum).collect())
 }
 
 /// Two-sided p of a two-arm split: exact up to 1,000 units, above that normal with Yates' half unit.
 ///
 /// `share` is the treatment's, in (0, 1). The exact p adds all outcomes that are no more likely than the one seen.
-pub fn two_arm_p(control: u64, treatment: u64, share: f64) -> Result<f64, StatisticsError> {
+pub fn two_arm_p(control: u64, treatment: u64, share: f64) -> Result<f64, StatsError> {
     /// Above it the normal law is right to more digits than anybody reads.
     const EXACT_UP_TO: u64 = 1_000;
-    let share = super::error::require_share("share", share)?;
+    let share = open_share("share", share)?;
     let n = control + treatment;
     if n == 0 {
         return Ok(1.0);
@@ -136,18 +129,15 @@ pub struct SequentialSampleRatio {
 
 impl SequentialSampleRatio {
     /// A test before the first unit. `concentration` > 0, see [`default_concentration`]; it has to be chosen beforehand.
-    pub fn new(weights: &[f64], concentration: f64) -> Result<Self, StatisticsError> {
+    pub fn new(weights: &[f64], concentration: f64) -> Result<Self, StatsError> {
         let shares = shares_of(weights.len(), weights)?;
-        let concentration = require_positive("concentration", concentration)?;
+        let concentration = positive("concentration", concentration)?;
         Ok(Self { units: vec![0; shares.len()], shares, concentration, least_p: 1.0 })
     }
 
     /// Adds new units of each arm, in the order of the weights.
-    pub fn add(&mut self, units: &[u64]) -> Result<(), StatisticsError> {
-        if units.len() != self.units.len() {
-            let (first, second) = (self.units.len(), units.len());
-            return Err(StatisticsError::UnequalLengths { one: "weights", first, other: "units", second });
-        }
+    pub fn add(&mut self, units: &[u64]) -> Result<(), StatsError> {
+        same_length("units", units.len(), self.units.len())?;
         self.units.iter_mut().zip(units).for_each(|(sum, more)| *sum += more);
         self.least_p = self.least_p.min((-self.ln_e()).exp());
         Ok(())
@@ -195,8 +185,9 @@ impl SequentialSampleRatio {
 }
 
 /// The share of units that were seen in two or more arms. Zero without units.
-pub fn multiple_exposure_share(units: u64, units_in_several_arms: u64) -> Result<f64, StatisticsError> {
-    require("units in several arms", units_in_several_arms, units_in_several_arms <= units, "at most the units")?;
+pub fn multiple_exposure_share(units: u64, units_in_several_arms: u64) -> Result<f64, StatsError> {
+    let is_part = units_in_several_arms <= units;
+    allowed("units in several arms", units_in_several_arms as f64, is_part, "at most the units")?;
     Ok(if units == 0 { 0.0 } else { units_in_several_arms as f64 / units as f64 })
 }
 

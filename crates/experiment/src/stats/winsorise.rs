@@ -5,7 +5,7 @@
 //! Never here: which metrics are capped (the default for sums is the 99.9 % quantile).
 //! Start at [`pooled_cap`].
 
-use super::error::{StatisticsError, require_count, require_share};
+use super::error::{StatsError, enough, open_share, row_allowed};
 
 /// Which values the quantile is taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -21,20 +21,17 @@ pub enum CapOver {
 ///
 /// Errors: no values; a value that is not finite; and, so that a sparse metric is never emptied in silence, a cap of zero over
 /// [`CapOver::Everyone`] although some values are larger.
-pub fn pooled_cap(arms: &[&[f64]], quantile: f64, over: CapOver) -> Result<f64, StatisticsError> {
-    require_share("quantile", quantile)?;
+pub fn pooled_cap(arms: &[&[f64]], quantile: f64, over: CapOver) -> Result<f64, StatsError> {
+    open_share("quantile", quantile)?;
     let mut values: Vec<f64> = Vec::with_capacity(arms.iter().map(|arm| arm.len()).sum());
     for &value in arms.iter().copied().flatten() {
-        if !value.is_finite() {
-            let (row, expected) = (values.len(), "a finite number");
-            return Err(StatisticsError::BadRow { row, name: "value", value: value.to_string(), expected });
-        }
+        row_allowed(values.len(), "value", value, value.is_finite(), "a finite number")?;
         values.push(value);
     }
     if over == CapOver::NonZero {
         values.retain(|value| *value != 0.0);
     }
-    require_count("values to take the quantile of", values.len(), 1)?;
+    enough("values to take the quantile of", values.len(), 1)?;
     // Hyndman & Fan's type 7, the default of numpy and R.
     let place = quantile * (values.len() - 1) as f64;
     let below = place.floor();
@@ -43,7 +40,7 @@ pub fn pooled_cap(arms: &[&[f64]], quantile: f64, over: CapOver) -> Result<f64, 
     let most = above.iter().copied().fold(low, f64::max);
     let cap = if high.is_finite() { low + (place - below) * (high - low) } else { low };
     if over == CapOver::Everyone && cap == 0.0 && most > 0.0 {
-        return Err(StatisticsError::CapsEverything { quantile, cap });
+        return Err(StatsError::CapsEverything { quantile });
     }
     Ok(cap)
 }
@@ -71,7 +68,7 @@ mod tests {
     fn a_sparse_metric_is_not_emptied_in_silence() {
         let sparse = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 50.0];
         let error = pooled_cap(&[&sparse], 0.5, CapOver::Everyone).unwrap_err();
-        assert_eq!(error, StatisticsError::CapsEverything { quantile: 0.5, cap: 0.0 });
+        assert_eq!(error, StatsError::CapsEverything { quantile: 0.5 });
         assert_eq!(pooled_cap(&[&sparse], 0.5, CapOver::NonZero).unwrap(), 50.0);
         // Where all is zero, zero caps nothing.
         assert_eq!(pooled_cap(&[&[0.0, 0.0]], 0.5, CapOver::Everyone).unwrap(), 0.0);

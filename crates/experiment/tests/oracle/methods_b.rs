@@ -4,6 +4,9 @@
 //! Never here: formulas; an adapter reads options and names results.
 //! Start at [`compute`].
 
+#![expect(clippy::unwrap_used, reason = "tests may stop at the first surprise: the panic is the report")]
+
+use experiment::stats::Interval;
 use experiment::stats::distributions::{normal_quantile, t_sf};
 use experiment::stats::group_sequential::{self, Sides, Spending};
 use experiment::stats::multiple::{self, Correction};
@@ -43,6 +46,10 @@ pub fn numbers(value: &Value) -> Vec<f64> {
 
 pub fn counts(value: &Value) -> Vec<u64> {
     value.as_array().expect("a list of counts").iter().map(|n| n.as_u64().expect("a count")).collect()
+}
+
+pub fn ends(interval: Interval) -> [f64; 2] {
+    [interval.lower, interval.upper]
 }
 
 /// A column of the rows, split into control and treatment.
@@ -300,7 +307,7 @@ fn non_inferiority(case: &Case) -> Value {
     let total = plan.units_per_arm(variances, margin).unwrap() * (1.0 + plan.ratio);
     json!({
         "difference": effect, "null_hypothesis": test.null, "p_value": test.p, "significant": test.is_passed,
-        "ci": [json_number(test.interval.0), json_number(test.interval.1)],
+        "ci": [json_number(test.interval.lower), json_number(test.interval.upper)],
         "powered_effect": plan.detectable_difference(variances, n_c).unwrap(),
         "required_sample_size": total.ceil(),
     })
@@ -313,8 +320,8 @@ fn two_proportions(case: &Case) -> Value {
     let share = |arm: usize| Share::new(successes[arm], units[arm]).unwrap();
     let compared = proportions::compare_proportions(share(0), share(1), 0.05).unwrap();
     json!({
-        "z": compared.z, "p": compared.p, "newcomb_ci": [compared.newcombe.0, compared.newcombe.1],
-        "wilson_treat": [compared.wilson_treatment.0, compared.wilson_treatment.1], "fisher_p": compared.fisher_p,
+        "z": compared.z, "p": compared.p, "newcomb_ci": ends(compared.newcombe),
+        "wilson_treat": ends(compared.wilson_treatment), "fisher_p": compared.fisher_p,
     })
 }
 
@@ -331,7 +338,7 @@ fn chi_square(case: &Case) -> Value {
     let alpha = 1.0 - case.option("confidence");
     let found = proportions::chi_square_difference(share(0), share(1), alpha, is_relative).unwrap();
     json!({
-        "difference": found.difference, "ci_lower": found.interval.0, "ci_upper": found.interval.1, "p_value": found.p,
+        "difference": found.difference, "ci_lower": found.interval.lower, "ci_upper": found.interval.upper, "p_value": found.p,
     })
 }
 

@@ -4,12 +4,15 @@
 //! Never here: formulas; an adapter reads options and names results.
 //! Start at [`compute`].
 
+#![expect(clippy::unwrap_used, reason = "tests may stop at the first surprise: the panic is the report")]
+
 use experiment::bandit::thompson::{Belief, GaussianPrior, allocate};
 use experiment::ranking::interleave::preference;
 use experiment::ranking::off_policy::{Estimator, Log};
 use serde_json::{Value, json};
 
 use crate::case::{Case, dataset, number};
+use crate::methods_b::ends;
 
 /// Computes a case, or says with `None` that its method is not among ours.
 pub fn compute(case: &Case) -> Option<Value> {
@@ -25,7 +28,7 @@ fn sign_test(case: &Case) -> Value {
     assert_eq!((case.option("p0"), case.option("sides"), case.option_text("ties")), (0.5, 2.0, "dropped"));
     let found = preference(case.input("wins") as u64, case.input("losses") as u64, 0, 0.05).unwrap();
     json!({
-        "p": found.p, "ci95_exact": [found.exact.0, found.exact.1], "ci95_wilson": [found.wilson.0, found.wilson.1],
+        "p": found.p, "ci95_exact": ends(found.exact), "ci95_wilson": ends(found.wilson),
     })
 }
 
@@ -70,7 +73,7 @@ fn thompson(case: &Case) -> Value {
     });
     json!({
         "cr": means,
-        "ci": intervals.map(|(low, high)| [low, high]).collect::<Vec<_>>(),
+        "ci": intervals.map(ends).collect::<Vec<_>>(),
         "bandit_weights": found.shares,
         "best_arm_probabilities": found.best_arm_probabilities,
         "enough_units": found.has_enough_units,
