@@ -5,5 +5,6 @@
 //! Start at [`stats`] for what a difference means.
 
 pub mod bandit;
+pub mod decision;
 pub mod ranking;
 pub mod stats;
