@@ -186,6 +186,16 @@ pub struct AdaptiveRow {
     pub propensity: f64,
 }
 
+/// How the rows of an adaptive log are weighted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weighting {
+    /// All alike: exactly unbiased, but far from normal when shares become small, so that intervals may fail.
+    Uniform,
+    /// By √e: the variance stays stable and intervals hold; biased by a part of its standard error in short logs.
+    VarianceStabilizing,
+}
+
 /// An arm's mean from an adaptive log.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct AdaptiveMean {
@@ -193,11 +203,12 @@ pub struct AdaptiveMean {
     pub standard_error: f64,
 }
 
-/// The mean of `arm` by adaptively weighted AIPW: right although the shares depended on the data, where a plain mean is not.
+/// The mean of `arm` by augmented inverse propensity weighting: right although the shares depended on the data, where a plain
+/// mean is too low.
 ///
-/// Per row Γ = m̂ + 1{arm}/e·(r − m̂) with m̂ the mean of the arm's earlier rewards; weights √e keep the variance stable
-/// (Hadad et al. 2021, eq. 5, 11 and 18). Errors: no row of the arm, or a row (named) whose propensity is 0 or reward no number.
-pub fn adaptive_mean(rows: &[AdaptiveRow], arm: usize) -> Result<AdaptiveMean, StatsError> {
+/// Per row Γ = m̂ + 1{arm}/e·(r − m̂) with m̂ the mean of the arm's earlier rewards, then Σ hΓ / Σ h with the weights h
+/// (Hadad et al., PNAS 2021). Errors: no row of the arm, or a row (named) whose propensity is 0 or reward no number.
+pub fn adaptive_mean(rows: &[AdaptiveRow], arm: usize, weighting: Weighting) -> Result<AdaptiveMean, StatsError> {
     let (mut earlier, mut seen) = (0.0, 0usize);
     let mut scores = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {
@@ -211,7 +222,11 @@ pub fn adaptive_mean(rows: &[AdaptiveRow], arm: usize) -> Result<AdaptiveMean, S
             earlier += row.reward;
             seen += 1;
         }
-        scores.push((row.propensity.sqrt(), score));
+        let weight = match weighting {
+            Weighting::Uniform => 1.0,
+            Weighting::VarianceStabilizing => row.propensity.sqrt(),
+        };
+        scores.push((weight, score));
     }
     enough("units in the arm", seen, 1)?;
     let whole: f64 = scores.iter().map(|(weight, _)| weight).sum();
@@ -293,17 +308,24 @@ mod tests {
         let row = |arm, reward| AdaptiveRow { arm, reward, propensity: 0.5 };
         // Γ: 0 + 2·1 = 2; 1; 1 + 2·(3 − 1) = 5; 2.
         let rows = [row(0, 1.0), row(1, 9.0), row(0, 3.0), row(1, 9.0)];
-        let found = adaptive_mean(&rows, 0).unwrap();
-        assert!((found.mean - 2.5).abs() < 1e-15);
-        // Deviations −.5, −1.5, 2.5, −.5: 9, by 4².
-        assert!((found.standard_error - 9f64.sqrt() / 4.0).abs() < 1e-15);
+        for weighting in [Weighting::Uniform, Weighting::VarianceStabilizing] {
+            let found = adaptive_mean(&rows, 0, weighting).unwrap();
+            assert!((found.mean - 2.5).abs() < 1e-15);
+            // Deviations −.5, −1.5, 2.5, −.5: 9, by 4².
+            assert!((found.standard_error - 9f64.sqrt() / 4.0).abs() < 1e-15);
+        }
+        // A later row with another chance weighs √.08 / √.5 = .4: (10 + .4·(2 + (3 − 2)/.08)) / 4.4.
+        let rows = [&rows[..], &[AdaptiveRow { arm: 0, reward: 3.0, propensity: 0.08 }]].concat();
+        let found = adaptive_mean(&rows, 0, Weighting::VarianceStabilizing).unwrap();
+        assert!((found.mean - (10.0 + 0.4 * 14.5) / 4.4).abs() < 1e-12);
     }
 
     #[test]
     fn a_row_without_chance_is_named() {
         let rows = [AdaptiveRow { arm: 0, reward: 1.0, propensity: 0.0 }];
-        assert!(adaptive_mean(&rows, 0).unwrap_err().to_string().contains("`propensity` of row 0 is `0`"));
+        let mean = |rows: &[AdaptiveRow]| adaptive_mean(rows, 0, Weighting::Uniform);
+        assert!(mean(&rows).unwrap_err().to_string().contains("`propensity` of row 0 is `0`"));
         let rows = [AdaptiveRow { arm: 0, reward: f64::NAN, propensity: 1.0 }];
-        assert!(adaptive_mean(&rows, 0).is_err() && adaptive_mean(&[], 0).is_err());
+        assert!(mean(&rows).is_err() && mean(&[]).is_err());
     }
 }
