@@ -253,6 +253,11 @@ fn compare_cuped_ratio(control: &CupedRatio, treatment: &CupedRatio) -> Comparis
     }
 }
 
+/// Degrees of freedom for the sum of two variances of means, each from its own n.  Source: Welch, Biometrika 34 (1947).
+pub(super) fn welch_df(a: f64, n_a: u64, b: f64, n_b: u64) -> f64 {
+    (a + b) * (a + b) / (a * a / (n_a as f64 - 1.0) + b * b / (n_b as f64 - 1.0))
+}
+
 impl Comparison {
     /// Treatment minus control, adjusted.
     pub fn difference(&self) -> f64 {
@@ -269,12 +274,10 @@ impl Comparison {
         self.control.n as f64 + self.treatment.n as f64
     }
 
-    /// Welch's approximation to the degrees of freedom.  Source: Welch, Biometrika 34 (1947).
+    /// Degrees of freedom of [`Self::difference`].
     pub fn df(&self) -> f64 {
-        let (a, b) =
-            (self.treatment.variance / self.treatment.n as f64, self.control.variance / self.control.n as f64);
-        let within = a * a / (self.treatment.n as f64 - 1.0) + b * b / (self.control.n as f64 - 1.0);
-        (a + b) * (a + b) / within
+        let (t, c) = (&self.treatment, &self.control);
+        welch_df(t.variance / t.n as f64, t.n, c.variance / c.n as f64, c.n)
     }
 
     /// The difference on `scale`.  Relative: L = Δ/|m_c| with the unadjusted control mean, its variance by the delta method

@@ -5,7 +5,7 @@
 //! Start at [`outlook`].
 
 use super::always_valid::multiplier;
-use super::difference::Alternative;
+use super::difference::{Alternative, Difference, Interval};
 use super::distributions::{normal_quantile, normal_sf};
 use super::error::{StatsError, finite, open_share, positive};
 
@@ -90,13 +90,20 @@ pub fn days_left(additional_units: f64, units_per_day: f64) -> Result<f64, Stats
     Ok(finite("additional_units", additional_units)? / positive("units_per_day", units_per_day)?)
 }
 
-/// P4: what the absolute effect per unit is worth per day when everybody gets it: Δ·N_total/(traffic·days).
+/// P4: what an absolute effect per unit is worth per day when everybody gets it: Δ·N_total/(traffic·days), interval likewise.
 ///
-/// `units`: those in the compared arms' experiment; `traffic`: the share (0, 1] of all units that took part; `days` it ran.
-pub fn scaled_impact(effect_per_unit: f64, units: f64, traffic: f64, days: f64) -> Result<f64, StatsError> {
+/// `units`: all units of the experiment; `traffic`: the share (0, 1] of all units that took part; `days` > 0 that it ran.
+/// The p-value stays. Errors: `OutOfRange`.
+pub fn scaled_impact(absolute: &Difference, units: f64, traffic: f64, days: f64) -> Result<Difference, StatsError> {
     positive("traffic", traffic)?;
     if traffic > 1.0 {
         return Err(StatsError::OutOfRange { name: "traffic", value: traffic, allowed: "above 0 and at most 1" });
     }
-    Ok(finite("effect_per_unit", effect_per_unit)? * finite("units", units)? / (traffic * positive("days", days)?))
+    let factor = positive("units", units)? / (traffic * positive("days", days)?);
+    Ok(Difference {
+        effect: absolute.effect * factor,
+        se: absolute.se * factor,
+        ci: Interval { lower: absolute.ci.lower * factor, upper: absolute.ci.upper * factor },
+        ..*absolute
+    })
 }

@@ -7,12 +7,15 @@
 pub mod always_valid;
 pub mod bayes;
 pub mod compare;
+pub mod covariates;
 pub mod difference;
 pub mod distributions;
 mod error;
+mod linear;
 pub mod mid_experiment;
 pub mod moments;
 pub mod quantile;
+pub mod regression;
 mod special;
 
 pub use compare::{Comparison, Estimate, Scale, Statistic, compare};

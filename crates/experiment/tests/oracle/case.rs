@@ -143,6 +143,8 @@ fn is_within(expected: f64, actual: f64, bound: Bound) -> bool {
 
 fn compare(path: &str, expected: &Value, actual: &Value, case: &Case, field: &str, found: &mut Vec<String>) {
     if let Some(wanted) = as_number(expected) {
+        let correction = CORRECTIONS.iter().find(|(name, at, _)| *name == case.name && *at == path);
+        let wanted = correction.map_or(wanted, |(_, _, right)| *right);
         let got = as_number(actual);
         if !got.is_some_and(|got| is_within(wanted, got, case.bound(field))) {
             found.push(format!("{path}: expected {expected}, got {actual}"));
@@ -166,6 +168,11 @@ fn compare(path: &str, expected: &Value, actual: &Value, case: &Case, field: &st
         _ => found.push(format!("{path}: expected {expected}, got {actual}")),
     }
 }
+
+/// Figures of the oracle that are wrong, with the right ones; the test says why, and that ours are right.
+///
+/// scipy gives the Cauchy distribution at 1e-8 as ½ + 4.743e-9, while it is ½ + arctan(1e-8)/π = ½ + 3.183e-9.
+const CORRECTIONS: [(&str, &str, f64); 1] = [("scipy/special_grid", ".t_cdf[30][2]", 0.500_000_003_183_098_9)];
 
 /// Where `actual` differs from the expected outputs by more than the tolerance. Each expected field must be present.
 pub fn differences(case: &Case, actual: &Value) -> Vec<String> {
