@@ -111,6 +111,22 @@ impl Statistic {
         }
     }
 
+    /// The statistics of two disjoint sets of units together.
+    /// Errors: `MixedStatistics`; `Unsupported` for quantiles, which cannot be put together from their parts.
+    pub fn merged(&self, other: &Self) -> Result<Self, StatsError> {
+        match (self, other) {
+            (Self::Mean(a), Self::Mean(b)) => Ok(Self::Mean(a.merged(b))),
+            (Self::Proportion(a), Self::Proportion(b)) => Ok(Self::Proportion(a.merged(b))),
+            (Self::Ratio(a), Self::Ratio(b)) => Ok(Self::Ratio(a.merged(b))),
+            (Self::Cuped(a), Self::Cuped(b)) => Ok(Self::Cuped(a.merged(b))),
+            (Self::CupedRatio(a), Self::CupedRatio(b)) => Ok(Self::CupedRatio(a.merged(b))),
+            (Self::Quantile(_), Self::Quantile(_)) | (Self::QuantileClustered(_), Self::QuantileClustered(_)) => {
+                Err(StatsError::Unsupported { kind: self.kind(), what: "merged" })
+            }
+            _ => Err(StatsError::MixedStatistics { control: self.kind(), treatment: other.kind() }),
+        }
+    }
+
     /// Errors: a number that is not finite or cannot be (`NotFinite`, `OutOfRange`), a ratio without denominator, fewer than two units.
     pub fn check(&self) -> Result<(), StatsError> {
         match self {

@@ -14,6 +14,7 @@ mod error;
 mod linear;
 pub mod mid_experiment;
 pub mod moments;
+pub mod post_stratify;
 pub mod quantile;
 pub mod regression;
 mod special;

@@ -9,6 +9,7 @@ use experiment::stats::bayes::{Beta, Prior, chance_b_beats_a, chance_by_quadratu
 use experiment::stats::distributions;
 use experiment::stats::mid_experiment::{Judgement, Progress, outlook, scaled_impact};
 use experiment::stats::moments::Mean;
+use experiment::stats::post_stratify::post_stratify;
 use experiment::stats::quantile::{QuantileMethod, sample_quantile};
 use experiment::stats::regression::{Reference, Slopes, adjusted_effect, clustered_effect};
 use experiment::stats::{Alternative, Comparison, Difference, Interval, Scale, Statistic, compare};
@@ -42,6 +43,7 @@ pub fn compute(case: &Case) -> Option<Value> {
         "mid_experiment_power" => mid_experiment(case),
         "quantile" => quantile(case),
         "cuped_transform" => cuped_transform(case),
+        "post_stratification" => post_stratification(case),
         "regression_adjustment" => regression_adjustment(case),
         "cluster_robust" => cluster_robust(case),
         _ => return None,
@@ -72,13 +74,15 @@ fn special_functions(case: &Case) -> Value {
     })
 }
 
-/// The two arms of a case as sufficient statistics, whichever kind `inputs.statistic` names.
+/// Sufficient statistics of one arm, of the kind that `inputs.statistic` names.
+pub fn statistic(case: &Case, fields: &Value) -> Statistic {
+    let mut fields = fields.clone();
+    fields["statistic"] = case.inputs["statistic"].clone();
+    serde_json::from_value(fields).unwrap_or_else(|error| panic!("{}: {error}", case.name))
+}
+
 pub fn comparison(case: &Case) -> Comparison {
-    let arm = |name: &str| -> Statistic {
-        let mut fields = case.inputs[name].clone();
-        fields["statistic"] = case.inputs["statistic"].clone();
-        serde_json::from_value(fields).unwrap_or_else(|error| panic!("{}: {error}", case.name))
-    };
+    let arm = |name: &str| statistic(case, &case.inputs[name]);
     compare(&arm("control"), &arm("treatment")).expect("comparable arms")
 }
 
@@ -336,4 +340,18 @@ fn cluster_robust(case: &Case) -> Value {
     let is_treated: Vec<bool> = cluster.iter().map(|label| label % 2 == 1).collect();
     let d = clustered_effect(case.column(0), &is_treated, &cluster, Reference::Normal, 0.05).expect("an effect");
     json!({"coef": d.effect, "se": d.se, "z": d.effect / d.se, "p": d.p_value})
+}
+
+fn post_stratification(case: &Case) -> Value {
+    let strata: Vec<(Statistic, Statistic)> = case.inputs["strata"]
+        .as_array()
+        .expect("strata")
+        .iter()
+        .map(|s| (statistic(case, &s["control"]), statistic(case, &s["treatment"])))
+        .collect();
+    assert_eq!(case.option_text("df"), "Welch-Satterthwaite of the unstratified absolute difference");
+    let found = post_stratify(&strata, scale(case)).expect("an estimate");
+    let mut outputs = figures(&found.estimate.test(alternative(case), case.option("alpha")).expect("a test"));
+    outputs["applied"] = (found.strata > 1).into();
+    outputs
 }
