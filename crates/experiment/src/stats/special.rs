@@ -39,8 +39,7 @@ pub fn ln_beta(a: f64, b: f64) -> f64 {
         return ln_gamma(small) + ln_gamma(large) - ln_gamma(small + large);
     }
     let sum = small + large;
-    let large_over_sum =
-        -(large - 0.5) * (small / large).ln_1p() + stirling_remainder(large) - stirling_remainder(sum);
+    let large_over_sum = -(large - 0.5) * (small / large).ln_1p() + stirling_remainder(large) - stirling_remainder(sum);
     if small < STIRLING_FROM {
         return ln_gamma(small) + large_over_sum - small * sum.ln() + small;
     }
