@@ -107,7 +107,9 @@ impl Statistic {
         match self {
             Self::Cuped(s) => Self::Mean(s.post_statistic),
             Self::CupedRatio(s) => Self::Ratio(s.post()),
-            Self::Mean(_) | Self::Proportion(_) | Self::Ratio(_) | Self::Quantile(_) | Self::QuantileClustered(_) => *self,
+            Self::Mean(_) | Self::Proportion(_) | Self::Ratio(_) | Self::Quantile(_) | Self::QuantileClustered(_) => {
+                *self
+            }
         }
     }
 

@@ -35,10 +35,9 @@ impl CovariateMoments {
                 moments.means[i] += before[i] / moments.n as f64;
             }
             // Welford's update: the deviation before times the deviation after.
-            for i in 0..width {
-                for j in 0..width {
-                    moments.comoments[i * width + j] += before[i] * (row[j] - moments.means[j]);
-                }
+            let after = row.iter().zip(&moments.means).map(|(value, mean)| value - mean).collect::<Vec<f64>>();
+            for (at, sum) in moments.comoments.iter_mut().enumerate() {
+                *sum += before[at / width] * after[at % width];
             }
         }
         Ok(moments)
@@ -58,7 +57,9 @@ impl CovariateMoments {
         let apart: Vec<f64> = other.means.iter().zip(&self.means).map(|(y, x)| y - x).collect();
         let means = self.means.iter().zip(&apart).map(|(x, d)| x + d * b / (a + b)).collect();
         let comoments = (0..width * width)
-            .map(|at| self.comoments[at] + other.comoments[at] + apart[at / width] * apart[at % width] * a * b / (a + b))
+            .map(|at| {
+                self.comoments[at] + other.comoments[at] + apart[at / width] * apart[at % width] * a * b / (a + b)
+            })
             .collect();
         Ok(Self { n: self.n + other.n, means, comoments })
     }

@@ -120,7 +120,10 @@ impl Comparison {
 
     pub fn has_weak_baseline(&self) -> bool {
         // A NaN (0/0) is weak, too.
-        !matches!(self.baseline_strength().partial_cmp(&WEAK_BASELINE), Some(std::cmp::Ordering::Greater | std::cmp::Ordering::Equal))
+        !matches!(
+            self.baseline_strength().partial_cmp(&WEAK_BASELINE),
+            Some(std::cmp::Ordering::Greater | std::cmp::Ordering::Equal)
+        )
     }
 
     /// Fieller's two-sided set for the lift at level 1 − `alpha`: all L with (Δ − L|m_c|)² ≤ q²·Var(Δ − L|m_c|).

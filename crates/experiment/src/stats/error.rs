@@ -17,7 +17,9 @@ pub enum StatsError {
     NoVariance,
     #[error("the control mean is zero, so that a relative lift does not exist; look at the absolute difference")]
     ZeroBaseline,
-    #[error("a relative lift on the log scale needs two means above zero, and one is `{mean}`; use the plain relative lift")]
+    #[error(
+        "a relative lift on the log scale needs two means above zero, and one is `{mean}`; use the plain relative lift"
+    )]
     NotPositive { mean: f64 },
     #[error("the denominator of the ratio sums to zero in an arm; check the denominator of the metric")]
     ZeroDenominator,

@@ -2,22 +2,27 @@
 //!
 //! In: counts, sums and sums of squares per arm.  Out: effects, standard errors, intervals, p-values.
 //! Never here: who is assigned to what (see `assign`).
-//! Start at [`compare::compare`], then [`compare::Comparison::estimate`].
+//! Start at [`analysis::analyze`]: every figure of a metric; or at [`compare::compare`] for one of them.
 
 pub mod always_valid;
+pub mod analysis;
 pub mod bayes;
+pub mod cluster;
 pub mod compare;
 pub mod covariates;
 pub mod difference;
 pub mod distributions;
 mod error;
+pub mod heterogeneity;
 mod linear;
 pub mod mid_experiment;
 pub mod moments;
 pub mod post_stratify;
 pub mod quantile;
+mod random;
 pub mod regression;
 mod special;
+pub mod trust;
 
 pub use compare::{Comparison, Estimate, Scale, Statistic, compare};
 pub use difference::{Alternative, Difference, Interval};

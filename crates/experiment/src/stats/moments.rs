@@ -230,7 +230,12 @@ impl CupedRatio {
     pub fn covariance_matrix(&self) -> [[f64; 4]; 4] {
         let parts = [&self.m_statistic_post, &self.d_statistic_post, &self.m_statistic_pre, &self.d_statistic_pre];
         let products = [
-            [0.0, self.m_post_d_post_sum_of_products, self.m_post_m_pre_sum_of_products, self.m_post_d_pre_sum_of_products],
+            [
+                0.0,
+                self.m_post_d_post_sum_of_products,
+                self.m_post_m_pre_sum_of_products,
+                self.m_post_d_pre_sum_of_products,
+            ],
             [0.0, 0.0, self.m_pre_d_post_sum_of_products, self.d_post_d_pre_sum_of_products],
             [0.0, 0.0, 0.0, self.m_pre_d_pre_sum_of_products],
         ];

@@ -127,9 +127,7 @@ fn mean_cell(stratum: &Stratum) -> Result<Cell<2>, StatsError> {
 
 fn ratio_cell(stratum: &Stratum) -> Result<Cell<4>, StatsError> {
     let (Statistic::Ratio(c), Statistic::Ratio(t)) = stratum else { return Err(mixed(stratum)) };
-    let matrix = |s: &Ratio| {
-        [[s.m_statistic.variance(), s.covariance()], [s.covariance(), s.d_statistic.variance()]]
-    };
+    let matrix = |s: &Ratio| [[s.m_statistic.variance(), s.covariance()], [s.covariance(), s.d_statistic.variance()]];
     let means = |s: &Ratio| [s.m_statistic.mean(), s.d_statistic.mean()];
     let (matrix_c, matrix_t, mean_c, mean_t) = (matrix(c), matrix(t), means(c), means(t));
     let (n_c, n_t) = (c.n as f64, t.n as f64);
@@ -213,7 +211,10 @@ fn regression_cell<const K: usize>(
     // Control's covariates are this far from the stratum's.
     let control_gap: Vec<f64> = effect_gap.iter().map(|d| -d * t.n / n).collect();
     let factors = [
-        [1.0 / c.n + dot(&control_gap, &times(&bread, &control_gap)), -1.0 / c.n + dot(&control_gap, &times(&bread, effect_gap))],
+        [
+            1.0 / c.n + dot(&control_gap, &times(&bread, &control_gap)),
+            -1.0 / c.n + dot(&control_gap, &times(&bread, effect_gap)),
+        ],
         [0.0, 1.0 / c.n + 1.0 / t.n + dot(effect_gap, &times(&bread, effect_gap))],
     ];
     let trace = dot(&bread, &noise);

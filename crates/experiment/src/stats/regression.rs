@@ -114,8 +114,7 @@ pub fn adjusted_effect(
         }
     }
     let fit = fit(&design, k, y)?;
-    let difference =
-        from_variance(fit.coefficients[1], fit.hc2_variance(1, &design), f64::INFINITY, alpha)?;
+    let difference = from_variance(fit.coefficients[1], fit.hc2_variance(1, &design), f64::INFINITY, alpha)?;
     Ok(AdjustedEffect { difference, theta: fit.coefficients[2..2 + covariates.len()].to_vec() })
 }
 

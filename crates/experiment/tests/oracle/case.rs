@@ -79,14 +79,11 @@ pub fn dataset(name: &str) -> &'static Table {
 
 /// A number of the oracle; infinities and NaN are written as text there.
 pub fn number(value: &Value) -> f64 {
-    match value {
-        Value::String(text) => match text.as_str() {
-            "Infinity" => f64::INFINITY,
-            "-Infinity" => f64::NEG_INFINITY,
-            "NaN" => f64::NAN,
-            other => panic!("`{other}` is not a number"),
-        },
-        other => other.as_f64().unwrap_or_else(|| panic!("`{other}` is not a number")),
+    match value.as_str() {
+        Some("Infinity") => f64::INFINITY,
+        Some("-Infinity") => f64::NEG_INFINITY,
+        Some("NaN") => f64::NAN,
+        _ => value.as_f64().unwrap_or_else(|| panic!("`{value}` is not a number")),
     }
 }
 
@@ -122,6 +119,11 @@ impl Case {
 
     pub fn bound(&self, field: &str) -> Bound {
         let tolerance = &self.tolerance;
+        if self.method == "pipeline" && field == "scalingFactor" {
+            // The source stops its bisection at |power − target| < 1e-5; the cases of `mid_experiment_power` carry this
+            // tolerance (1e-4·(1 + f)), the one document of `pipeline` carries none of its own. Its smallest f is 12.7.
+            return Bound { abs: 1.3e-3, rel: 1e-4 };
+        }
         tolerance.fields.get(field).copied().unwrap_or(Bound { abs: tolerance.abs, rel: tolerance.rel })
     }
 }

@@ -6,11 +6,34 @@
 
 mod case;
 mod methods_a;
+mod pipeline;
 
 use std::collections::BTreeMap;
 
 use case::Case;
 use serde_json::Value;
+
+/// Methods that no adapter computes yet. Empty when all 343 cases are ours.
+const WITHOUT_ADAPTER: [&str; 18] = [
+    "bandit_thompson",
+    "chi_square_two_proportions",
+    "group_sequential_bounds",
+    "interleaving_sign_test",
+    "mann_whitney",
+    "multiple_testing",
+    "non_inferiority_z_test",
+    "off_policy_value",
+    "peeking_probability",
+    "power",
+    "sequential_srm",
+    "sequential_srm_path",
+    "sequential_srm_posterior",
+    "spending_functions",
+    "srm",
+    "tost",
+    "two_proportions",
+    "winsorise_upper",
+];
 
 /// The outputs of a case under the oracle's own field names; `None` for an unknown method.
 fn compute(case: &Case) -> Option<Value> {
@@ -31,5 +54,6 @@ fn every_case_of_the_oracle_is_within_its_tolerance() {
         *counts.entry(case.method).or_default() += 1;
     }
     eprintln!("{} cases: {counts:#?}\nunknown: {unknown:?}", counts.values().sum::<usize>());
+    assert_eq!(unknown.keys().collect::<Vec<_>>(), WITHOUT_ADAPTER, "methods without an adapter");
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
 }

@@ -34,7 +34,8 @@ pub fn compute(case: &Case) -> Option<Value> {
             json!({"rho_two_sided": source_rho(Alternative::TwoSided), "rho_one_sided": source_rho(Alternative::Greater)})
         }
         "always_valid_halfwidth" => {
-            let multiple = multiplier(case.input("n"), case.option("alpha"), case.option("tuning_n"), Alternative::TwoSided);
+            let multiple =
+                multiplier(case.input("n"), case.option("alpha"), case.option("tuning_n"), Alternative::TwoSided);
             json!({"halfwidth": multiple.expect("valid options") * (case.input("s2") / case.input("n")).sqrt()})
         }
         "bayesian_gaussian" => gaussian(case),
@@ -44,6 +45,7 @@ pub fn compute(case: &Case) -> Option<Value> {
         "quantile" => quantile(case),
         "cuped_transform" => cuped_transform(case),
         "post_stratification" => post_stratification(case),
+        "pipeline" => crate::pipeline::compute(case),
         "regression_adjustment" => regression_adjustment(case),
         "cluster_robust" => cluster_robust(case),
         _ => return None,
@@ -151,7 +153,8 @@ fn mean_of(values: &[f64]) -> Statistic {
 fn welch(case: &Case) -> Value {
     // t.test of R takes the first group minus the second; the scipy cases take b − a.
     let (first, second) = if case.inputs["group1"].is_array() {
-        let group = |name: &str| -> Vec<f64> { case.inputs[name].as_array().expect("values").iter().map(number).collect() };
+        let group =
+            |name: &str| -> Vec<f64> { case.inputs[name].as_array().expect("values").iter().map(number).collect() };
         (group("group1"), group("group2"))
     } else {
         (in_arm(case, 0, 1.0), in_arm(case, 0, 0.0))
@@ -228,7 +231,8 @@ fn log_relative(case: &Case) -> Value {
 
 fn sequential(case: &Case) -> Value {
     let estimate = comparison(case).estimate(scale(case)).expect("an estimate");
-    let mut d = always_valid(&estimate, alternative(case), case.option("alpha"), case.option("tuning_n")).expect("a test");
+    let mut d =
+        always_valid(&estimate, alternative(case), case.option("alpha"), case.option("tuning_n")).expect("a test");
     if case.options["p_clip"].is_array() {
         d.p_value = d.p_value.clamp(number(&case.options["p_clip"][0]), number(&case.options["p_clip"][1]));
     }
@@ -239,9 +243,10 @@ fn gaussian(case: &Case) -> Value {
     let estimate = comparison(case).estimate(scale(case)).expect("an estimate");
     assert_eq!(case.option_text("prior_scale"), "relative");
     let prior = &case.options["prior"];
-    let prior = (prior["proper"] == true)
-        .then(|| Prior { mean: number(&prior["mean"]), variance: number(&prior["variance"]) });
-    let p = posterior(&estimate, prior, case.options["lower_is_better"] == true, case.option("alpha")).expect("a posterior");
+    let prior =
+        (prior["proper"] == true).then(|| Prior { mean: number(&prior["mean"]), variance: number(&prior["variance"]) });
+    let p = posterior(&estimate, prior, case.options["lower_is_better"] == true, case.option("alpha"))
+        .expect("a posterior");
     json!({"posterior_mean": p.mean, "posterior_sd": p.sd, "ci": pair(p.ci), "chance_to_win": p.chance_to_win,
         "risk_control": p.risk_control, "risk_treatment": p.risk_treatment})
 }
@@ -264,7 +269,8 @@ fn beta(case: &Case) -> Value {
 
 fn beta_binomial(case: &Case) -> Value {
     assert_eq!(case.option_text("prior"), "Beta(1,1) on both arms");
-    let belief = |s: &str, n: &str| Beta::after(case.input(s) as u64, case.input(n) as u64).expect("successes within trials");
+    let belief =
+        |s: &str, n: &str| Beta::after(case.input(s) as u64, case.input(n) as u64).expect("successes within trials");
     let (a, b) = (belief("sa", "na"), belief("sb", "nb"));
     json!({"closed_form": chance_by_sum(a, b), "quadrature": chance_by_quadrature(a, b)})
 }
