@@ -76,13 +76,46 @@ pub fn outlook(progress: &Progress, target_power: f64) -> Result<Outlook, StatsE
             return Ok(Outlook { power_now, growth: None, additional_units: None });
         }
     }
-    let mut low = 0.0;
-    // 80 halvings bring any bracket down to the last digit.
-    for _ in 0..80 {
-        let middle = 0.5 * (low + high);
-        if power_at(progress, middle)? < target_power { low = middle } else { high = middle }
+    let growth = find_growth(progress, high, target_power)?;
+    Ok(Outlook { power_now, growth: Some(growth), additional_units: Some(growth * progress.units) })
+}
+
+/// The growth in (0, `high`] at which the power is `target_power`: the false position in √(1 + f), in which the probit of
+/// the power is nearly a straight line, with the end that stays weighted down (Illinois; Dowell & Jarratt, BIT 11, 1971).
+fn find_growth(progress: &Progress, high: f64, target_power: f64) -> Result<f64, StatsError> {
+    let target = normal_quantile(target_power);
+    let away = |root: f64| -> Result<f64, StatsError> {
+        // Beyond 8 the normal is 1 to the last digit; the line goes on.
+        Ok(normal_quantile(power_at(progress, root * root - 1.0)?).clamp(-8.3, 8.3) - target)
+    };
+    let (mut low, mut high) = (1.0, (1.0 + high).sqrt());
+    let (mut below, mut above) = (away(low)?, away(high)?);
+    let mut last_side = 0;
+    for _ in 0..100 {
+        if high - low <= 1e-14 * high || above == 0.0 {
+            break;
+        }
+        let middle = (low * above - high * below) / (above - below);
+        let value = away(middle)?;
+        let side = if value < 0.0 { -1 } else { 1 };
+        if side < 0 {
+            (low, below) = (middle, value);
+            if last_side == side {
+                above *= 0.5;
+            }
+        } else {
+            (high, above) = (middle, value);
+            if last_side == side {
+                below *= 0.5;
+            }
+        }
+        last_side = side;
+        if value.abs() < 1e-14 {
+            high = middle;
+            break;
+        }
     }
-    Ok(Outlook { power_now, growth: Some(high), additional_units: Some(high * progress.units) })
+    Ok(high * high - 1.0)
 }
 
 /// Days until `additional_units` more have come at `units_per_day`.  Errors: `OutOfRange` for a rate that is not above 0.
