@@ -8,7 +8,7 @@ mod draws;
 
 use draws::Draws;
 use experiment::stats::cluster::{ClusterTotal, SwitchbackPlan, SwitchbackRow, cluster_ratio, switchback};
-use experiment::stats::covariates::{CovariateMoments, compare_with_covariates};
+use experiment::stats::covariates::{CovariateMoments, compare_ratio_with_covariates, compare_with_covariates};
 use experiment::stats::heterogeneity::{CrossedCell, SliceEffect, fit_prior, heterogeneity, interaction};
 use experiment::stats::moments::{Cuped, Mean, Proportion};
 use experiment::stats::post_stratify::post_stratify;
@@ -90,6 +90,40 @@ fn one_covariate_is_cuped_and_constant_ones_change_nothing() {
     let (c, t) = (twice(&arms[0]), twice(&arms[1]));
     assert_eq!(compare_with_covariates(&c, &t, 0.0).unwrap_err(), StatsError::Singular);
     assert!(compare_with_covariates(&c, &t, 1e-3).is_ok());
+}
+
+#[test]
+fn a_ratio_with_covariates_is_cuped_over_a_constant_denominator_and_the_plain_ratio_without() {
+    let mut draws = Draws::new(13);
+    let arms = [rows(&mut draws, 70, 0.0), rows(&mut draws, 50, 0.3)];
+    let over = |rows: &[[f64; 3]], d: f64| {
+        let rows: Vec<[f64; 3]> = rows.iter().map(|row| [d * row[0], d, row[1]]).collect();
+        moments(&rows, 3)
+    };
+    let [c, t] = arms.each_ref().map(|rows| over(rows, 2.0));
+    let ratio = compare_ratio_with_covariates(&c, &t, 0.0).expect("an effect");
+    let [c, t] = arms.each_ref().map(|rows| moments(rows, 2));
+    let mean = compare_with_covariates(&c, &t, 0.0).expect("an effect");
+    close_to(ratio.theta[0], mean.theta[0], 1e-7);
+    let (a, b) = (ratio.comparison.estimate(Scale::Absolute), mean.comparison.estimate(Scale::Absolute));
+    close_to(a.as_ref().expect("one").effect, b.as_ref().expect("one").effect, 1e-7);
+    close_to(a.expect("one").se, b.expect("one").se, 1e-7);
+    // Without covariates: the delta method on M and D.
+    let pair = |rows: &[[f64; 3]]| -> Vec<[f64; 3]> { rows.iter().map(|r| [r[0], 9.0 + r[2], 0.0]).collect() };
+    let [c, t] = arms.each_ref().map(|rows| moments(&pair(rows), 2));
+    let none = compare_ratio_with_covariates(&c, &t, 0.0).expect("an effect").comparison;
+    let [c, t] = arms.each_ref().map(|rows| {
+        let totals: Vec<ClusterTotal> = pair(rows).iter().map(|r| ClusterTotal { sum: r[0], size: r[1] }).collect();
+        cluster_ratio(&totals)
+    });
+    let plain = compare(&c, &t).expect("comparable");
+    for scale in [Scale::Absolute, Scale::Relative] {
+        let (a, b) = (none.estimate(scale).expect("one"), plain.estimate(scale).expect("one"));
+        close_to(a.effect, b.effect, 1e-9);
+        close_to(a.se, b.se, 1e-9);
+    }
+    let [c, t] = arms.each_ref().map(|rows| over(rows, 0.0));
+    assert_eq!(compare_ratio_with_covariates(&c, &t, 0.0).unwrap_err(), StatsError::ZeroDenominator);
 }
 
 #[test]

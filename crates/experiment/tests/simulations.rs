@@ -8,6 +8,7 @@ mod draws;
 
 use draws::Draws;
 use experiment::stats::always_valid::{always_valid, hybrid};
+use experiment::stats::covariates::{CovariateMoments, compare_ratio_with_covariates};
 use experiment::stats::difference::{Alternative, Difference};
 use experiment::stats::moments::{Cuped, CupedRatio, Mean};
 use experiment::stats::post_stratify::{Stratum, post_stratify};
@@ -169,6 +170,32 @@ fn post_stratified_intervals_hold_the_truth_and_are_shorter() {
         assert_covers(&format!("{name} within strata"), held as f64 / RUNS as f64);
         eprintln!("{name}: error within strata {:.3} of the plain one", own / plain);
         assert!(own < plain, "{name}: {own} {plain}");
+    }
+}
+
+#[test]
+fn a_ratio_adjusted_by_values_per_unit_holds_the_truth() {
+    for (scale, truth) in [(Scale::Absolute, 0.5 / 3.0), (Scale::Relative, 0.05)] {
+        let mut draws = Draws::new(5);
+        let (mut held, mut own, mut plain) = (0, 0.0, 0.0);
+        for _ in 0..RUNS {
+            let arms = whole(&experiment(&mut draws, 600, 0.5));
+            // Numerator and denominator after exposure, both values before as covariates.
+            let [c, t] = arms.each_ref().map(|s| {
+                let parts = [&s.m_statistic_post, &s.d_statistic_post, &s.m_statistic_pre, &s.d_statistic_pre];
+                let comoments = s.covariance_matrix().iter().flatten().map(|v| v * (s.n as f64 - 1.0)).collect();
+                CovariateMoments { n: s.n, means: parts.map(|m| m.mean()).to_vec(), comoments }
+            });
+            let found = compare_ratio_with_covariates(&c, &t, 0.0).expect("an effect").comparison;
+            let test = test_of(&found, scale);
+            held += usize::from(test.ci.contains(truth));
+            own += test.se;
+            let [c, t] = arms.map(|s| ratio_view(&s));
+            plain += test_of(&compare(&c, &t).expect("comparable"), scale).se;
+        }
+        assert_covers(&format!("ratio by covariates {scale:?}"), held as f64 / RUNS as f64);
+        eprintln!("ratio by covariates: error {:.3} of the plain one", own / plain);
+        assert!(own < 0.95 * plain, "{own} {plain}");
     }
 }
 

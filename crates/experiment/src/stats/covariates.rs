@@ -75,6 +75,33 @@ impl CovariateMoments {
         (quadratic(&self.comoments, &direction) / (self.n as f64 - 1.0)).max(0.0)
     }
 
+    /// (M, D, x…) becomes (z, x…) with z = (M − R·D)/D̄; the mean of z is given as R, the value of the arm.
+    fn linearised(&self) -> Result<Self, StatsError> {
+        let width = self.means.len();
+        let [m, d, ..] = self.means[..] else {
+            return Err(StatsError::UnequalLengths { name: "means", expected: 2, found: width });
+        };
+        if d == 0.0 {
+            return Err(StatsError::ZeroDenominator);
+        }
+        let ratio = m / d;
+        let mut means = vec![ratio];
+        means.extend(&self.means[2..]);
+        // Rows of the map from the old entries to the new ones, all but z unchanged.
+        let project = |row: &[f64]| {
+            let mut image = vec![(row[0] - ratio * row[1]) / d];
+            image.extend(&row[2..]);
+            image
+        };
+        let half: Vec<Vec<f64>> = self.comoments.chunks_exact(width).map(project).collect();
+        let mut comoments = Vec::with_capacity((width - 1) * (width - 1));
+        for column in 0..width - 1 {
+            let entries: Vec<f64> = half.iter().map(|row| row[column]).collect();
+            comoments.extend(project(&entries));
+        }
+        Ok(Self { n: self.n, means, comoments })
+    }
+
     fn check(&self) -> Result<(), StatsError> {
         let width = self.means.len();
         if width == 0 || self.comoments.len() != width * width {
@@ -111,33 +138,69 @@ pub fn compare_with_covariates(
 ) -> Result<CovariateComparison, StatsError> {
     control.check()?;
     treatment.check()?;
+    check_ridge(ridge)?;
+    let pooled = control.merged(treatment)?;
+    let theta = solve_theta(&pooled, ridge)?;
+    let mut comparison = adjust(control, treatment, &pooled, &theta);
+    let (c, t) = (comparison.control.unadjusted_mean, comparison.treatment.unadjusted_mean);
+    comparison.gradient_lift = (t - c) / c.abs();
+    Ok(CovariateComparison { comparison, theta })
+}
+
+/// R5: a ratio metric with covariates per unit: entries 0 and 1 are the numerator M and the denominator D, the others covariates.
+///
+/// z = (M − R·D)/D̄ takes the place of the outcome: θ from pooled arms, each arm's variance from its own z − θx, its value R − θ(x̄_arm − x̄).
+/// Source: Deng, Knoblich & Lu, KDD 2018, § 3 and 5; Deng et al., WSDM 2013.  Errors: as [`compare_with_covariates`]; `ZeroDenominator`.
+pub fn compare_ratio_with_covariates(
+    control: &CovariateMoments,
+    treatment: &CovariateMoments,
+    ridge: f64,
+) -> Result<CovariateComparison, StatsError> {
+    control.check()?;
+    treatment.check()?;
+    check_ridge(ridge)?;
+    let pooled = control.merged(treatment)?.linearised()?;
+    let theta = solve_theta(&pooled, ridge)?;
+    let (c, t) = (control.linearised()?, treatment.linearised()?);
+    let mut comparison = adjust(&c, &t, &pooled, &theta);
+    comparison.gradient_lift = comparison.difference() / comparison.control.unadjusted_mean.abs();
+    Ok(CovariateComparison { comparison, theta })
+}
+
+fn check_ridge(ridge: f64) -> Result<(), StatsError> {
     if ridge.is_nan() || ridge < 0.0 {
         return Err(StatsError::OutOfRange { name: "ridge", value: ridge, allowed: "at least 0" });
     }
-    let pooled = control.merged(treatment)?;
-    let theta = solve_theta(&pooled, ridge)?;
+    Ok(())
+}
+
+/// Both arms at the pooled covariates; the caller sets the lift of the gradient.
+fn adjust(
+    control: &CovariateMoments,
+    treatment: &CovariateMoments,
+    pooled: &CovariateMoments,
+    theta: &[f64],
+) -> Comparison {
     let arm = |m: &CovariateMoments| {
         let away: Vec<f64> = m.means[1..].iter().zip(&pooled.means[1..]).map(|(x, mean)| x - mean).collect();
         Arm {
             n: m.n,
-            mean: m.means[0] - dot(&theta, &away),
-            variance: m.adjusted_variance(&theta),
+            mean: m.means[0] - dot(theta, &away),
+            variance: m.adjusted_variance(theta),
             unadjusted_mean: m.means[0],
         }
     };
-    let (c, t) = (arm(control), arm(treatment));
     let with_outcome: f64 = theta.iter().enumerate().map(|(i, value)| value * control.covariance(0, i + 1)).sum();
-    let units = c.n as f64;
-    let comparison = Comparison {
-        theta: if let [only] = theta[..] { Some(only) } else { None },
+    let units = control.n as f64;
+    Comparison {
+        theta: if let [only] = theta { Some(*only) } else { None },
         covariate_mean: if let [_, only] = pooled.means[..] { only } else { 0.0 },
         baseline_variance: control.covariance(0, 0) / units,
         baseline_covariance: -(control.covariance(0, 0) - with_outcome) / units,
-        gradient_lift: (t.unadjusted_mean - c.unadjusted_mean) / c.unadjusted_mean.abs(),
-        control: c,
-        treatment: t,
-    };
-    Ok(CovariateComparison { comparison, theta })
+        gradient_lift: 0.0,
+        control: arm(control),
+        treatment: arm(treatment),
+    }
 }
 
 fn solve_theta(pooled: &CovariateMoments, ridge: f64) -> Result<Vec<f64>, StatsError> {
