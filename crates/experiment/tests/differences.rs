@@ -55,20 +55,20 @@ fn the_worked_example_has_its_published_figures() {
     let found = analyze(&control, &treatment, &settings).expect("figures");
     let (cuped, plain) = (found.shown, found.unadjusted.expect("a covariate"));
     close(cuped.comparison.theta.expect("a covariate"), 0.7999185270880631);
-    close(cuped.fixed.effect, 0.9037782041358877);
-    close(cuped.fixed.se, 0.18170943528259675);
-    close(cuped.fixed.p_value, 6.842768600634486e-7);
-    close(cuped.always_valid.p_value, 6.197853672378415e-5);
-    close(cuped.always_valid.ci.lower, 0.35131361379635806);
-    close(plain.fixed.df, 3996.1649478324957);
-    close(plain.fixed.p_value, 3.7193002396440633e-4);
-    close(plain.fixed.ci.upper, 1.7633404445102694);
-    close(plain.always_valid.p_value, 0.011285027554736714);
+    close(cuped.figures.fixed.effect, 0.9037782041358877);
+    close(cuped.figures.fixed.se, 0.18170943528259675);
+    close(cuped.figures.fixed.p_value, 6.842768600634486e-7);
+    close(cuped.figures.always_valid.p_value, 6.197853672378415e-5);
+    close(cuped.figures.always_valid.ci.lower, 0.35131361379635806);
+    close(plain.figures.fixed.df, 3996.1649478324957);
+    close(plain.figures.fixed.p_value, 3.7193002396440633e-4);
+    close(plain.figures.fixed.ci.upper, 1.7633404445102694);
+    close(plain.figures.always_valid.p_value, 0.011285027554736714);
     let relative = analyze(&control, &treatment, &Settings::default()).expect("figures");
     let plain = relative.unadjusted.expect("a covariate");
-    close(plain.posterior.mean, 0.07858831959948052);
-    close(plain.posterior.chance_to_win, 0.9996756986704647);
-    close(plain.posterior.risk_control, 0.07859023708187865);
+    close(plain.figures.posterior.mean, 0.07858831959948052);
+    close(plain.figures.posterior.chance_to_win, 0.9996756986704647);
+    close(plain.figures.posterior.risk_control, 0.07859023708187865);
     // Variances of means, so that the ratio is close to, not equal to, the 1 − ρ² of pooled variances (.3247).
     assert!((relative.variance_ratio().expect("a covariate") - 0.3247).abs() < 0.003);
 }

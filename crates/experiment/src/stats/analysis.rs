@@ -4,6 +4,8 @@
 //! Never here: corrections for many metrics (they need all p-values); verdicts.
 //! Start at [`analyze`].
 
+use serde::Serialize;
+
 use super::always_valid::{DEFAULT_TUNING_N, always_valid};
 use super::bayes::{Posterior, Prior, posterior};
 use super::compare::{Comparison, Estimate, Scale, Statistic, compare};
@@ -44,27 +46,33 @@ impl Default for Settings {
 }
 
 /// Power of a running experiment under both judgements.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Outlooks {
     pub fixed: Outlook,
     pub always_valid: Outlook,
 }
 
-/// One way to look at the difference: every test of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct View {
-    pub comparison: Comparison,
+/// Every test of one estimate: of a comparison as of a post-stratified effect.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Figures {
     pub estimate: Estimate,
     pub fixed: Difference,
     pub always_valid: Difference,
     pub posterior: Posterior,
-    /// Shown in place of the interval of a relative lift when the control mean is within ten standard errors of zero.
-    pub fieller: Option<FiellerSet>,
     pub outlooks: Option<Outlooks>,
 }
 
+/// One way to look at the difference of two arms.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct View {
+    pub comparison: Comparison,
+    pub figures: Figures,
+    /// Shown in place of the interval of a relative lift when the control mean is within ten standard errors of zero.
+    pub fieller: Option<FiellerSet>,
+}
+
 /// All figures of one metric and one treatment arm.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Analysis {
     pub shown: View,
     /// The same without the covariate, where `shown` has one.
@@ -80,26 +88,30 @@ impl Analysis {
 
 /// Computes every view of the difference between two arms.  Errors: the first reason for which a figure does not exist.
 pub fn analyze(control: &Statistic, treatment: &Statistic, settings: &Settings) -> Result<Analysis, StatsError> {
-    let shown = view(control, treatment, settings)?;
+    let shown = view(&compare(control, treatment)?, settings)?;
     let unadjusted = match shown.comparison.theta {
-        Some(_) => Some(view(&control.unadjusted(), &treatment.unadjusted(), settings)?),
+        Some(_) => Some(view(&compare(&control.unadjusted(), &treatment.unadjusted())?, settings)?),
         None => None,
     };
     Ok(Analysis { shown, unadjusted })
 }
 
-fn view(control: &Statistic, treatment: &Statistic, settings: &Settings) -> Result<View, StatsError> {
-    let comparison = compare(control, treatment)?;
-    let estimate = comparison.estimate(settings.scale)?;
+/// Computes the figures of a comparison, such as one with several covariates.  Errors: as [`analyze`].
+pub fn view(comparison: &Comparison, settings: &Settings) -> Result<View, StatsError> {
+    let figures = figures(&comparison.estimate(settings.scale)?, settings)?;
     let needs_fieller = settings.scale == Scale::Relative && comparison.has_weak_baseline();
-    Ok(View {
-        comparison,
-        estimate,
+    let fieller = if needs_fieller { Some(comparison.fieller(settings.alpha)?) } else { None };
+    Ok(View { comparison: *comparison, figures, fieller })
+}
+
+/// Computes every test of an estimate, such as a post-stratified one.  Errors: as [`analyze`].
+pub fn figures(estimate: &Estimate, settings: &Settings) -> Result<Figures, StatsError> {
+    Ok(Figures {
+        estimate: *estimate,
         fixed: estimate.test(settings.alternative, settings.alpha)?,
-        always_valid: always_valid(&estimate, settings.alternative, settings.alpha, settings.tuning_n)?,
-        posterior: posterior(&estimate, settings.prior, settings.is_lower_better, settings.alpha)?,
-        fieller: if needs_fieller { Some(comparison.fieller(settings.alpha)?) } else { None },
-        outlooks: settings.mde.map(|mde| outlooks(&estimate, mde, settings)).transpose()?,
+        always_valid: always_valid(estimate, settings.alternative, settings.alpha, settings.tuning_n)?,
+        posterior: posterior(estimate, settings.prior, settings.is_lower_better, settings.alpha)?,
+        outlooks: settings.mde.map(|mde| outlooks(estimate, mde, settings)).transpose()?,
     })
 }
 

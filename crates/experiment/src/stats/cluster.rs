@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::compare::Statistic;
 use super::difference::Difference;
 use super::error::{StatsError, finite};
@@ -49,7 +51,7 @@ pub struct SwitchbackRow {
 }
 
 /// The effect of a switchback experiment.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Switchback {
     /// The difference of the means of region × block cells, errors clustered by region × block.
     pub difference: Difference,

@@ -32,7 +32,7 @@ pub enum Scale {
 }
 
 /// What one arm contributes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Arm {
     pub n: u64,
     /// Adjusted by the covariate where there is one: y − θ(x − x̄).
@@ -43,7 +43,7 @@ pub struct Arm {
 }
 
 /// Both arms, and how their difference varies with the control mean.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Comparison {
     pub control: Arm,
     pub treatment: Arm,
@@ -60,7 +60,7 @@ pub struct Comparison {
 }
 
 /// A difference on one scale with its standard error: what every test and interval starts from.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
     pub scale: Scale,
     /// Treatment minus control; on the relative scale a share of |control mean|.

@@ -119,7 +119,7 @@ impl CovariateMoments {
 }
 
 /// The comparison and the coefficient of each covariate.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CovariateComparison {
     pub comparison: Comparison,
     /// 0 for a covariate that is constant.

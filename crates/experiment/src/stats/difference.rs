@@ -101,7 +101,8 @@ impl Estimate {
 }
 
 /// The lifts that a test at level α does not reject.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FiellerSet {
     Bounded(Interval),
     /// All but the open range within: the control mean may be zero.

@@ -4,13 +4,15 @@
 //! Never here: corrections over many dimensions or pairs (Benjamini–Hochberg takes the p-values).
 //! Start at [`heterogeneity`] and [`interaction`].
 
+use serde::Serialize;
+
 use super::bayes::Prior;
 use super::difference::{Alternative, Difference, Interval, critical_value, p_value};
 use super::distributions::chi_square_sf;
 use super::error::{StatsError, finite, open_share, positive};
 
 /// An effect of one slice or one experiment.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct SliceEffect {
     pub effect: f64,
     /// Above 0.
@@ -18,7 +20,7 @@ pub struct SliceEffect {
 }
 
 /// What is known about the differences between slices.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Heterogeneity {
     /// Cochran's Q = Σ(e_i − ē)²/SE_i², ē weighted by 1/SE².
     pub q: f64,
@@ -89,7 +91,7 @@ pub struct CrossedCell {
 }
 
 /// How two experiments that share units act on each other.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Interaction {
     /// (ȳ_tt − ȳ_tc) − (ȳ_ct − ȳ_cc), the normal as reference.
     pub difference: Difference,

@@ -4,6 +4,8 @@
 //! Never here: planning before the start (see `power`).
 //! Start at [`outlook`].
 
+use serde::Serialize;
+
 use super::always_valid::multiplier;
 use super::difference::{Alternative, Difference, Interval};
 use super::distributions::{normal_quantile, normal_sf};
@@ -33,7 +35,7 @@ pub struct Progress {
 }
 
 /// Where the experiment stands.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Outlook {
     pub power_now: f64,
     /// f: the experiment needs 1 + f times its units; 0 when the power is reached, `None` when no growth within reach gives it.

@@ -4,6 +4,8 @@
 //! Never here: which strata to take; strata that the treatment can change bias the effect.
 //! Start at [`post_stratify`].
 
+use serde::Serialize;
+
 use super::compare::{Estimate, Scale, Statistic, compare};
 use super::error::StatsError;
 use super::linear::{dot, inverse, times};
@@ -13,7 +15,7 @@ use super::moments::{Cuped, CupedRatio, Ratio, bilinear};
 pub type Stratum = (Statistic, Statistic);
 
 /// The effect over all strata.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PostStratified {
     pub estimate: Estimate,
     /// Strata after those too small or without noise have joined the largest. With one, the estimate is that of [`compare`].

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::difference::{Alternative, Difference, Interval, critical_value, p_value};
 use super::error::{StatsError, finite, open_share};
 use super::linear::{dot, inverse, quadratic, times};
@@ -78,7 +80,7 @@ pub enum Slopes {
 }
 
 /// The effect by regression, with the coefficients of the covariates in control.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AdjustedEffect {
     pub difference: Difference,
     pub theta: Vec<f64>,

@@ -4,6 +4,8 @@
 //! Never here: checks of one running experiment's traffic.
 //! Start at [`a_a_check`] and [`novelty`].
 
+use serde::Serialize;
+
 use super::always_valid::always_valid;
 use super::compare::{Estimate, Scale, Statistic, compare};
 use super::difference::{Alternative, Difference, Interval, critical_value, p_value};
@@ -12,7 +14,7 @@ use super::moments::{Cuped, Mean};
 use super::random::SplitMix64;
 
 /// The largest distance of sorted p-values from the uniform distribution, and how surprising it is.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Uniformity {
     pub distance: f64,
     pub p_value: f64,
@@ -53,7 +55,7 @@ fn kolmogorov_tail(x: f64) -> f64 {
 }
 
 /// What re-randomised past exposures say of a metric.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AaReport {
     pub p_values: Vec<f64>,
     pub uniformity: Uniformity,
@@ -133,7 +135,7 @@ fn half_statistic(outcomes: &[f64], pre: Option<&[f64]>, units: &[usize]) -> Sta
 }
 
 /// An effect by days since a unit's first exposure, and whether it moves.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Novelty {
     /// The always-valid band, one entry per day given.
     pub band: Vec<Difference>,

@@ -7,6 +7,7 @@
 mod case;
 mod methods_a;
 mod pipeline;
+mod worked_example;
 
 use std::collections::BTreeMap;
 
@@ -56,4 +57,23 @@ fn every_case_of_the_oracle_is_within_its_tolerance() {
     eprintln!("{} cases: {counts:#?}\nunknown: {unknown:?}", counts.values().sum::<usize>());
     assert_eq!(unknown.keys().collect::<Vec<_>>(), WITHOUT_ADAPTER, "methods without an adapter");
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn the_comparison_sees_what_is_off_missing_or_null() {
+    let cases = case::cases();
+    let case = cases.iter().find(|case| case.name == "gb/mean/t/two_sided/absolute").expect("a known case");
+    assert!(case::differences(case, &case.outputs).is_empty());
+    let seen = |field: &str, value: Value| {
+        let mut outputs = case.outputs.clone();
+        outputs[field] = value;
+        case::differences(case, &outputs).len()
+    };
+    // Its tolerance: rel 1e-9, for the p-value 1e-8.
+    assert_eq!(seen("se", (case.outputs["se"].as_f64().expect("a number") * (1.0 + 2e-9)).into()), 1);
+    assert_eq!(seen("se", (case.outputs["se"].as_f64().expect("a number") * (1.0 + 5e-10)).into()), 0);
+    assert_eq!(seen("p_value", (case.outputs["p_value"].as_f64().expect("a number") * (1.0 + 5e-9)).into()), 0);
+    assert_eq!(seen("ci", serde_json::json!([0.5114016468989145, "Infinity"])), 1);
+    assert_eq!(seen("ci", serde_json::json!([0.5114016468989145])), 1);
+    assert_eq!(seen("effect", Value::Null) + seen("effect", "NaN".into()), 2);
 }

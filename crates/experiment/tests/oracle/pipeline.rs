@@ -39,9 +39,9 @@ fn arm_document(arm: &Cuped, sd: f64) -> Value {
 fn effect_document(view: &View, analysis: &Value, mde: f64) -> Value {
     let is_sequential = analysis["sequential_testing_enabled"] == true;
     let is_bayesian = analysis["stats_engine"] == "bayesian";
-    let outlooks = view.outlooks.expect("an mde was given");
+    let outlooks = view.figures.outlooks.expect("an mde was given");
     let outlook: Outlook = if is_sequential { outlooks.always_valid } else { outlooks.fixed };
-    let e = &view.estimate;
+    let e = &view.figures.estimate;
     let mut document = json!({
         "expected": e.effect, "errorMessage": null,
         "uplift": {"dist": "normal", "mean": e.effect, "stddev": e.se},
@@ -51,7 +51,7 @@ fn effect_document(view: &View, analysis: &Value, mde: f64) -> Value {
             "priorProper": null, "priorLiftMean": null, "priorLiftVariance": null},
     });
     if is_bayesian {
-        let p = &view.posterior;
+        let p = &view.figures.posterior;
         document["ci"] = pair(p.ci);
         document["chanceToWin"] = p.chance_to_win.into();
         document["risk"] = json!([p.risk_control, p.risk_treatment]);
@@ -61,7 +61,7 @@ fn effect_document(view: &View, analysis: &Value, mde: f64) -> Value {
         document["power"]["priorLiftMean"] = 0.0.into();
         document["power"]["priorLiftVariance"] = 0.01.into();
     } else {
-        let d = if is_sequential { &view.always_valid } else { &view.fixed };
+        let d = if is_sequential { &view.figures.always_valid } else { &view.figures.fixed };
         document["ci"] = pair(d.ci);
         document["pValue"] = d.p_value.into();
         document["pValueErrorMessage"] = Value::Null;
