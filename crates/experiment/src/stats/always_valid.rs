@@ -4,6 +4,8 @@
 //! Never here: looks planned in advance (group sequential bounds).
 //! Start at [`always_valid`]; results use [`hybrid`].
 
+use serde::Serialize;
+
 use super::compare::Estimate;
 use super::difference::{Alternative, Difference, Interval};
 use super::distributions::normal_quantile;
@@ -98,7 +100,7 @@ pub fn running_minimum(p_values: &[f64]) -> Vec<f64> {
 }
 
 /// S6: an experiment that may be stopped early for a large effect, with most of α kept for its planned end.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Hybrid {
     /// The interval to show now: always-valid at α₁ while running, fixed at α − α₁ from the planned end on.
     pub shown: Difference,

@@ -32,7 +32,7 @@ pub enum Scale {
 }
 
 /// What one arm contributes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Arm {
     pub n: u64,
     /// Adjusted by the covariate where there is one: y − θ(x − x̄).
@@ -43,7 +43,7 @@ pub struct Arm {
 }
 
 /// Both arms, and how their difference varies with the control mean.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Comparison {
     pub control: Arm,
     pub treatment: Arm,
@@ -60,7 +60,7 @@ pub struct Comparison {
 }
 
 /// A difference on one scale with its standard error: what every test and interval starts from.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
     pub scale: Scale,
     /// Treatment minus control; on the relative scale a share of |control mean|.
@@ -110,6 +110,22 @@ impl Statistic {
             Self::Mean(_) | Self::Proportion(_) | Self::Ratio(_) | Self::Quantile(_) | Self::QuantileClustered(_) => {
                 *self
             }
+        }
+    }
+
+    /// The statistics of two disjoint sets of units together.
+    /// Errors: `MixedStatistics`; `Unsupported` for quantiles, which cannot be put together from their parts.
+    pub fn merged(&self, other: &Self) -> Result<Self, StatsError> {
+        match (self, other) {
+            (Self::Mean(a), Self::Mean(b)) => Ok(Self::Mean(a.merged(b))),
+            (Self::Proportion(a), Self::Proportion(b)) => Ok(Self::Proportion(a.merged(b))),
+            (Self::Ratio(a), Self::Ratio(b)) => Ok(Self::Ratio(a.merged(b))),
+            (Self::Cuped(a), Self::Cuped(b)) => Ok(Self::Cuped(a.merged(b))),
+            (Self::CupedRatio(a), Self::CupedRatio(b)) => Ok(Self::CupedRatio(a.merged(b))),
+            (Self::Quantile(_), Self::Quantile(_)) | (Self::QuantileClustered(_), Self::QuantileClustered(_)) => {
+                Err(StatsError::Unsupported { kind: self.kind(), what: "merged" })
+            }
+            _ => Err(StatsError::MixedStatistics { control: self.kind(), treatment: other.kind() }),
         }
     }
 
@@ -255,6 +271,11 @@ fn compare_cuped_ratio(control: &CupedRatio, treatment: &CupedRatio) -> Comparis
     }
 }
 
+/// Degrees of freedom for the sum of two variances of means, each from its own n.  Source: Welch, Biometrika 34 (1947).
+pub(super) fn welch_df(a: f64, n_a: u64, b: f64, n_b: u64) -> f64 {
+    (a + b) * (a + b) / (a * a / (n_a as f64 - 1.0) + b * b / (n_b as f64 - 1.0))
+}
+
 impl Comparison {
     /// Treatment minus control, adjusted.
     pub fn difference(&self) -> f64 {
@@ -271,11 +292,10 @@ impl Comparison {
         self.control.n as f64 + self.treatment.n as f64
     }
 
-    /// Welch's approximation to the degrees of freedom.  Source: Welch, Biometrika 34 (1947).
+    /// Degrees of freedom of [`Self::difference`].
     pub fn df(&self) -> f64 {
-        let (a, b) = (self.treatment.variance / self.treatment.n as f64, self.control.variance / self.control.n as f64);
-        let within = a * a / (self.treatment.n as f64 - 1.0) + b * b / (self.control.n as f64 - 1.0);
-        (a + b) * (a + b) / within
+        let (t, c) = (&self.treatment, &self.control);
+        welch_df(t.variance / t.n as f64, t.n, c.variance / c.n as f64, c.n)
     }
 
     /// The difference on `scale`.  Relative: L = Δ/|m_c| with the unadjusted control mean, its variance by the delta method

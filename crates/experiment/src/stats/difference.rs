@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::compare::{Comparison, Estimate, Scale};
+use super::compare::{Comparison, Estimate, Scale, welch_df};
 use super::distributions::{t_quantile, t_sf};
 use super::error::{StatsError, open_share};
 
@@ -101,7 +101,8 @@ impl Estimate {
 }
 
 /// The lifts that a test at level α does not reject.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FiellerSet {
     Bounded(Interval),
     /// All but the open range within: the control mean may be zero.
@@ -161,13 +162,12 @@ impl Comparison {
         }
         let a = self.treatment.variance / self.treatment.n as f64 / (t * t);
         let b = self.control.variance / self.control.n as f64 / (c * c);
-        let se = (a + b).sqrt();
-        let log = (t / c).ln();
-        let ci = Interval::around(log, critical_value(alpha, absolute.df, alternative) * se, alternative);
+        let (se, df) = ((a + b).sqrt(), welch_df(a, self.treatment.n, b, self.control.n));
+        let ci = Interval::around((t / c).ln(), critical_value(alpha, df, alternative) * se, alternative);
         Ok(Difference {
             effect: t / c - 1.0,
             se,
-            df: absolute.df,
+            df,
             p_value: p_value(absolute.effect / absolute.se, absolute.df, alternative),
             ci: Interval { lower: ci.lower.exp_m1(), upper: ci.upper.exp_m1() },
         })

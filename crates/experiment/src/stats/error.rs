@@ -25,6 +25,8 @@ pub enum StatsError {
     ZeroDenominator,
     #[error("one arm holds a `{control}` statistic and the other a `{treatment}`; compute both with one definition")]
     MixedStatistics { control: &'static str, treatment: &'static str },
+    #[error("a `{kind}` metric cannot be {what}; look at the plain comparison")]
+    Unsupported { kind: &'static str, what: &'static str },
     #[error("the columns of the regression depend on each other; drop a covariate")]
     Singular,
     #[error("`{name}` has `{found}` entries where `{expected}` are needed; give one per row")]

@@ -4,8 +4,10 @@
 //! Never here: planning before the start (see `power`).
 //! Start at [`outlook`].
 
+use serde::Serialize;
+
 use super::always_valid::multiplier;
-use super::difference::Alternative;
+use super::difference::{Alternative, Difference, Interval};
 use super::distributions::{normal_quantile, normal_sf};
 use super::error::{StatsError, finite, open_share, positive};
 
@@ -33,7 +35,7 @@ pub struct Progress {
 }
 
 /// Where the experiment stands.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Outlook {
     pub power_now: f64,
     /// f: the experiment needs 1 + f times its units; 0 when the power is reached, `None` when no growth within reach gives it.
@@ -76,13 +78,46 @@ pub fn outlook(progress: &Progress, target_power: f64) -> Result<Outlook, StatsE
             return Ok(Outlook { power_now, growth: None, additional_units: None });
         }
     }
-    let mut low = 0.0;
-    // 80 halvings bring any bracket down to the last digit.
-    for _ in 0..80 {
-        let middle = 0.5 * (low + high);
-        if power_at(progress, middle)? < target_power { low = middle } else { high = middle }
+    let growth = find_growth(progress, high, target_power)?;
+    Ok(Outlook { power_now, growth: Some(growth), additional_units: Some(growth * progress.units) })
+}
+
+/// The growth in (0, `high`] at which the power is `target_power`: the false position in √(1 + f), in which the probit of
+/// the power is nearly a straight line, with the end that stays weighted down (Illinois; Dowell & Jarratt, BIT 11, 1971).
+fn find_growth(progress: &Progress, high: f64, target_power: f64) -> Result<f64, StatsError> {
+    let target = normal_quantile(target_power);
+    let away = |root: f64| -> Result<f64, StatsError> {
+        // Beyond 8 the normal is 1 to the last digit; the line goes on.
+        Ok(normal_quantile(power_at(progress, root * root - 1.0)?).clamp(-8.3, 8.3) - target)
+    };
+    let (mut low, mut high) = (1.0, (1.0 + high).sqrt());
+    let (mut below, mut above) = (away(low)?, away(high)?);
+    let mut last_side = 0;
+    for _ in 0..100 {
+        if high - low <= 1e-14 * high || above == 0.0 {
+            break;
+        }
+        let middle = (low * above - high * below) / (above - below);
+        let value = away(middle)?;
+        let side = if value < 0.0 { -1 } else { 1 };
+        if side < 0 {
+            (low, below) = (middle, value);
+            if last_side == side {
+                above *= 0.5;
+            }
+        } else {
+            (high, above) = (middle, value);
+            if last_side == side {
+                below *= 0.5;
+            }
+        }
+        last_side = side;
+        if value.abs() < 1e-14 {
+            high = middle;
+            break;
+        }
     }
-    Ok(Outlook { power_now, growth: Some(high), additional_units: Some(high * progress.units) })
+    Ok(high * high - 1.0)
 }
 
 /// Days until `additional_units` more have come at `units_per_day`.  Errors: `OutOfRange` for a rate that is not above 0.
@@ -90,13 +125,20 @@ pub fn days_left(additional_units: f64, units_per_day: f64) -> Result<f64, Stats
     Ok(finite("additional_units", additional_units)? / positive("units_per_day", units_per_day)?)
 }
 
-/// P4: what the absolute effect per unit is worth per day when everybody gets it: Δ·N_total/(traffic·days).
+/// P4: what an absolute effect per unit is worth per day when everybody gets it: Δ·N_total/(traffic·days), interval likewise.
 ///
-/// `units`: those in the compared arms' experiment; `traffic`: the share (0, 1] of all units that took part; `days` it ran.
-pub fn scaled_impact(effect_per_unit: f64, units: f64, traffic: f64, days: f64) -> Result<f64, StatsError> {
+/// `units`: all units of the experiment; `traffic`: the share (0, 1] of all units that took part; `days` > 0 that it ran.
+/// The p-value stays. Errors: `OutOfRange`.
+pub fn scaled_impact(absolute: &Difference, units: f64, traffic: f64, days: f64) -> Result<Difference, StatsError> {
     positive("traffic", traffic)?;
     if traffic > 1.0 {
         return Err(StatsError::OutOfRange { name: "traffic", value: traffic, allowed: "above 0 and at most 1" });
     }
-    Ok(finite("effect_per_unit", effect_per_unit)? * finite("units", units)? / (traffic * positive("days", days)?))
+    let factor = positive("units", units)? / (traffic * positive("days", days)?);
+    Ok(Difference {
+        effect: absolute.effect * factor,
+        se: absolute.se * factor,
+        ci: Interval { lower: absolute.ci.lower * factor, upper: absolute.ci.upper * factor },
+        ..*absolute
+    })
 }

@@ -79,14 +79,11 @@ pub fn dataset(name: &str) -> &'static Table {
 
 /// A number of the oracle; infinities and NaN are written as text there.
 pub fn number(value: &Value) -> f64 {
-    match value {
-        Value::String(text) => match text.as_str() {
-            "Infinity" => f64::INFINITY,
-            "-Infinity" => f64::NEG_INFINITY,
-            "NaN" => f64::NAN,
-            other => panic!("`{other}` is not a number"),
-        },
-        other => other.as_f64().unwrap_or_else(|| panic!("`{other}` is not a number")),
+    match value.as_str() {
+        Some("Infinity") => f64::INFINITY,
+        Some("-Infinity") => f64::NEG_INFINITY,
+        Some("NaN") => f64::NAN,
+        _ => value.as_f64().unwrap_or_else(|| panic!("`{value}` is not a number")),
     }
 }
 
@@ -122,6 +119,11 @@ impl Case {
 
     pub fn bound(&self, field: &str) -> Bound {
         let tolerance = &self.tolerance;
+        if self.method == "pipeline" && field == "scalingFactor" {
+            // The source stops its bisection at |power − target| < 1e-5; the cases of `mid_experiment_power` carry this
+            // tolerance (1e-4·(1 + f)), the one document of `pipeline` carries none of its own. Its smallest f is 12.7.
+            return Bound { abs: 1.3e-3, rel: 1e-4 };
+        }
         tolerance.fields.get(field).copied().unwrap_or(Bound { abs: tolerance.abs, rel: tolerance.rel })
     }
 }
@@ -143,6 +145,8 @@ fn is_within(expected: f64, actual: f64, bound: Bound) -> bool {
 
 fn compare(path: &str, expected: &Value, actual: &Value, case: &Case, field: &str, found: &mut Vec<String>) {
     if let Some(wanted) = as_number(expected) {
+        let correction = CORRECTIONS.iter().find(|(name, at, _)| *name == case.name && *at == path);
+        let wanted = correction.map_or(wanted, |(_, _, right)| *right);
         let got = as_number(actual);
         if !got.is_some_and(|got| is_within(wanted, got, case.bound(field))) {
             found.push(format!("{path}: expected {expected}, got {actual}"));
@@ -166,6 +170,11 @@ fn compare(path: &str, expected: &Value, actual: &Value, case: &Case, field: &st
         _ => found.push(format!("{path}: expected {expected}, got {actual}")),
     }
 }
+
+/// Figures of the oracle that are wrong, with the right ones; the test says why, and that ours are right.
+///
+/// scipy gives the Cauchy distribution at 1e-8 as ½ + 4.743e-9, while it is ½ + arctan(1e-8)/π = ½ + 3.183e-9.
+const CORRECTIONS: [(&str, &str, f64); 1] = [("scipy/special_grid", ".t_cdf[30][2]", 0.500_000_003_183_098_9)];
 
 /// Where `actual` differs from the expected outputs by more than the tolerance. Each expected field must be present.
 pub fn differences(case: &Case, actual: &Value) -> Vec<String> {

@@ -7,9 +7,11 @@
 use experiment::stats::always_valid::{always_valid, multiplier, rho};
 use experiment::stats::bayes::{Beta, Prior, chance_b_beats_a, chance_by_quadrature, chance_by_sum, posterior};
 use experiment::stats::distributions;
-use experiment::stats::mid_experiment::{Judgement, Progress, outlook};
+use experiment::stats::mid_experiment::{Judgement, Progress, outlook, scaled_impact};
 use experiment::stats::moments::Mean;
+use experiment::stats::post_stratify::post_stratify;
 use experiment::stats::quantile::{QuantileMethod, sample_quantile};
+use experiment::stats::regression::{Reference, Slopes, adjusted_effect, clustered_effect};
 use experiment::stats::{Alternative, Comparison, Difference, Interval, Scale, Statistic, compare};
 use serde_json::{Value, json};
 
@@ -42,6 +44,10 @@ pub fn compute(case: &Case) -> Option<Value> {
         "mid_experiment_power" => mid_experiment(case),
         "quantile" => quantile(case),
         "cuped_transform" => cuped_transform(case),
+        "post_stratification" => post_stratification(case),
+        "pipeline" => crate::pipeline::compute(case),
+        "regression_adjustment" => regression_adjustment(case),
+        "cluster_robust" => cluster_robust(case),
         _ => return None,
     })
 }
@@ -70,13 +76,15 @@ fn special_functions(case: &Case) -> Value {
     })
 }
 
-/// The two arms of a case as sufficient statistics, whichever kind `inputs.statistic` names.
+/// Sufficient statistics of one arm, of the kind that `inputs.statistic` names.
+pub fn statistic(case: &Case, fields: &Value) -> Statistic {
+    let mut fields = fields.clone();
+    fields["statistic"] = case.inputs["statistic"].clone();
+    serde_json::from_value(fields).unwrap_or_else(|error| panic!("{}: {error}", case.name))
+}
+
 pub fn comparison(case: &Case) -> Comparison {
-    let arm = |name: &str| -> Statistic {
-        let mut fields = case.inputs[name].clone();
-        fields["statistic"] = case.inputs["statistic"].clone();
-        serde_json::from_value(fields).unwrap_or_else(|error| panic!("{}: {error}", case.name))
-    };
+    let arm = |name: &str| statistic(case, &case.inputs[name]);
     compare(&arm("control"), &arm("treatment")).expect("comparable arms")
 }
 
@@ -127,6 +135,12 @@ fn moments(case: &Case) -> Value {
 }
 
 fn difference_test(case: &Case) -> Value {
+    if case.option_text("difference_type") == "scaled" {
+        let absolute = comparison(case).estimate(Scale::Absolute).expect("an estimate");
+        let test = absolute.test(alternative(case), case.option("alpha")).expect("a test");
+        let (units, days) = (case.option("total_users"), case.option("phase_length_days"));
+        return figures(&scaled_impact(&test, units, case.option("traffic_percentage"), days).expect("valid options"));
+    }
     let estimate = comparison(case).estimate(scale(case)).expect("an estimate");
     assert_eq!(case.option_text("df"), "Welch-Satterthwaite of the absolute difference");
     figures(&estimate.test(alternative(case), case.option("alpha")).expect("a test"))
@@ -309,4 +323,41 @@ fn cuped_transform(case: &Case) -> Value {
     let theta = all.theta();
     json!({"theta": theta, "var_y": all.post_statistic.variance(), "var_yc": all.adjusted_variance(theta),
         "mean_yc_0": c.control.mean, "mean_yc_1": c.treatment.mean})
+}
+
+fn regression_adjustment(case: &Case) -> Value {
+    let slopes = match case.option_text("model") {
+        "y ~ 1 + T + (x - mean x)" => Slopes::Common,
+        "y ~ 1 + T + (x - mean x) + T*(x - mean x)" => Slopes::ByArm,
+        other => panic!("unknown model `{other}`"),
+    };
+    assert_eq!((case.option_text("covariance"), case.option_text("reference")), ("HC2", "normal"));
+    let is_treated: Vec<bool> = case.column(0).iter().map(|v| *v == 1.0).collect();
+    let found = adjusted_effect(case.column(1), &is_treated, &[case.column(2)], slopes, 0.05).expect("an effect");
+    let d = found.difference;
+    json!({"coef": d.effect, "se": d.se, "z": d.effect / d.se, "p": d.p_value, "theta": found.theta[0]})
+}
+
+fn cluster_robust(case: &Case) -> Value {
+    assert_eq!(case.option_text("treatment"), "cluster mod 2");
+    assert!(case.option_text("covariance").starts_with("cluster CR1"));
+    assert_eq!(case.option_text("reference"), "normal");
+    let cluster: Vec<u64> = case.column(1).iter().map(|label| *label as u64).collect();
+    let is_treated: Vec<bool> = cluster.iter().map(|label| label % 2 == 1).collect();
+    let d = clustered_effect(case.column(0), &is_treated, &cluster, Reference::Normal, 0.05).expect("an effect");
+    json!({"coef": d.effect, "se": d.se, "z": d.effect / d.se, "p": d.p_value})
+}
+
+fn post_stratification(case: &Case) -> Value {
+    let strata: Vec<(Statistic, Statistic)> = case.inputs["strata"]
+        .as_array()
+        .expect("strata")
+        .iter()
+        .map(|s| (statistic(case, &s["control"]), statistic(case, &s["treatment"])))
+        .collect();
+    assert_eq!(case.option_text("df"), "Welch-Satterthwaite of the unstratified absolute difference");
+    let found = post_stratify(&strata, scale(case)).expect("an estimate");
+    let mut outputs = figures(&found.estimate.test(alternative(case), case.option("alpha")).expect("a test"));
+    outputs["applied"] = (found.strata > 1).into();
+    outputs
 }
