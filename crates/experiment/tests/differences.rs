@@ -207,6 +207,11 @@ fn fiellers_set_agrees_with_the_delta_method_on_a_strong_baseline_and_opens_on_a
         let gap = strong.treatment.mean - (1.0 + lift) * strong.control.mean;
         close(gap.abs() / (a + (1.0 + lift).powi(2) * b).sqrt(), 1.9605577982897814);
     }
+    // With a covariate the difference and the unadjusted control mean vary together; both ways know it.
+    let cuped = compare_pair(worked(), Statistic::Cuped);
+    let delta = cuped.estimate(Scale::Relative).and_then(|e| e.test(TWO_SIDED, 0.05)).expect("a test").ci;
+    let FiellerSet::Bounded(set) = cuped.fieller(0.05).expect("a set") else { panic!("a strong baseline") };
+    assert!((set.lower - delta.lower).abs() < 0.001 && (set.upper - delta.upper).abs() < 0.001, "{set:?} {delta:?}");
     let weak = |control: f64, treatment: f64| {
         compare_pair([mean(100, control, 10_000.0), mean(100, treatment, 10_000.0)], Statistic::Mean)
     };
