@@ -139,16 +139,16 @@ pub fn best_arm_probabilities(arms: &[Belief], lower_is_better: bool) -> Result<
     Ok(chances.into_iter().map(|chance| chance / sum).collect())
 }
 
-/// Ascending ends of panels: every arm's center and each half spread up to nine away.
+/// Ascending ends of panels: every arm's center and each whole spread up to nine away.
 fn cuts(arms: &[Belief]) -> Vec<f64> {
-    let mut cuts: Vec<f64> = Vec::with_capacity(arms.len() * 37);
+    let mut cuts: Vec<f64> = Vec::with_capacity(arms.len() * 19);
     for arm in arms {
         let (center, spread) = arm.center_and_spread();
         let (low, high) = match arm {
             Belief::Gaussian { .. } => (f64::NEG_INFINITY, f64::INFINITY),
             Belief::Beta(_) => (0.0, 1.0),
         };
-        cuts.extend((-18..=18).map(|step| (center + 0.5 * f64::from(step) * spread).clamp(low, high)));
+        cuts.extend((-9..=9).map(|step| (center + f64::from(step) * spread).clamp(low, high)));
     }
     cuts.sort_by(f64::total_cmp);
     cuts.dedup();

@@ -62,7 +62,7 @@ fn an_overrun_keeps_alpha() {
 
 #[test]
 fn the_sample_ratio_may_be_read_after_every_unit() {
-    const RUNS: usize = 1_500;
+    const RUNS: usize = 1_000;
     const UNITS: u64 = 3_000;
     let mut draws = Draws::new(13);
     for weights in [[0.5, 0.5], [0.9, 0.1]] {

@@ -90,7 +90,7 @@ fn orders(clicks: &[f64], draws: &mut Draws) -> Vec<f64> {
 
 #[test]
 fn interleaving_needs_ten_times_fewer_visits_than_an_ab_test() {
-    const RUNS: usize = 400;
+    const RUNS: usize = 200;
     const SAMPLE: usize = 50_000;
     let mut draws = Draws::new(51);
     let (b, a) = (clicks_alone(WORSE, SAMPLE, &mut draws), clicks_alone(BETTER, SAMPLE, &mut draws));
@@ -129,7 +129,7 @@ fn interleaving_needs_ten_times_fewer_visits_than_an_ab_test() {
 
 #[test]
 fn rankers_of_equal_quality_are_told_apart_only_by_chance() {
-    const RUNS: usize = 2_000;
+    const RUNS: usize = 1_500;
     let mut draws = Draws::new(52);
     let found = (0..RUNS).filter(|_| interleaved((BETTER, BETTER), 300, &mut draws).0 < 0.05).count();
     let share = found as f64 / RUNS as f64;

@@ -177,7 +177,7 @@ fn bandit(draws: &mut Draws) -> Vec<AdaptiveRow> {
 fn inference_from_a_bandit_s_log_is_right_where_the_plain_mean_is_not() {
     let mut draws = Draws::new(43);
     let (mut uniform, mut stable, mut plain, mut holds) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    for _ in 0..2_000 {
+    for _ in 0..1_000 {
         let rows = bandit(&mut draws);
         uniform.push(adaptive_mean(&rows, 0, Weighting::Uniform).unwrap().mean);
         let found = adaptive_mean(&rows, 0, Weighting::VarianceStabilizing).unwrap();
@@ -189,8 +189,8 @@ fn inference_from_a_bandit_s_log_is_right_where_the_plain_mean_is_not() {
     let three = |values: &[f64]| 3.0 * deviation(values) / (values.len() as f64).sqrt();
     assert!((mean(&uniform) - 1.0).abs() <= three(&uniform), "{}", mean(&uniform));
     let bias = |values: &[f64]| mean(values) - 1.0;
-    assert!(bias(&plain) < -3.0 * three(&plain), "{}", bias(&plain));
+    assert!(bias(&plain) < -2.0 * three(&plain), "{}", bias(&plain));
     assert!(bias(&stable).abs() < 0.6 * bias(&plain).abs(), "{} {}", bias(&stable), bias(&plain));
-    let share = holds as f64 / 2_000.0;
+    let share = holds as f64 / 1_000.0;
     assert!((0.93..0.97).contains(&share), "{share}");
 }
