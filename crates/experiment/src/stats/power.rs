@@ -5,7 +5,7 @@
 //! Never here: power of a running experiment from its own standard error (the mid-experiment planner).
 //! Start at [`Plan::units_per_arm`]; [`Plan::total_units`] solves the same with the exact laws.
 
-use super::distributions::{normal_cdf, normal_quantile, normal_sf, t_quantile};
+use super::distributions::{normal_quantile, normal_sf, t_quantile};
 use super::error::{StatsError, allowed, finite, open_share, positive};
 use super::group_sequential::Sides;
 use super::quadrature::panels;
@@ -205,17 +205,6 @@ pub fn power_per_test(power: f64, guardrails: usize) -> Result<f64, StatsError> 
     Ok(1.0 - (1.0 - power) / (guardrails + 1) as f64)
 }
 
-/// Power by the normal law for a one-number summary: an effect and its standard error > 0.
-pub fn power_of_effect(effect: f64, standard_error: f64, alpha: f64, sides: Sides) -> Result<f64, StatsError> {
-    finite("effect", effect)?;
-    let shift = effect / positive("standard error", standard_error)?;
-    let tail = open_share("alpha", alpha)? / sides.count();
-    Ok(match sides {
-        Sides::One => normal_cdf(shift - normal_quantile(1.0 - tail)),
-        Sides::Two => normal_power(shift, normal_quantile(1.0 - tail), sides),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,7 +244,6 @@ mod tests {
                 check(Plan::default().power_at((1.0, 1.0), 0.0, total, law).unwrap(), 0.05, 1e-9);
             }
         }
-        check(power_of_effect(0.0, 1.0, 0.05, Sides::Two).unwrap(), 0.05, 1e-9);
     }
 
     #[test]
@@ -292,6 +280,6 @@ mod tests {
         assert!(plan.total_units((0.0, 0.0), 1.0, Law::T).is_err());
         assert!(Baseline::proportion(1.0).is_err() && Baseline::mean(f64::NAN, 1.0).is_err());
         assert!(cohen_h(-0.1, 0.5).is_err() && proportion_power(0.1, 0.2, 0.0, &plan).is_err());
-        assert!(power_of_effect(1.0, 0.0, 0.05, Sides::One).is_err() && power_per_test(1.0, 1).is_err());
+        assert!(power_per_test(1.0, 1).is_err());
     }
 }
