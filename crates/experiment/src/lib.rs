@@ -4,4 +4,7 @@
 //! Never here: tokio, HTTP, storage, SQL text.
 //! Start at [`stats`] for what a difference means.
 
+pub mod bandit;
+pub mod decision;
+pub mod ranking;
 pub mod stats;
