@@ -2,6 +2,7 @@
 //!
 //! In: definitions and attributes of a unit; sufficient statistics.  Out: a variant and the reason for it; effects, intervals, verdicts.
 //! Never here: tokio, HTTP, storage, SQL text.
-//! Start at [`stats`] for what a difference means.
+//! Start at [`assign`] for who sees what, at [`stats`] for what a difference means.
 
+pub mod assign;
 pub mod stats;
