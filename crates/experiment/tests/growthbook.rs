@@ -4,6 +4,8 @@
 //! Never here: cases of our own (see the modules of `assign`).
 //! Start at `every_case_passes`.
 
+#![expect(clippy::unwrap_used, reason = "in a test the panic is the report")]
+
 use experiment::assign::{
     Compiled, Context, Log, Object, Payload, StickyDocument, StickyDocuments, Value, decrypt, hash, merge_query,
     query_override,

@@ -230,7 +230,38 @@ pub fn document_text(value: &Value) -> Cow<'_, str> {
     match value {
         Value::String(text) => Cow::Borrowed(text),
         Value::Number(_) | Value::Null | Value::Bool(_) => text_of(value),
-        Value::Array(_) | Value::Object(_) => Cow::Owned(serde_json::to_string(value).unwrap_or_default()),
+        Value::Array(_) | Value::Object(_) => {
+            let mut out = String::new();
+            write_json(value, &mut out);
+            Cow::Owned(out)
+        }
+    }
+}
+
+/// `JSON.stringify(value)`: numbers as JavaScript writes them.
+fn write_json(value: &Value, out: &mut String) {
+    let separate = |i: usize, out: &mut String| out.push_str(if i > 0 { "," } else { "" });
+    match value {
+        Value::String(text) => out.push_str(&serde_json::to_string(text).unwrap_or_default()),
+        Value::Number(_) | Value::Null | Value::Bool(_) => out.push_str(&text_of(value)),
+        Value::Array(values) => {
+            out.push('[');
+            for (i, value) in values.iter().enumerate() {
+                separate(i, out);
+                write_json(value, out);
+            }
+            out.push(']');
+        }
+        Value::Object(object) => {
+            out.push('{');
+            for (i, (key, value)) in object.iter().enumerate() {
+                separate(i, out);
+                out.push_str(&serde_json::to_string(key).unwrap_or_default());
+                out.push(':');
+                write_json(value, out);
+            }
+            out.push('}');
+        }
     }
 }
 
@@ -364,6 +395,15 @@ mod tests {
         }
         assert_eq!(padded_version(&Value::Bool(true)), "    0");
         assert_eq!(padded_version(&Value::from(1.5)), "    1-    5");
+    }
+
+    #[test]
+    fn json_is_written_as_javascript_writes_it() {
+        let text = r#"{"1":[9007199254740993,1e21,0.5,-0],"a":"\n\u2028\u001f\"é","b":{}}"#;
+        let value = serde_json::from_str(text).unwrap();
+        // JSON.stringify(JSON.parse(text)) in Node 20.
+        let expected = "{\"1\":[9007199254740992,1e+21,0.5,0],\"a\":\"\\n\u{2028}\\u001f\\\"é\",\"b\":{}}";
+        assert_eq!(document_text(&value), expected);
     }
 
     #[test]
