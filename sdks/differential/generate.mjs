@@ -164,7 +164,15 @@ export function generator(seed) {
     return documents;
   };
 
-  return () => {
+  // One attribute and a test of it per feature: what deep conditions rarely get to.
+  const tests = () => {
+    const feature = (test) => ({ defaultValue: false, rules: [{ condition: { x: test }, force: true }] });
+    const features = Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`t${i}`, feature(r.chance(0.8) ? operators(2) : value())]));
+    const x = r.chance(0.3) ? r.pick(VERSIONS) : value();
+    return { payload: { features, savedGroups: savedGroups() }, attributes: r.chance(0.95) ? { x } : {} };
+  };
+
+  const plain = () => {
     const keys = ["f0", "f1", "f2", "f3", "absent"];
     const features = {};
     for (const key of keys.slice(0, 1 + r.int(4))) features[key] = { defaultValue: maybe(0.9, value), rules: maybe(0.95, () => r.list(4, () => rule(keys))) };
@@ -179,6 +187,11 @@ export function generator(seed) {
       qaMode: maybe(0.05, () => true),
       enabled: maybe(0.05, () => false),
     };
+    return pair;
+  };
+
+  return () => {
+    const pair = r.chance(0.2) ? tests() : plain();
     // JSON.stringify writes no −0.
     return JSON.stringify(pair).replaceAll('"@-0@"', "-0");
   };
