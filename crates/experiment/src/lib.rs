@@ -5,4 +5,7 @@
 //! Start at [`assign`] for who sees what, at [`stats`] for what a difference means.
 
 pub mod assign;
+pub mod definition;
+pub mod layer;
+pub mod program;
 pub mod stats;
