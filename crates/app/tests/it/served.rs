@@ -118,6 +118,7 @@ fn write_feed(project: &Path, known: &Interactions) {
     let content = feed::Content {
         items: &items,
         histories: &histories,
+        users: &[],
         catalog: 1,
         created_at: chrono::DateTime::UNIX_EPOCH,
         provenance: Provenance { run_id: "served".to_owned(), ..Provenance::default() },
