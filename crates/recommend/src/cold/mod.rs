@@ -185,7 +185,8 @@ impl Work<'_> {
             return Err(RecommendError::Diverged { kind: self.parameters.kind(), detail });
         };
         let named = [("explained", fit.explained), ("scale", fit.scale), ("regularization", fit.regularization)];
-        figures.extend(named.map(|(figure, value)| (format!("{}.{figure}", self.name), value)));
+        // So few digits that a value read back from text is the same: the artefact's name depends on it.
+        figures.extend(named.map(|(figure, value)| (format!("{}.{figure}", self.name), (value * 1e6).round() / 1e6)));
         figures.insert(format!("{}.features", self.name), encoder.len() as f64);
         Ok(fit.coefficients)
     }
