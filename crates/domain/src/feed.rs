@@ -1,7 +1,8 @@
 //! What `publish` hands to `serving`: the facts that no artefact holds. A versioned directory without Arrow.
 //!
-//! Layout of `feed/<n>/`: `header.json` (written last), `items.ndjson.zst` ([`FeedItem`] per line) and
-//! `histories.ndjson.zst` ([`FeedHistory`] per line).
+//! Layout of `feed/<n>/`: `header.json` (written last), `items.ndjson.zst` ([`FeedItem`] per line),
+//! `histories.ndjson.zst` ([`FeedHistory`] per line) and, where a recommender names a users table, `users.ndjson.zst`
+//! ([`FeedUser`] per line).
 //! Never here: scores (artefacts hold them), reading or writing files.
 //! Start at [`FeedHeader`].
 
@@ -26,6 +27,9 @@ pub struct FeedHeader {
     pub created_at: chrono::DateTime<chrono::Utc>,
     pub items: FeedFile,
     pub histories: FeedFile,
+    /// Absent without a users table. A program that does not know the field refuses the feed, so the version stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<FeedFile>,
     pub provenance: Provenance,
 }
 
@@ -52,6 +56,19 @@ pub struct FeedItem {
     /// Everything else the items mart holds: column name → value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, serde_json::Value>,
+}
+
+/// What is known of a user or an item beside interactions: column name → value.
+pub type Profile = BTreeMap<String, serde_json::Value>;
+
+/// One line of `users.ndjson.zst`: a user, with or without a history, and what is known of them.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedUser {
+    pub id: UserId,
+    /// Everything that the users mart holds beside the id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: Profile,
 }
 
 /// One line of `histories.ndjson.zst`: a user and what they did, oldest first.

@@ -42,6 +42,8 @@ pub enum PipelineError {
     NoRecommenders,
     #[error("recommender `{recommender}` has no artefact for the data as it is now")]
     NotTrained { recommender: String },
+    #[error("recommender `{recommender}` looks at the column `{column}`, but its file names no `{key}` table")]
+    NoAttributes { recommender: String, key: &'static str, column: String },
     #[error(
         "recommenders `{one}` and `{other}` cannot be compared: they differ in `interactions`, `baseline`, `filter_seen`, `[evaluate]`, or in the `items` that their `[rerank]` is about"
     )]
@@ -206,7 +208,7 @@ impl Problem for PipelineError {
                 ErrorKind::NotFound
             }
             Self::NoSuchReject { .. } => ErrorKind::NotFound,
-            Self::NotComparable { .. } | Self::ManyTables { .. } => ErrorKind::Invalid,
+            Self::NotComparable { .. } | Self::ManyTables { .. } | Self::NoAttributes { .. } => ErrorKind::Invalid,
             Self::FileChanged { .. } => ErrorKind::Conflict,
             Self::RunActive { .. }
             | Self::ChecksFailed { .. }
@@ -236,6 +238,7 @@ impl Problem for PipelineError {
             Self::FileChanged { .. } => "file_changed",
             Self::NoRecommenders => "no_recommenders",
             Self::NotTrained { .. } => "not_trained",
+            Self::NoAttributes { .. } => "no_attributes",
             Self::NotComparable { .. } => "not_comparable",
             Self::NothingStaged { .. } => "nothing_staged",
             Self::EmptyDatabase => "empty_database",
@@ -288,6 +291,7 @@ impl Problem for PipelineError {
                 "add one: `recommenders/ease.toml` with `kind = \"ease\"` and `interactions = \"marts.interactions\"`"
                     .to_owned(),
             ),
+            Self::NoAttributes { key, .. } => Some(format!("add a line such as `{key} = \"marts.{key}\"` to the file")),
             Self::NotTrained { recommender } => {
                 Some(format!("run `montauk train {recommender}`, then `montauk evaluate`"))
             }

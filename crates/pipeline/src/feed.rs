@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use domain::{FEED_FORMAT_VERSION, FeedFile, FeedHeader, FeedHistory, FeedItem, Hasher, Provenance};
+use domain::{FEED_FORMAT_VERSION, FeedFile, FeedHeader, FeedHistory, FeedItem, FeedUser, Hasher, Provenance};
 
 use crate::PipelineError;
 
@@ -21,6 +21,8 @@ const ZSTD_LEVEL: i32 = 3;
 pub struct Content<'a> {
     pub items: &'a [FeedItem],
     pub histories: &'a [FeedHistory],
+    /// Empty without a users table.
+    pub users: &'a [FeedUser],
     pub catalog: u64,
     pub created_at: chrono::DateTime<chrono::Utc>,
     pub provenance: Provenance,
@@ -49,6 +51,10 @@ pub fn write(root: &Path, content: &Content<'_>) -> Result<(u64, bool), Pipeline
         created_at: content.created_at,
         items: write_lines(&aside, "items.ndjson.zst", content.items)?,
         histories: write_lines(&aside, "histories.ndjson.zst", content.histories)?,
+        users: match content.users {
+            [] => None,
+            users => Some(write_lines(&aside, "users.ndjson.zst", users)?),
+        },
         provenance: content.provenance.clone(),
     };
     let text = serde_json::to_vec_pretty(&header).map_err(|error| PipelineError::json("header.json", &error))?;

@@ -13,6 +13,7 @@ mod journal;
 mod marts;
 mod meter;
 mod nearest;
+mod profiles;
 pub mod project;
 mod promotions;
 mod proposal;

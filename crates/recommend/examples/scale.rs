@@ -14,7 +14,7 @@ use std::fs;
 use std::hint::black_box;
 use std::time::Instant;
 
-use recommend::{Csr, Interactions, Model, Parameters, RecommenderKind, WeightedItem};
+use recommend::{Attributes, Csr, Interactions, Model, Parameters, RecommenderKind, WeightedItem};
 
 type Failure = Box<dyn Error>;
 
@@ -118,7 +118,8 @@ fn run(options: &Options, matrix: &Csr, threads: usize) -> Result<(), Failure> {
     let (base, cpu, start) = (memory_mib("VmRSS:"), cpu_seconds(), Instant::now());
     // These kinds read nothing but the matrix.
     let (none, _) = Interactions::from_rows([]);
-    let model = pool.install(|| Model::train(&none, matrix, &options.parameters, SEED, |_| None))?;
+    let model =
+        pool.install(|| Model::train(&none, matrix, &options.parameters, &Attributes::default(), SEED, |_| None))?;
     let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     let per_sweep = cpu / options.sweeps as f64;
     let (user_us, hash) = one_user(&model, matrix.columns());

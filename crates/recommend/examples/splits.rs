@@ -354,7 +354,7 @@ fn cases(users: BTreeMap<UserId, (Vec<HistoryItem>, Vec<u32>)>) -> Vec<Case> {
         .map(|(user, (history, mut held_out))| {
             held_out.sort_unstable();
             held_out.dedup();
-            Case { user, history, held_out, cold_items: 0 }
+            Case { user, history, held_out, cold_items: 0, profile: None }
         })
         .collect()
 }

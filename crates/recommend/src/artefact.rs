@@ -1,7 +1,7 @@
 //! A trained recommender on disk: a directory that is written once, named by its content, and never changed.
 //!
 //! `<root>/<kind>-<hash16>/` holds `artefact.json` ([`ArtefactHeader`]), `model.safetensors`, `items.json` (ids by
-//! ordinal) and `golden.json` ([`GoldenQuery`]s). It is written aside, synced, then renamed: a reader sees all of it or nothing.
+//! ordinal), where profiles count `features.json` (what the rows of `segment_scores` or `user_coefficients` stand for) and `golden.json` ([`GoldenQuery`]s). It is written aside, synced, then renamed: a reader sees all of it or nothing.
 //! Reading checks sizes, checksums, shapes and order, and asks the golden queries again; a damaged file is an error, never a panic.
 //! Never here: which artefact serves (`promoted/`), retention; both belong to `pipeline`.
 //! Start at [`Artefact::write`] and [`Artefact::read`].
@@ -17,6 +17,7 @@ use domain::{ItemId, Provenance, hash_bytes, hash_json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::cold::encoder::Feature;
 use crate::golden::{self, GoldenQuery};
 use crate::models::Model;
 use crate::scorer::{Part, Scorer};
@@ -29,6 +30,7 @@ pub const ARTEFACT_FORMAT_VERSION: u32 = 3;
 const HEADER_FILE: &str = "artefact.json";
 const ITEMS_FILE: &str = "items.json";
 const GOLDEN_FILE: &str = "golden.json";
+const FEATURES_FILE: &str = "features.json";
 const MODEL_FILE: &str = "model.safetensors";
 
 /// Hex digits of the hash that stand in the directory's name: 64 bits, far from collision among a project's artefacts.
@@ -166,6 +168,11 @@ impl Artefact {
             (ITEMS_FILE.to_owned(), FileDigest::of(&items)),
             (GOLDEN_FILE.to_owned(), FileDigest::of(&golden)),
         ]);
+        let features = self.scorer.model().and_then(Model::features).map(serde_json::to_vec);
+        let features = features.transpose().map_err(not_json)?;
+        if let Some(features) = &features {
+            header.files.insert(FEATURES_FILE.to_owned(), FileDigest::of(features));
+        }
         let target = root.join(header.directory_name().map_err(not_json)?);
         if target.join(HEADER_FILE).exists() {
             return Ok(target);
@@ -176,6 +183,7 @@ impl Artefact {
         let written = write_synced(&aside.join(MODEL_FILE), &model)
             .and_then(|()| write_synced(&aside.join(ITEMS_FILE), &items))
             .and_then(|()| write_synced(&aside.join(GOLDEN_FILE), &golden))
+            .and_then(|()| features.map_or(Ok(()), |features| write_synced(&aside.join(FEATURES_FILE), &features)))
             .and_then(|()| write_synced(&aside.join(HEADER_FILE), &header))
             .and_then(|()| sync_directory(&aside))
             .and_then(|()| publish(&aside, &target));
@@ -207,7 +215,8 @@ impl Artefact {
         let bytes = read_checked(&header, directory, MODEL_FILE)?;
         let mut tensors =
             TensorFile::parse(&bytes).map_err(|error| RecommendError::corrupt(&model_path, error.to_string()))?;
-        let parts = parts(&header, &parameters, items.len(), &mut tensors, &model_path)?;
+        let features = read_features(&header, directory)?;
+        let parts = parts(&header, &parameters, (items.len(), features), &mut tensors, &model_path)?;
         let scorer = Scorer::new(header.kind, parts);
         let golden = read_golden(&header, directory)?;
         golden::replay(&golden, &scorer, &items).map_err(|detail| RecommendError::corrupt(&model_path, detail))?;
@@ -229,11 +238,20 @@ fn read_golden(header: &ArtefactHeader, directory: &Path) -> Result<Vec<GoldenQu
         .map_err(|error| RecommendError::corrupt(&directory.join(GOLDEN_FILE), error.to_string()))
 }
 
+/// None where profiles do not count.
+fn read_features(header: &ArtefactHeader, directory: &Path) -> Result<Vec<Feature>, RecommendError> {
+    if !header.files.contains_key(FEATURES_FILE) {
+        return Ok(Vec::new());
+    }
+    serde_json::from_slice(&read_checked(header, directory, FEATURES_FILE)?)
+        .map_err(|error| RecommendError::corrupt(&directory.join(FEATURES_FILE), error.to_string()))
+}
+
 /// The recommenders of an artefact, each with its weighting.
 fn parts(
     header: &ArtefactHeader,
     parameters: &Parameters,
-    items: usize,
+    (items, features): (usize, Vec<Feature>),
     tensors: &mut TensorFile<'_>,
     path: &Path,
 ) -> Result<Vec<Part>, RecommendError> {
@@ -247,7 +265,7 @@ fn parts(
         if header.kind == RecommenderKind::Blend {
             tensors.select_part(place);
         }
-        let model = Model::from_tensors(parameters, items, tensors, path)?;
+        let model = Model::from_tensors(parameters, items, features.clone(), tensors, path)?;
         parts.push(Part { weight: weight as f32, weighting: weighting.clone(), model: Arc::new(model) });
     }
     Ok(parts)

@@ -19,6 +19,7 @@ use crate::{Parameters, Protocol, ProtocolKind, RecommendError, RecommenderKind}
 /// kind = "ease"                          # popularity | item_knn | ease | ials
 /// interactions = "marts.interactions"    # columns user_id, item_id, occurred_at, and optionally weight, basket_id
 /// items = "marts.items"                  # optional: item_id, title, available, further attributes
+/// users = "marts.customers"              # optional: user_id, attributes
 /// filter_seen = true
 /// limit = 10
 /// baseline = "popularity"
@@ -34,6 +35,7 @@ use crate::{Parameters, Protocol, ProtocolKind, RecommendError, RecommenderKind}
 /// protocol = "time"                      # time | strong | last
 /// cutoffs = [10, 20, 50, 100]
 /// segments = { table = "marts.customers", column = "country" }
+/// categories = "category"                # a column of items
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +49,9 @@ pub struct RecommenderFile {
     /// Table or view with `item_id`, and optionally `title`, `available` and further attributes.
     #[serde(default)]
     pub items: Option<TableName>,
+    /// Table or view with `user_id` and attributes: for lists of segments and users without a history.
+    #[serde(default)]
+    pub users: Option<TableName>,
     /// Leave out what the user already had. Default true; false where people buy the same again.
     #[serde(default = "yes")]
     pub filter_seen: bool,
@@ -82,6 +87,9 @@ pub struct EvaluateOptions {
     pub validation_share: f64,
     /// Also measure the users of each value of this column.
     pub segments: Option<SegmentOptions>,
+    /// Also measure what was chosen of each value of this column of `items`: the largest ten, everything else together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub categories: Option<String>,
 }
 
 /// Where the segments of users stand.
@@ -104,6 +112,7 @@ impl Default for EvaluateOptions {
             train_share: protocol.train_share,
             validation_share: protocol.validation_share,
             segments: None,
+            categories: None,
         }
     }
 }

@@ -109,7 +109,7 @@ fn scores(scorer: &Scorer, history: &[(u32, f32, i64)]) -> Option<Vec<f32>> {
         history.iter().map(|&(item, weight, at)| HistoryItem { item, weight, at }).collect();
     let weighed = scorer.weigh(&history);
     let scores = if weighed.is_empty() { None } else { scorer.scores(&weighed) };
-    scores.or_else(|| scorer.popularity().map(<[f32]>::to_vec))
+    scores.or_else(|| scorer.popularity().map(|model| model.scores().to_vec()))
 }
 
 fn best(scores: &[f32], history: &[(u32, f32, i64)], k: usize) -> Vec<(u32, f32)> {

@@ -181,6 +181,16 @@ impl Interactions {
         Self::from_events(user_ids, item_ids, events)
     }
 
+    /// The same events among more items: those given, without events, numbered in one order with the others.
+    pub(crate) fn with_items<'a>(&'a self, more: impl IntoIterator<Item = &'a ItemId>) -> Self {
+        let all: std::collections::BTreeSet<&ItemId> = self.item_ids.iter().chain(more).collect();
+        let item_ids: Vec<ItemId> = all.into_iter().cloned().collect();
+        // Every item of an event is among them, so the search finds it.
+        let place = |item: u32| item_ids.binary_search(&self.item_ids[item as usize]).unwrap_or_default() as u32;
+        let events = self.events.iter().map(|event| Event { item: place(event.item), ..*event }).collect();
+        Self::from_events(self.user_ids.clone(), item_ids, events)
+    }
+
     /// User ids by ordinal.
     pub fn user_ids(&self) -> &[UserId] {
         &self.user_ids

@@ -8,6 +8,7 @@
 mod artefact;
 mod bootstrap;
 mod choose;
+mod cold;
 mod csr;
 mod error;
 mod evaluate;
@@ -22,6 +23,7 @@ mod metrics;
 mod models;
 mod parameters;
 mod permutation;
+mod popular;
 mod promotion;
 mod protocol;
 mod random;
@@ -42,6 +44,7 @@ mod why_not;
 pub use artefact::{ARTEFACT_FORMAT_VERSION, Artefact, ArtefactHeader, FileDigest};
 pub use bootstrap::Estimate;
 pub use choose::{DefaultChoice, choose_default};
+pub use cold::Attributes;
 pub use csr::Csr;
 pub use error::RecommendError;
 pub use evaluate::{
@@ -58,9 +61,9 @@ pub use metrics::lists::ListMetric;
 pub use metrics::{Metric, measure_list};
 pub use models::{Model, ials::Ials};
 pub use parameters::{
-    BlendParameters, BlendPart, BprParameters, EaseParameters, HistoryParameters, IalsParameters, ItemKnnParameters,
-    LlrParameters, Parameters, PopularityParameters, RecommenderKind, Rp3betaParameters, SequenceParameters,
-    UserWeighting,
+    BlendParameters, BlendPart, BprParameters, ContentParameters, EaseParameters, HistoryParameters, IalsParameters,
+    ItemKnnParameters, LlrParameters, Parameters, PopularityParameters, RecommenderKind, Rp3betaParameters,
+    SequenceParameters, UserWeighting,
 };
 pub use promotion::{PromotionDecision, decide_promotion, guard_metric};
 pub use protocol::{Protocol, ProtocolKind};
@@ -70,7 +73,7 @@ pub use retrieval::{FactorIndex, FactorRows};
 pub use scorer::{Part, Scorer};
 pub use split::{Case, Cuts, Split, Window};
 pub use stages::{FallbackReason, HistoryItem, ItemSource, ListSource, RankRequest, RankedItem, RankedList, Ranker};
-pub use train::{train, train_from};
+pub use train::{train, train_from, train_with};
 pub use tune::{Rung, SPACE_VERSION, Settings, Trial, Tuned, Tuner, ValidationWindow};
 pub use weighting::{WeightScheme, WeightedItem, Weighting};
 pub use why_not::{Stage, WhyNot};

@@ -8,7 +8,10 @@
 
 use std::sync::Arc;
 
+use domain::Profile;
+
 use crate::models::Model;
+use crate::models::popularity::Popularity;
 use crate::weighting::WeightedItem;
 use crate::{FactorRows, HistoryItem, RecommenderKind, Weighting};
 
@@ -56,10 +59,10 @@ impl Scorer {
         if self.is_blend { None } else { self.parts.first().map(|part| part.model.as_ref()) }
     }
 
-    /// The popularity of each item, if that is all it is.
-    pub(crate) fn popularity(&self) -> Option<&[f32]> {
+    /// The model of popularity, if that is all it is.
+    pub(crate) fn popularity(&self) -> Option<&Popularity> {
         match self.model() {
-            Some(Model::Popularity(model)) => Some(model.scores()),
+            Some(Model::Popularity(model)) => Some(model),
             Some(Model::Neighbours(_) | Model::Ease(_) | Model::Ials(_) | Model::Bpr(_)) | None => None,
         }
     }
@@ -100,6 +103,20 @@ impl Scorer {
     /// The same model's factor for a history.
     pub(crate) fn fold_in(&self, history: &WeighedHistory) -> Option<Vec<f32>> {
         self.model().zip(history.0.first()).and_then(|(model, weighted)| model.fold_in(weighted))
+    }
+
+    /// The same model's factor for a profile, where it was taught one.
+    pub(crate) fn prior(&self, profile: &Profile) -> Option<Vec<f32>> {
+        self.model().and_then(|model| model.prior(profile))
+    }
+
+    /// Columns of the users table that scores of users without a history depend on.
+    pub(crate) fn profile_columns(&self) -> Vec<&str> {
+        let features = self.model().and_then(Model::features).unwrap_or_default();
+        let mut columns: Vec<&str> = features.iter().map(|feature| feature.attribute.as_str()).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        columns
     }
 
     /// The items of the history that speak, rising, and how much each adds to the score of each target: one row per target.

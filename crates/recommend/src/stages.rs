@@ -7,13 +7,15 @@
 
 use std::sync::Arc;
 
-use domain::ItemId;
+use domain::{ItemId, Profile};
 use serde::Serialize;
 
 use crate::explain::{Contribution, contributions};
+use crate::models::popularity::Place;
+use crate::popular::{Order, Popular};
 use crate::rerank::Reranker;
 use crate::scorer::WeighedHistory;
-use crate::top_k::{by_rank, top_k};
+use crate::top_k::top_k;
 use crate::{Artefact, Event, FactorIndex, ItemSet, RecommendError, RecommenderKind};
 
 /// From so many items on, an index is faster than scores for all of them; below, both take microseconds.
@@ -46,12 +48,14 @@ pub struct RankRequest<'a> {
     pub hidden: Option<&'a ItemSet>,
     /// Contributing history items named per recommended item; 0 leaves reasons out.
     pub reasons: usize,
+    /// What is known of the user beside the history.
+    pub profile: Option<&'a Profile>,
 }
 
 impl RankRequest<'_> {
     /// Unseen items, three reasons each, nothing hidden.
     pub fn new(limit: usize) -> Self {
-        Self { limit, exclude_seen: true, hidden: None, reasons: 3 }
+        Self { limit, exclude_seen: true, hidden: None, reasons: 3, profile: None }
     }
 }
 
@@ -61,6 +65,10 @@ impl RankRequest<'_> {
 pub enum ListSource {
     /// At least the first item was ranked for this history (or is like the item asked for).
     Personal,
+    /// At least the first item was ranked for the user's profile, because no history speaks.
+    Profile,
+    /// Every item is there because many people of the user's segment choose it.
+    Segment,
     /// Every item is there because many people choose it.
     Popularity,
 }
@@ -71,16 +79,20 @@ pub enum ListSource {
 pub enum ItemSource {
     /// Scored by the recommender.
     Recommender,
+    /// Filled up by popularity within the user's segment.
+    Segment,
     /// Filled up by popularity.
     Popularity,
 }
 
-/// Why popularity stands in, wholly or for the end of the list.
+/// Why a profile or popularity stands in, wholly or for the end of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FallbackReason {
     /// The user has no history.
     NoHistory,
+    /// The user has no history, and a value in the column of segments for which there is no list.
+    UnknownSegment,
     /// The user has a history, but the recommender knows no item of it, or all of it is too old to count.
     NoKnownItem,
     /// The recommender has fewer allowed items to offer than were asked for.
@@ -108,7 +120,7 @@ pub struct RankedItem {
 pub struct RankedList {
     pub items: Vec<RankedItem>,
     pub source: ListSource,
-    /// Set when any item was filled up by popularity.
+    /// Set when any item was filled up by popularity, and when no history speaks.
     pub fallback: Option<FallbackReason>,
 }
 
@@ -116,10 +128,7 @@ pub struct RankedList {
 #[derive(Debug, Clone)]
 pub struct Ranker {
     artefact: Arc<Artefact>,
-    /// Popularity by ordinal of the artefact; 0 for items the fallback does not know.
-    popularity: Vec<f32>,
-    /// All ordinals, most popular first.
-    by_popularity: Vec<u32>,
+    popular: Arc<Popular>,
     rules: Option<Arc<Reranker>>,
     /// Of a factor model with many items: its best are found without a score for each.
     index: Option<Arc<FactorIndex>>,
@@ -133,17 +142,9 @@ impl Ranker {
     ///
     /// Errors: `NotAFallback` if `fallback` is not of kind `popularity`.
     pub fn new(artefact: Arc<Artefact>, fallback: &Artefact) -> Result<Self, RecommendError> {
-        let Some(scores) = fallback.scorer().popularity() else {
-            return Err(RecommendError::NotAFallback { kind: fallback.kind() });
-        };
-        let known = fallback.items();
-        let score_of = |id: &ItemId| known.binary_search(id).map_or(0.0, |ordinal| scores[ordinal]);
-        let popularity: Vec<f32> = artefact.items().iter().map(score_of).collect();
-        let mut entries: Vec<(u32, f32)> = (0u32..).zip(popularity.iter().copied()).collect();
-        entries.sort_unstable_by(|left, right| by_rank(*left, *right));
-        let by_popularity = entries.into_iter().map(|(item, _)| item).collect();
+        let popular = Arc::new(Popular::new(artefact.items(), fallback)?);
         let index = artefact.scorer().rows().filter(|rows| rows.items() >= INDEX_FROM_ITEMS).and_then(FactorIndex::new);
-        Ok(Self { artefact, popularity, by_popularity, rules: None, index: index.map(Arc::new) })
+        Ok(Self { artefact, popular, rules: None, index: index.map(Arc::new) })
     }
 
     /// The same ranker with an index or without, whatever the number of items: both give the same lists.
@@ -214,15 +215,22 @@ impl Ranker {
         request: &RankRequest<'_>,
     ) -> RankedList {
         let hidden = self.hidden(history, request);
-        let (ranked, reason) = match (history.is_empty(), weighed.is_empty()) {
-            (true, _) => (Vec::new(), FallbackReason::NoHistory),
-            (false, true) => (Vec::new(), FallbackReason::NoKnownItem),
+        let by_profile = || self.ranked_by_profile(&hidden, request).unwrap_or_default();
+        let (ranked, source, reason) = match (history.is_empty(), weighed.is_empty()) {
+            (true, _) => (by_profile(), ListSource::Profile, FallbackReason::NoHistory),
+            (false, true) => (by_profile(), ListSource::Profile, FallbackReason::NoKnownItem),
             (false, false) => match ranked(&hidden) {
-                Some(ranked) => (ranked, FallbackReason::TooFewCandidates),
-                None => (Vec::new(), FallbackReason::Unscorable),
+                Some(ranked) => (ranked, ListSource::Personal, FallbackReason::TooFewCandidates),
+                None => (Vec::new(), ListSource::Personal, FallbackReason::Unscorable),
             },
         };
-        self.finish(ranked, Some(weighed), hidden, reason, request)
+        self.finish((ranked, source), Some(weighed), hidden, reason, request)
+    }
+
+    /// The best for a user of whom only a profile is known; `None` where the recommender makes nothing of it.
+    fn ranked_by_profile(&self, hidden: &ItemSet, request: &RankRequest<'_>) -> Option<Vec<(u32, f32)>> {
+        let user = self.artefact.scorer().prior(request.profile?)?;
+        self.ranked_for(&user, hidden, request.limit)
     }
 
     /// The items of the history that the artefact knows.
@@ -230,25 +238,36 @@ impl Ranker {
         history.iter().filter(|event| (event.item as usize) < self.items().len()).copied().collect()
     }
 
-    /// One score per item for a history; `None` when nothing can be scored.
-    pub(crate) fn scores(&self, history: &[HistoryItem]) -> Option<Vec<f32>> {
-        let weighed = self.weigh(history);
-        if weighed.is_empty() { None } else { self.artefact.scorer().scores(&weighed) }
+    /// One score per item for a history, or for a profile where no history speaks; `None` when nothing can be scored.
+    pub(crate) fn scores(&self, history: &[HistoryItem], profile: Option<&Profile>) -> Option<Vec<f32>> {
+        let (scorer, weighed) = (self.artefact.scorer(), self.weigh(history));
+        if !weighed.is_empty() {
+            return scorer.scores(&weighed);
+        }
+        Some(scorer.rows()?.scores(&scorer.prior(profile?)?))
     }
 
     /// The `limit` best under the rules; `None` when nothing can be scored.
     fn ranked(&self, history: &WeighedHistory, hidden: &ItemSet, limit: usize) -> Option<Vec<(u32, f32)>> {
         let scorer = self.artefact.scorer();
-        if let Some((index, rows)) = self.index.as_ref().zip(scorer.rows()) {
-            let user = scorer.fold_in(history)?;
-            let shown = hidden.complement();
-            return Some(self.best(limit, |among, most| {
-                let mut allowed = shown.clone();
-                among.into_iter().for_each(|items| allowed.intersect_with(items));
-                index.best(rows, &user, most, &allowed)
-            }));
+        if self.index.is_some() {
+            return self.ranked_for(&scorer.fold_in(history)?, hidden, limit);
         }
         Some(self.best_of(&scorer.scores(history)?, hidden, limit))
+    }
+
+    /// The same for a user's factor; `None` where the recommender has none.
+    fn ranked_for(&self, user: &[f32], hidden: &ItemSet, limit: usize) -> Option<Vec<(u32, f32)>> {
+        let rows = self.artefact.scorer().rows()?;
+        let Some(index) = &self.index else {
+            return Some(self.best_of(&rows.scores(user), hidden, limit));
+        };
+        let shown = hidden.complement();
+        Some(self.best(limit, |among, most| {
+            let mut allowed = shown.clone();
+            among.into_iter().for_each(|items| allowed.intersect_with(items));
+            index.best(rows, user, most, &allowed)
+        }))
     }
 
     /// The `limit` best of these scores under the rules.
@@ -283,7 +302,7 @@ impl Ranker {
                 (top_k(&scores, request.limit, is_candidate), FallbackReason::TooFewCandidates)
             }
         };
-        self.finish(ranked, None, hidden, reason, request)
+        self.finish((ranked, ListSource::Personal), None, hidden, reason, request)
     }
 
     /// Everything that may not be on the list: what the caller hides, what the rules hide, what was seen.
@@ -297,16 +316,22 @@ impl Ranker {
         hidden
     }
 
-    /// Adds reasons, then fills up with popular items that are neither hidden nor on the list.
+    /// Adds reasons, then fills up with popular items that are neither hidden nor on the list. What was ranked comes with where it
+    /// would be from.
     fn finish(
         &self,
-        ranked: Vec<(u32, f32)>,
+        (ranked, source): (Vec<(u32, f32)>, ListSource),
         history: Option<&WeighedHistory>,
         mut hidden: ItemSet,
         reason: FallbackReason,
         request: &RankRequest<'_>,
     ) -> RankedList {
-        let source = if ranked.is_empty() { ListSource::Popularity } else { ListSource::Personal };
+        let (place, popular) = self.popular.of(request.profile);
+        let (filler, instead) = match place {
+            Place::Segment(_) => (ItemSource::Segment, ListSource::Segment),
+            Place::Unknown | Place::None => (ItemSource::Popularity, ListSource::Popularity),
+        };
+        let source = if ranked.is_empty() { instead } else { source };
         let targets: Vec<u32> = ranked.iter().map(|(item, _)| *item).collect();
         let because = match history {
             Some(history) => contributions(self.artefact.scorer(), history, &targets, request.reasons),
@@ -317,20 +342,22 @@ impl Ranker {
             .zip(because)
             .map(|((item, score), because)| RankedItem { item, score, source: ItemSource::Recommender, because })
             .collect();
-        let personal = items.len();
+        let scored = items.len();
         items.iter().for_each(|entry| hidden.insert(entry.item));
-        let missing = request.limit.saturating_sub(personal);
-        let popular = self.popular(&targets, &hidden, missing).into_iter();
-        let filled = |(item, score)| RankedItem { item, score, source: ItemSource::Popularity, because: Vec::new() };
-        items.extend(popular.map(filled));
-        let is_filled = items.len() > personal || personal == 0;
-        RankedList { items, source, fallback: is_filled.then(|| self.explained(reason)) }
+        let missing = request.limit.saturating_sub(scored);
+        let filled = |(item, score)| RankedItem { item, score, source: filler, because: Vec::new() };
+        items.extend(self.most_popular(popular, &targets, &hidden, missing).into_iter().map(filled));
+        let is_said = items.len() > scored || source != ListSource::Personal;
+        let reason = match (place, source, reason) {
+            (Place::Unknown, ListSource::Popularity, FallbackReason::NoHistory) => FallbackReason::UnknownSegment,
+            (Place::Segment(_) | Place::Unknown | Place::None, _, reason) => self.explained(reason),
+        };
+        RankedList { items, source, fallback: is_said.then_some(reason) }
     }
 
     /// The most popular items that may follow `before` on a list; the rules hold for them too.
-    fn popular(&self, before: &[u32], hidden: &ItemSet, limit: usize) -> Vec<(u32, f32)> {
-        let shown = self.by_popularity.iter().filter(|item| !hidden.contains(**item));
-        let mut scored = shown.map(|&item| (item, self.popularity[item as usize]));
+    fn most_popular(&self, popular: &Order, before: &[u32], hidden: &ItemSet, limit: usize) -> Vec<(u32, f32)> {
+        let mut scored = popular.iter().filter(|(item, _)| !hidden.contains(*item));
         match &self.rules {
             Some(rules) if limit > 0 => {
                 let candidates: Vec<(u32, f32)> = scored.by_ref().take(rules.candidates(limit)).collect();
@@ -345,6 +372,16 @@ impl Ranker {
             }
             Some(_) | None => scored.take(limit).collect(),
         }
+    }
+
+    /// Columns of the users table that change a list.
+    pub fn profile_columns(&self) -> Vec<String> {
+        let of_model = self.artefact.scorer().profile_columns();
+        let mut columns: Vec<String> =
+            of_model.into_iter().chain(self.popular.profile_columns()).map(str::to_owned).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        columns
     }
 
     /// For popularity itself, standing in is no accident of the user's.

@@ -45,7 +45,7 @@ impl Ranker {
     /// Cost: that of two lists.
     pub fn why_not(&self, history: &[HistoryItem], request: &RankRequest<'_>, item: u32) -> WhyNot {
         let list = self.recommend(history, &RankRequest { reasons: 0, ..*request });
-        let scores = self.scores(history);
+        let scores = self.scores(history, request.profile);
         let score =
             scores.as_ref().and_then(|scores| scores.get(item as usize).copied()).filter(|score| !score.is_nan());
         let hidden = self.hidden(history, request);

@@ -46,6 +46,8 @@ fn page(recommenders: usize, kind: ProtocolKind, cutoffs: &[usize]) -> String {
     let protocol = Protocol { kind, resamples: 30, cutoffs: cutoffs.to_vec(), ..Protocol::default() };
     let evaluation = Evaluator {
         items: &[],
+        users: &[],
+        category: None,
         interactions: &interactions,
         specs: &specs,
         baseline: "popularity",

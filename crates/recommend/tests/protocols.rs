@@ -70,6 +70,8 @@ fn evaluation(kind: ProtocolKind, meter: &dyn Meter) -> Evaluation {
     let (interactions, segments) = purchases();
     Evaluator {
         items: &[],
+        users: &[],
+        category: None,
         interactions,
         specs: &specs,
         baseline: "popularity",

@@ -15,7 +15,7 @@ use crate::snapshot::{Reason, Snapshot};
 /// Room for an item with a title and three reasons: the answer is written without growing.
 const BYTES_PER_ITEM: usize = 420;
 
-/// `{user_id, recommender, artefact, catalog, feed, source: personal|popularity, reason, items: [{item_id, title, score,
+/// `{user_id, recommender, artefact, catalog, feed, source: personal|profile|segment|popularity, reason, items: [{item_id, title, score,
 /// rank, source, because: [{item_id, title, share}]}]}`; `because` only with `explain`, `reason` may be null.
 pub(crate) fn for_user(
     snapshot: &Snapshot,
@@ -25,6 +25,8 @@ pub(crate) fn for_user(
 ) -> Vec<u8> {
     let source = match list.source {
         ListSource::Personal => "personal",
+        ListSource::Profile => "profile",
+        ListSource::Segment => "segment",
         ListSource::Popularity => "popularity",
     };
     write_list(snapshot, ("user_id", user.as_str()), source, *reason, list, query)
@@ -39,7 +41,8 @@ pub(crate) fn for_item(
 ) -> Vec<u8> {
     let source = match list.source {
         ListSource::Personal => "recommender",
-        ListSource::Popularity => "popularity",
+        // Nobody asks: likeness is the item's.
+        ListSource::Profile | ListSource::Segment | ListSource::Popularity => "popularity",
     };
     write_list(
         snapshot,
@@ -131,6 +134,7 @@ fn write_item(out: &mut Vec<u8>, snapshot: &Snapshot, item: &RankedItem, rank: u
     push_json(out, &rank);
     out.extend_from_slice(match item.source {
         ItemSource::Recommender => b",\"source\":\"recommender\"",
+        ItemSource::Segment => b",\"source\":\"segment\"",
         ItemSource::Popularity => b",\"source\":\"popularity\"",
     });
     if explain {

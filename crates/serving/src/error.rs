@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use domain::{ErrorKind, IdError, Problem};
 use recommend::{ConditionError, RecommendError};
 
-use crate::query::{MAX_FILTER_BYTES, MAX_LIMIT};
+use crate::query::{MAX_FILTER_BYTES, MAX_LIMIT, MAX_PROFILE_BYTES};
 
 /// What can go wrong while answering, or while loading what answers.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,10 @@ pub enum ServingError {
     LongFilter,
     #[error(transparent)]
     BadFilter(#[from] ConditionError),
+    #[error("`profile.{column}` is `{value}`, but must be 1 to {MAX_PROFILE_BYTES} bytes")]
+    BadProfile { column: String, value: String },
+    #[error("lists do not depend on a column `{column}` of users")]
+    UnknownColumn { column: String, known: Vec<String> },
     #[error("`{name}` is not a parameter here")]
     UnknownParameter { name: String },
     #[error(transparent)]
@@ -77,6 +81,8 @@ impl Problem for ServingError {
             | Self::UnknownParameter { .. }
             | Self::LongFilter
             | Self::BadFilter(_)
+            | Self::BadProfile { .. }
+            | Self::UnknownColumn { .. }
             | Self::BadId(_)
             | Self::Corrupt { .. }
             | Self::FormatVersion { .. } => ErrorKind::Invalid,
@@ -94,6 +100,7 @@ impl Problem for ServingError {
             Self::BadExplain { .. } => "bad_explain",
             Self::UnknownParameter { .. } => "unknown_parameter",
             Self::LongFilter | Self::BadFilter(_) => "bad_filter",
+            Self::BadProfile { .. } | Self::UnknownColumn { .. } => "bad_profile",
             Self::BadId(_) => "bad_id",
             Self::NoSuchItem { .. } => "no_such_item",
             Self::NotReady => "not_ready",
@@ -112,7 +119,14 @@ impl Problem for ServingError {
         let help = match self {
             Self::BadLimit { .. } => format!("ask for `?limit=10`, or leave it out; at most {MAX_LIMIT}"),
             Self::BadExplain { .. } => "leave it out: reasons are shown unless `?explain=false`".to_owned(),
-            Self::UnknownParameter { .. } => "use `limit`, `explain` and `filter`".to_owned(),
+            Self::UnknownParameter { .. } => "use `limit`, `explain`, `filter` and `profile.<column>`".to_owned(),
+            Self::BadProfile { .. } => {
+                "write a value as the users table has it, such as `profile.country=Germany`".to_owned()
+            }
+            Self::UnknownColumn { known, .. } if known.is_empty() => {
+                "leave it out: the recommender that serves looks at no column of users".to_owned()
+            }
+            Self::UnknownColumn { known, .. } => format!("use one of: {}", known.join(", ")),
             Self::BadFilter(ConditionError::UnknownAttribute { known, .. }) => {
                 format!("use one of: {}", known.join(", "))
             }

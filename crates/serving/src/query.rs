@@ -1,9 +1,10 @@
-//! The query string of both list routes: `?limit=10&explain=true&filter=price < 10`.
+//! The query string of both list routes: `?limit=10&explain=true&filter=price < 10&profile.country=Germany`.
 //!
 //! In: name and value pairs, as decoded.  Out: a [`ListQuery`] whose values are in range.
 //! Never here: paths and ids.
 //! Start at [`ListQuery::parse`].
 
+use domain::Profile;
 use recommend::Condition;
 
 use crate::ServingError;
@@ -24,12 +25,20 @@ pub(crate) struct ListQuery {
     pub(crate) explain: bool,
     /// Which items may be on the list.
     pub(crate) filter: Option<Condition>,
+    /// What is known of the user, beside what the feed says.
+    pub(crate) profile: Profile,
 }
+
+/// Before the name of a column of the users table.
+const PROFILE: &str = "profile.";
+
+/// A value of a profile is a word or a number, not a text.
+pub(crate) const MAX_PROFILE_BYTES: usize = 200;
 
 impl ListQuery {
     /// Unknown names are refused, so that `?limt=3` does not quietly mean 10; of a repeated name the last one counts.
     pub(crate) fn parse(pairs: &[(String, String)]) -> Result<Self, ServingError> {
-        let mut query = Self { limit: DEFAULT_LIMIT, explain: true, filter: None };
+        let mut query = Self { limit: DEFAULT_LIMIT, explain: true, filter: None, profile: Profile::new() };
         for (name, value) in pairs {
             match name.as_str() {
                 "limit" => {
@@ -45,6 +54,13 @@ impl ListQuery {
                 }
                 "filter" if value.len() > MAX_FILTER_BYTES => return Err(ServingError::LongFilter),
                 "filter" => query.filter = Some(Condition::parse(value)?),
+                name if name.starts_with(PROFILE) => {
+                    let column = name[PROFILE.len()..].to_owned();
+                    if value.is_empty() || value.len() > MAX_PROFILE_BYTES {
+                        return Err(ServingError::BadProfile { column: clip(&column), value: clip(value) });
+                    }
+                    query.profile.insert(column, value.as_str().into());
+                }
                 _ => return Err(ServingError::UnknownParameter { name: clip(name) }),
             }
         }
@@ -68,6 +84,7 @@ mod tests {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         let found = match ListQuery::parse(&pairs) {
+            Ok(query) if !query.profile.is_empty() => format!("{:?}", query.profile),
             Ok(query) if query.filter.is_some() => format!("{} {} filtered", query.limit, query.explain),
             Ok(query) => format!("{} {}", query.limit, query.explain),
             Err(error) => error.to_string(),
@@ -90,6 +107,12 @@ mod tests {
             "the condition is not understood at byte 7: it ends there instead of a value, such as 'text', 10, true or now - 14 days",
         );
         check(&format!("filter={}", "a or ".repeat(500)), "`filter` is longer than 2000 bytes");
+        check("profile.country=Germany", "{\"country\": String(\"Germany\")}");
+        check("profile.country=", "`profile.country` is ``, but must be 1 to 200 bytes");
+        check(
+            &format!("profile.age={}", "9".repeat(201)),
+            &format!("`profile.age` is `{}`, but must be 1 to 200 bytes", "9".repeat(100)),
+        );
         check("limt=3", "`limt` is not a parameter here");
     }
 }

@@ -1,6 +1,6 @@
 //! The routes of this room: unpack, call, convert.
 //!
-//! In: ids in the path, `limit`, `explain` and `filter`.  Out: JSON bytes, or a problem.
+//! In: ids in the path, `limit`, `explain`, `filter` and `profile.<column>`.  Out: JSON bytes, or a problem.
 //! Never here: ranking, files, status codes.
 //! Start at [`Service::routes`].
 
@@ -38,7 +38,7 @@ impl Service {
     }
 }
 
-/// `GET /v1/users/{user_id}/recommendations?limit=10&explain=true&filter=price < 10` — best items first.
+/// `GET /v1/users/{user_id}/recommendations?limit=10&explain=true&filter=price < 10&profile.country=Germany` — best items first.
 async fn list_recommendations(
     State(service): State<Arc<Service>>,
     Path(user_id): Path<String>,

@@ -62,7 +62,7 @@ struct Figures {
     users: Gauge,
     items: Gauge,
     /// By route, source and reason (none first), made when first needed.
-    lists: [[[OnceLock<Counter>; 1 + Reason::COUNT]; 2]; 2],
+    lists: [[[OnceLock<Counter>; 1 + Reason::COUNT]; 4]; 2],
 }
 
 /// Which of the two lists.
@@ -248,6 +248,8 @@ impl Service {
         let counter = place.get_or_init(|| {
             let source = match source {
                 ListSource::Personal => "recommender",
+                ListSource::Profile => "profile",
+                ListSource::Segment => "segment",
                 ListSource::Popularity => "popularity",
             };
             let labels = [

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use domain::{FeedHeader, FeedHistory, FeedItem, ItemId, Promotion, UserId};
+use domain::{FeedHeader, FeedHistory, FeedItem, FeedUser, ItemId, Profile, Promotion, UserId};
 use recommend::{Catalogue, FallbackReason, HistoryItem, ItemSet, RankRequest, RankedList, Ranker, Reranker, WhyNot};
 
 use crate::ServingError;
@@ -22,12 +22,14 @@ use crate::query::ListQuery;
 /// Reasons named per item: what a person reads at a glance.
 const REASONS: usize = 3;
 
-/// Why popularity stands in, wholly or for the end of a list.
+/// Why a profile or popularity stands in, wholly or for the end of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The feed has no such user.
     UnknownUser,
-    /// The user is known, but the recommender knows no item of the history.
+    /// The user has no history, and a segment without a list of its own.
+    UnknownSegment,
+    /// The user is known and has no history, or the recommender knows no item of it.
     EmptyHistory,
     /// The recommender had fewer allowed items than were asked for.
     TooFewCandidates,
@@ -41,12 +43,13 @@ pub enum Reason {
 
 impl Reason {
     /// Number of reasons.
-    pub(crate) const COUNT: usize = 6;
+    pub(crate) const COUNT: usize = 7;
 
     /// The word in answers and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UnknownUser => "unknown_user",
+            Self::UnknownSegment => "unknown_segment",
             Self::EmptyHistory => "empty_history",
             Self::TooFewCandidates => "too_few_candidates",
             Self::RecommenderIsPopularity => "recommender_is_popularity",
@@ -65,6 +68,8 @@ pub struct Snapshot {
     catalogue: Catalogue,
     hidden: ItemSet,
     users: HashMap<UserId, Range<usize>>,
+    /// What is known of users beside their histories: the columns that the ranker looks at.
+    profiles: HashMap<UserId, Profile>,
     /// Histories of all users, end to end.
     interactions: Vec<HistoryItem>,
     /// Items of the feed that the artefact does not know.
@@ -115,6 +120,7 @@ impl Snapshot {
         let catalogue = Catalogue::new(ranker.items(), &attributes);
         let ranker = with_rules(ranker, &promotion, &catalogue, &feed)?;
         let (users, interactions) = load_histories(&ranker, &feed, directory)?;
+        let profiles = load_profiles(&ranker, &feed, directory)?;
         let item_json = ranker.items().iter().zip(&titles).map(|(id, title)| answer::item_json(id, title.as_deref()));
         let snapshot = Self {
             item_json: item_json.collect(),
@@ -124,6 +130,7 @@ impl Snapshot {
             catalogue,
             hidden,
             users,
+            profiles,
             interactions,
             outside,
             ranker,
@@ -135,48 +142,74 @@ impl Snapshot {
     /// The golden questions: a snapshot that cannot recommend anything, or has scores that are no numbers, must not serve.
     fn try_out(&self) -> Result<(), ServingError> {
         let unusable = |detail: &str| ServingError::Unusable { detail: detail.to_owned() };
-        let (list, _) = self.list(&[], &ListQuery { limit: 1, explain: false, filter: None })?;
+        let query = |limit, explain| ListQuery { limit, explain, filter: None, profile: Profile::new() };
+        let (list, _) = self.list(&[], None, &query(1, false))?;
         if list.items.is_empty() {
             return Err(unusable("no item that the artefact knows is available"));
         }
         let busiest = self.users.values().max_by_key(|range| range.len());
         let history = busiest.map_or(&[][..], |range| &self.interactions[range.clone()]);
-        let (list, _) = self.list(history, &ListQuery { limit: 10, explain: true, filter: None })?;
+        let (list, _) = self.list(history, None, &query(10, true))?;
         if list.items.iter().any(|item| !item.score.is_finite()) {
             return Err(unusable("a score is not a finite number"));
         }
         Ok(())
     }
 
-    /// The list for a user: exactly [`Ranker::recommend`] of the user's history, hidden and seen items left out.
+    /// The list for a user: exactly [`Ranker::recommend`] of the user's history and profile, hidden and seen items left out.
     ///
-    /// Errors: `BadFilter`.
+    /// Errors: `BadFilter`, `UnknownColumn`.
     pub(crate) fn recommend(
         &self,
         user: &UserId,
         query: &ListQuery,
     ) -> Result<(RankedList, Option<Reason>), ServingError> {
+        let profile = self.profile(user, query)?;
         let Some(history) = self.history(user) else {
-            let (list, _) = self.list(&[], query)?;
-            return Ok((list, Some(Reason::UnknownUser)));
+            let (list, reason) = self.list(&[], profile.as_deref(), query)?;
+            let is_known = self.profiles.contains_key(user) || reason == Some(Reason::UnknownSegment);
+            return Ok((list, if is_known { reason } else { Some(Reason::UnknownUser) }));
         };
-        self.list(history, query)
+        self.list(history, profile.as_deref(), query)
+    }
+
+    /// What the feed knows of the user, and over it what the request says.
+    fn profile(&self, user: &UserId, query: &ListQuery) -> Result<Option<Cow<'_, Profile>>, ServingError> {
+        let of_feed = self.profiles.get(user);
+        if query.profile.is_empty() {
+            return Ok(of_feed.map(Cow::Borrowed));
+        }
+        let known = self.ranker.profile_columns();
+        if let Some(column) = query.profile.keys().find(|column| !known.contains(column)) {
+            return Err(ServingError::UnknownColumn { column: column.chars().take(100).collect(), known });
+        }
+        let mut profile = of_feed.cloned().unwrap_or_default();
+        profile.extend(query.profile.clone());
+        Ok(Some(Cow::Owned(profile)))
     }
 
     /// What became of an item in the list for a user.
     ///
-    /// Errors: `NoSuchItem` when the artefact does not know it, `BadFilter`.
+    /// Errors: `NoSuchItem` when the artefact does not know it, `BadFilter`, `UnknownColumn`.
     pub(crate) fn why_not(&self, user: &UserId, item: &ItemId, query: &ListQuery) -> Result<WhyNot, ServingError> {
         let ordinal = self.ranker.ordinal(item).ok_or_else(|| ServingError::NoSuchItem { item: item.to_string() })?;
-        let hidden = self.hidden_for(query)?;
+        let (hidden, profile) = (self.hidden_for(query)?, self.profile(user, query)?);
         let history = self.history(user).unwrap_or_default();
-        Ok(self.ranker.why_not(history, &self.request(query, &hidden), ordinal))
+        let request = RankRequest { profile: profile.as_deref(), ..self.request(query, &hidden) };
+        Ok(self.ranker.why_not(history, &request, ordinal))
     }
 
-    fn list(&self, history: &[HistoryItem], query: &ListQuery) -> Result<(RankedList, Option<Reason>), ServingError> {
-        let list = self.ranker.recommend(history, &self.request(query, &*self.hidden_for(query)?));
+    fn list(
+        &self,
+        history: &[HistoryItem],
+        profile: Option<&Profile>,
+        query: &ListQuery,
+    ) -> Result<(RankedList, Option<Reason>), ServingError> {
+        let hidden = self.hidden_for(query)?;
+        let list = self.ranker.recommend(history, &RankRequest { profile, ..self.request(query, &hidden) });
         let reason = list.fallback.map(|reason| match reason {
             FallbackReason::NoHistory | FallbackReason::NoKnownItem => Reason::EmptyHistory,
+            FallbackReason::UnknownSegment => Reason::UnknownSegment,
             FallbackReason::TooFewCandidates => Reason::TooFewCandidates,
             FallbackReason::RecommenderIsPopularity => Reason::RecommenderIsPopularity,
             FallbackReason::Unscorable => Reason::UnscorableHistory,
@@ -199,7 +232,9 @@ impl Snapshot {
         };
         let list = self.ranker.similar(ordinal, &self.request(query, &*self.hidden_for(query)?));
         let reason = list.fallback.map(|reason| match reason {
-            FallbackReason::NoHistory | FallbackReason::NoKnownItem => Reason::ItemNotInArtefact,
+            FallbackReason::NoHistory | FallbackReason::UnknownSegment | FallbackReason::NoKnownItem => {
+                Reason::ItemNotInArtefact
+            }
             FallbackReason::TooFewCandidates => Reason::TooFewCandidates,
             FallbackReason::RecommenderIsPopularity => Reason::RecommenderIsPopularity,
             FallbackReason::Unscorable => Reason::UnscorableHistory,
@@ -224,6 +259,7 @@ impl Snapshot {
             exclude_seen: self.promotion.filter_seen,
             hidden: Some(hidden),
             reasons: if query.explain { REASONS } else { 0 },
+            profile: None,
         }
     }
 
@@ -290,6 +326,26 @@ fn with_rules(
     let rules = Reranker::join(&promotion.rerank, catalogue, feed.created_at.timestamp());
     let rules = rules.map_err(|error| ServingError::Unusable { detail: error.to_string() })?;
     Ok(Arc::new(Ranker::clone(&ranker).with_rules(rules)))
+}
+
+/// Users twice, or of a feed without users: an error, or nothing.
+fn load_profiles(
+    ranker: &Ranker,
+    feed: &FeedHeader,
+    directory: &Path,
+) -> Result<HashMap<UserId, Profile>, ServingError> {
+    let mut profiles = HashMap::new();
+    let (columns, Some(file)) = (ranker.profile_columns(), &feed.users) else { return Ok(profiles) };
+    read_lines(directory, file, |user: FeedUser| {
+        let mut attributes = user.attributes;
+        attributes.retain(|column, _| columns.contains(column));
+        let id = user.id.clone();
+        match profiles.insert(user.id, attributes) {
+            None => Ok(()),
+            Some(_) => Err(format!("user `{id}` stands there twice")),
+        }
+    })?;
+    Ok(profiles)
 }
 
 type Histories = (HashMap<UserId, Range<usize>>, Vec<HistoryItem>);

@@ -4,6 +4,7 @@
 mod airbyte;
 mod bad_input;
 mod cli;
+mod cold;
 mod database;
 mod evaluated;
 mod follow;

@@ -8,7 +8,10 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use domain::{FeedHistory, FeedInteraction, FeedItem, NoProgress, PROMOTION_FORMAT_VERSION, Promotion, Provenance};
+use domain::{
+    FeedHistory, FeedInteraction, FeedItem, FeedUser, ItemId, NoProgress, PROMOTION_FORMAT_VERSION, Promotion,
+    Provenance,
+};
 use pipeline::feed;
 use recommend::{Evaluation, InteractionRow, Interactions, Parameters, RecommenderKind, RecommenderSpec};
 
@@ -22,7 +25,7 @@ fn the_served_list_is_the_evaluated_list() {
     let evaluation = evaluate(&interactions());
     let temp = tempfile::tempdir().unwrap();
     promote(temp.path(), &evaluation);
-    write_feed(temp.path(), &evaluation.known);
+    write_feed(temp.path(), &evaluation.known, &plain_items(&evaluation.known), &[]);
 
     let server = Server::start(temp.path());
     let lists = &evaluation.fitted[1].lists;
@@ -38,7 +41,7 @@ fn the_served_list_is_the_evaluated_list() {
 }
 
 /// The mart of the demo, through its own query command.
-fn interactions() -> Interactions {
+pub(super) fn interactions() -> Interactions {
     let text = csv(
         demo(),
         "select user_id, item_id, cast(extract(epoch from occurred_at) as bigint), basket_id from marts.interactions",
@@ -71,7 +74,7 @@ fn evaluate(interactions: &Interactions) -> Evaluation {
     recommend::evaluate(interactions, &specs, "popularity", &protocol, &NoProgress).unwrap()
 }
 
-fn promote(project: &Path, evaluation: &Evaluation) {
+pub(super) fn promote(project: &Path, evaluation: &Evaluation) {
     let artefacts = project.join(".montauk/artefacts");
     fs::create_dir_all(&artefacts).unwrap();
     let names: Vec<String> = evaluation
@@ -98,12 +101,14 @@ fn promote(project: &Path, evaluation: &Evaluation) {
     fs::write(project.join("montauk.toml"), "[project]\nname = \"served\"\n").unwrap();
 }
 
-fn write_feed(project: &Path, known: &Interactions) {
+/// Items of which nothing is known.
+fn plain_items(known: &Interactions) -> Vec<FeedItem> {
+    let plain = |id: &ItemId| FeedItem { id: id.clone(), title: None, available: true, attributes: BTreeMap::new() };
+    known.item_ids().iter().map(plain).collect()
+}
+
+pub(super) fn write_feed(project: &Path, known: &Interactions, items: &[FeedItem], users: &[FeedUser]) {
     let ids = known.item_ids();
-    let items: Vec<FeedItem> = ids
-        .iter()
-        .map(|id| FeedItem { id: id.clone(), title: None, available: true, attributes: BTreeMap::new() })
-        .collect();
     let histories: Vec<FeedHistory> = (0u32..)
         .zip(known.user_ids())
         .map(|(ordinal, user)| FeedHistory {
@@ -116,8 +121,9 @@ fn write_feed(project: &Path, known: &Interactions) {
         })
         .collect();
     let content = feed::Content {
-        items: &items,
+        items,
         histories: &histories,
+        users,
         catalog: 1,
         created_at: chrono::DateTime::UNIX_EPOCH,
         provenance: Provenance { run_id: "served".to_owned(), ..Provenance::default() },
@@ -126,13 +132,13 @@ fn write_feed(project: &Path, known: &Interactions) {
 }
 
 /// `montauk serve` on a free port.
-struct Server {
+pub(super) struct Server {
     process: Child,
     address: String,
 }
 
 impl Server {
-    fn start(project: &Path) -> Self {
+    pub(super) fn start(project: &Path) -> Self {
         let mut process = montauk()
             .arg("-C")
             .arg(project)
@@ -156,7 +162,7 @@ impl Server {
         Self { process, address }
     }
 
-    fn connect(&self) -> BufReader<TcpStream> {
+    pub(super) fn connect(&self) -> BufReader<TcpStream> {
         BufReader::new(TcpStream::connect(&self.address).unwrap())
     }
 }
@@ -169,7 +175,7 @@ impl Drop for Server {
 }
 
 /// One GET on a connection that stays open.
-fn get(connection: &mut BufReader<TcpStream>, path: &str) -> serde_json::Value {
+pub(super) fn get(connection: &mut BufReader<TcpStream>, path: &str) -> serde_json::Value {
     write!(connection.get_mut(), "GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
     let mut length = 0;
     let mut status = String::new();

@@ -206,6 +206,7 @@ impl Project {
             created_at: chrono::DateTime::from_timestamp(START, 0).unwrap(),
             items: write_lines(&directory, "items.ndjson.zst", items),
             histories: write_lines(&directory, "histories.ndjson.zst", histories),
+            users: None,
             provenance: Provenance::default(),
         };
         let aside = directory.join(".header");

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use domain::{FeedItem, PROMOTION_FORMAT_VERSION, Promotion, Provenance, TableName};
+use domain::{FeedItem, FeedUser, PROMOTION_FORMAT_VERSION, Promotion, Provenance, TableName};
 use recommend::report::{ReportFacts, render};
 use recommend::{
     EvaluateOptions, Evaluator, ProtocolKind, RecommenderFile, RecommenderKind, RecommenderSpec, Repeats, Segments,
@@ -24,6 +24,7 @@ use crate::evaluations::{Measured, REPORT_FORMAT_VERSION};
 use crate::feed::write_durably;
 use crate::marts::InteractionsMart;
 use crate::meter::ProcessMeter;
+use crate::profiles::{self, Profiles};
 use crate::{PipelineError, artefacts, marts, promotions};
 
 /// What to evaluate.
@@ -88,10 +89,12 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
     };
     let only_measures = request.no_promote || options.protocol != first.evaluate.protocol;
     let (items, items_version) = items(context, &catalog, &selected).await?;
-    let work = Work { mart: &mart, items, items_version, segments, options, seed: request.seed.unwrap_or(first.seed) };
+    let profiles = Profiles { items, users: users(context, &catalog, &selected).await? };
+    let seed = request.seed.unwrap_or(first.seed);
+    let work = Work { mart: &mart, profiles, items_version, segments, options, seed };
     let (measured, unchanged) = measured(context, &selected, &work).await?;
     let promotion =
-        if only_measures { None } else { Some(promote(context, &selected, &mart, &measured, request.seed)?) };
+        if only_measures { None } else { Some(promote(context, &selected, &work, &measured, request.seed)?) };
     if let Some(path) = &request.report {
         write_aside(path, page(context, catalog.number, &measured, &work.options).as_bytes())?;
     }
@@ -99,33 +102,54 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
     Ok(Report { catalog: catalog.number, evaluation: measured.evaluation, unchanged, promotion, report })
 }
 
-/// The items table that rules are about; several recommenders with rules share one.
+/// The items table that rules, categories and new items are about; several recommenders share one.
 pub(super) async fn items(
     context: &Context,
     catalog: &Catalog,
     selected: &Selected<'_>,
 ) -> Result<(Vec<FeedItem>, String), PipelineError> {
-    let tables: Vec<&TableName> = selected
-        .iter()
-        .filter(|(_, file)| !file.rerank.is_empty())
-        .filter_map(|(_, file)| file.items.as_ref())
-        .collect();
-    let Some(table) = tables.first() else { return Ok((Vec::new(), String::new())) };
-    if let Some((one, _)) =
-        selected.iter().find(|(_, file)| !file.rerank.is_empty() && file.items.as_ref() != Some(table))
-    {
-        let other = selected.iter().find(|(_, file)| file.items.as_ref() == Some(table));
-        let other = other.map_or_else(String::new, |(name, _)| (*name).clone());
-        return Err(PipelineError::NotComparable { one: (*one).clone(), other });
-    }
+    let wants = |file: &RecommenderFile| {
+        let wants_columns = |parameters: recommend::Parameters| !parameters.item_columns().is_empty();
+        !file.rerank.is_empty() || file.evaluate.categories.is_some() || file.parameters().is_ok_and(wants_columns)
+    };
+    let Some(table) = shared(selected, wants, |file| file.items.as_ref())? else {
+        return Ok((Vec::new(), String::new()));
+    };
     Ok((marts::items(&context.warehouse, catalog, table).await?, marts::version(catalog, table)))
+}
+
+/// The users table that lists of segments and users without a history depend on.
+async fn users(context: &Context, catalog: &Catalog, selected: &Selected<'_>) -> Result<Vec<FeedUser>, PipelineError> {
+    let wants = |file: &RecommenderFile| {
+        file.parameters().is_ok_and(|parameters: recommend::Parameters| !parameters.user_columns().is_empty())
+    };
+    match shared(selected, wants, |file| file.users.as_ref())? {
+        Some(table) => profiles::users(&context.warehouse, catalog, table).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The one table that all recommenders who want it name; none if none of them names one.
+fn shared<'a>(
+    selected: &Selected<'a>,
+    wants: impl Fn(&RecommenderFile) -> bool,
+    table: impl Fn(&'a RecommenderFile) -> Option<&'a TableName>,
+) -> Result<Option<&'a TableName>, PipelineError> {
+    let asking: Vec<(&String, Option<&TableName>)> =
+        selected.iter().filter(|(_, file)| wants(file)).map(|(name, file)| (*name, table(file))).collect();
+    let Some((first, wanted)) = asking.iter().find(|(_, table)| table.is_some()) else { return Ok(None) };
+    match asking.iter().find(|(_, table)| table != wanted) {
+        Some((one, _)) => Err(PipelineError::NotComparable { one: (*one).clone(), other: (*first).clone() }),
+        None => Ok(*wanted),
+    }
 }
 
 /// What is measured, and how.
 struct Work<'a> {
     mart: &'a Arc<InteractionsMart>,
-    /// What is known of items, and which version of the table says so; read only where a recommender has rules.
-    items: Vec<FeedItem>,
+    /// What is known of items and users; read only where a recommender asks.
+    profiles: Profiles,
+    /// Which version of the table says what is known of items.
     items_version: String,
     /// With a hash of their content.
     segments: Option<(Segments, String)>,
@@ -158,7 +182,7 @@ async fn measured(
         specs.push(RecommenderSpec { name: (*name).clone(), parameters, filter_seen: file.filter_seen, rerank });
     }
     let (_, first) = selected[0];
-    let provenance = provenance(context, &specs, first, work)?;
+    let provenance = provenance(context, &specs, selected, work)?;
     let path = context.project.reports_dir().join(format!("evaluation-{}.json", &provenance.identity()[..16]));
     if let Ok(text) = fs::read(&path)
         && let Ok(measured) = serde_json::from_slice::<Measured>(&text)
@@ -169,7 +193,7 @@ async fn measured(
     let protocol = work.options.protocol(work.seed);
     let (mart, baseline, progress) = (work.mart.clone(), first.baseline.clone(), context.progress.clone());
     let segments = work.segments.as_ref().map(|(segments, _)| segments.clone());
-    let items = work.items.clone();
+    let (profiles, category) = (work.profiles.clone(), work.options.categories.clone());
     let filter_seen = first.filter_seen;
     let measured = off_the_async_threads(move || {
         let evaluator = Evaluator {
@@ -177,7 +201,9 @@ async fn measured(
             specs: &specs,
             baseline: &baseline,
             protocol: &protocol,
-            items: &items,
+            items: &profiles.items,
+            users: &profiles.users,
+            category: category.as_deref(),
             segments: segments.as_ref(),
             progress: progress.as_ref(),
             meter: &ProcessMeter::default(),
@@ -201,12 +227,16 @@ async fn measured(
 fn provenance(
     context: &Context,
     specs: &[RecommenderSpec],
-    first: &RecommenderFile,
+    selected: &Selected<'_>,
     work: &Work<'_>,
 ) -> Result<Provenance, PipelineError> {
+    let (_, first) = selected[0];
     let described: Vec<_> =
         specs.iter().map(|spec| (&spec.name, spec.parameters.to_map(), spec.filter_seen, &spec.rerank)).collect();
     let mut inputs = BTreeMap::from([(first.interactions.to_string(), work.mart.content.clone())]);
+    for ((_, file), spec) in selected.iter().zip(specs) {
+        inputs.extend(work.profiles.inputs(file, &spec.parameters));
+    }
     if let (Some(options), Some((_, content))) = (&work.options.segments, &work.segments) {
         inputs.insert(named(options), content.clone());
     }
@@ -282,7 +312,7 @@ fn write_aside(path: &Path, content: &[u8]) -> Result<(), PipelineError> {
 fn promote(
     context: &Context,
     selected: &Selected<'_>,
-    mart: &InteractionsMart,
+    work: &Work<'_>,
     measured: &Measured,
     seed: Option<u64>,
 ) -> Result<PromotionReport, PipelineError> {
@@ -304,7 +334,8 @@ fn promote(
     };
     let artefact = |name: &str| -> Result<(String, Provenance, bool), PipelineError> {
         let file = context.project.recommender(name)?;
-        let wanted = train::provenance(context, file, &mart.content, seed.unwrap_or(file.seed))?;
+        let seed = seed.unwrap_or(file.seed);
+        let wanted = train::provenance(context, file, &work.mart.content, &work.profiles, seed)?;
         match artefacts::find(&context.project.artefacts_dir(), &wanted)? {
             Some((directory, _)) => Ok((directory, wanted, file.filter_seen)),
             None => Err(PipelineError::NotTrained { recommender: name.to_owned() }),

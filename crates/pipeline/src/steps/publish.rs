@@ -19,7 +19,7 @@ use super::Context;
 use crate::project::{DestinationKind, SyncFile, SyncMode};
 use crate::publish::accepted::Accepted;
 use crate::publish::diff::{Difference, Fingerprints, compare, fingerprint, key_columns, null_keys};
-use crate::{PipelineError, feed, marts};
+use crate::{PipelineError, feed, marts, profiles};
 
 /// What to publish.
 #[derive(Debug, Clone, Default)]
@@ -110,10 +110,18 @@ async fn write_feed(context: &Context, catalog: &Catalog) -> Result<Option<FeedR
         }
         None => marts::items_of(&mart.interactions),
     };
+    let users = match context.project.recommenders.values().find_map(|recommender| recommender.users.as_ref()) {
+        Some(table) => {
+            inputs.insert(table.to_string(), marts::version(catalog, table));
+            profiles::users(&context.warehouse, catalog, table).await?
+        }
+        None => Vec::new(),
+    };
     let histories = marts::histories(&mart.interactions);
     let content = feed::Content {
         items: &items,
         histories: &histories,
+        users: &users,
         catalog: catalog.number,
         created_at: context.now,
         provenance: Provenance {

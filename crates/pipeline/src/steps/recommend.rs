@@ -9,15 +9,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, Int32Array, RecordBatch, StringArray};
-use domain::{FeedItem, ItemId, Promotion, Provenance, TableName, UserId};
-use recommend::{Artefact, Catalogue, ItemSet, RankRequest, RankedList, Ranker, Reranker};
+use domain::{FeedItem, ItemId, Profile, Promotion, Provenance, TableName, UserId};
+use recommend::{Artefact, Catalogue, Event, ItemSet, RankRequest, RankedList, Ranker, Reranker};
 use warehouse::{Catalog, Check, Materialized};
 
 use super::Context;
 use super::train::off_the_async_threads;
 use crate::marts::InteractionsMart;
 use crate::project::{Project, RECOMMENDATIONS};
-use crate::{PipelineError, marts, promotions};
+use crate::{PipelineError, marts, profiles, promotions};
 
 /// History items that are named per recommended item.
 const REASONS: usize = 3;
@@ -69,7 +69,7 @@ pub struct UserReport {
     pub user: String,
     pub recommender: String,
     pub artefact: String,
-    /// `personal` or `popularity`.
+    /// `personal`, `profile`, `segment` or `popularity`.
     pub source: String,
     /// Why the list is not personal, when it is not.
     pub reason: Option<String>,
@@ -135,6 +135,8 @@ struct Serving {
     items_version: String,
     hidden: ItemSet,
     ranker: Ranker,
+    /// What is known of each user; empty without a users table.
+    profiles: HashMap<UserId, Profile>,
     limit: usize,
 }
 
@@ -163,19 +165,26 @@ impl Serving {
         // As serving does: what is unavailable, and what the items mart does not list, is never shown.
         let is_hidden = |id: &&ItemId| items.get(*id).map_or(!items.is_empty(), |item| !item.available);
         let hidden = ranker.item_set(ranker.items().iter().filter(is_hidden));
-        Ok(Self { promotion, mart, items, items_version, hidden, ranker, limit: file.limit })
+        let users = context.project.recommenders.values().find_map(|file| file.users.as_ref());
+        let profiles = match users.filter(|_| !ranker.profile_columns().is_empty()) {
+            Some(table) => profiles::users(&context.warehouse, catalog, table).await?,
+            None => Vec::new(),
+        };
+        let profiles = profiles.into_iter().map(|user| (user.id, user.attributes)).collect();
+        Ok(Self { promotion, mart, items, items_version, hidden, ranker, profiles, limit: file.limit })
     }
 
     fn list_of(&self, user: &str, limit: usize) -> Result<UserReport, PipelineError> {
         let unknown = || PipelineError::NoUser { user: user.to_owned() };
         let id: UserId = user.parse().map_err(|_| unknown())?;
-        let ordinal = self.mart.interactions.user_ordinal(&id).ok_or_else(unknown)?;
-        let list = self.rank(ordinal, limit, REASONS);
+        let ordinal = self.mart.interactions.user_ordinal(&id);
+        if ordinal.is_none() && !self.profiles.contains_key(&id) {
+            return Err(unknown());
+        }
+        let events = ordinal.map(|ordinal| self.mart.interactions.history(ordinal)).unwrap_or_default();
+        let list = self.rank(&id, events, limit, REASONS);
         let ids = self.mart.interactions.item_ids();
-        let mut history: Vec<HistoryItem> = self
-            .mart
-            .interactions
-            .history(ordinal)
+        let mut history: Vec<HistoryItem> = events
             .iter()
             .rev()
             .map(|event| {
@@ -196,13 +205,12 @@ impl Serving {
         })
     }
 
-    fn rank(&self, user: u32, limit: usize, reasons: usize) -> RankedList {
+    fn rank(&self, user: &UserId, events: &[Event], limit: usize, reasons: usize) -> RankedList {
         let ids = self.mart.interactions.item_ids();
-        let events = self.mart.interactions.history(user);
         let history =
             self.ranker.history(events.iter().map(|event| (&ids[event.item as usize], event.weight, event.at)));
-        let request =
-            RankRequest { limit, exclude_seen: self.promotion.filter_seen, hidden: Some(&self.hidden), reasons };
+        let (exclude_seen, profile) = (self.promotion.filter_seen, self.profiles.get(user));
+        let request = RankRequest { limit, exclude_seen, hidden: Some(&self.hidden), reasons, profile };
         self.ranker.recommend(&history, &request)
     }
 
@@ -237,7 +245,7 @@ impl Serving {
     fn all(&self, limit: usize) -> Result<RecordBatch, PipelineError> {
         let (mut users, mut ranks, mut items, mut scores, mut sources) = (vec![], vec![], vec![], vec![], vec![]);
         for (ordinal, user) in (0u32..).zip(self.mart.interactions.user_ids()) {
-            let list = self.rank(ordinal, limit, 0);
+            let list = self.rank(user, self.mart.interactions.history(ordinal), limit, 0);
             for (rank, item) in (1i32..).zip(&list.items) {
                 users.push(user.as_str());
                 ranks.push(rank);

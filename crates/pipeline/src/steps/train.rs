@@ -16,6 +16,7 @@ use warehouse::Catalog;
 
 use super::Context;
 use crate::marts::InteractionsMart;
+use crate::profiles::Profiles;
 use crate::project::Project;
 use crate::{PipelineError, artefacts, marts};
 
@@ -70,14 +71,15 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
     for (name, file) in select(&context.project, &request.recommenders)? {
         let mart = marts.read(context, &catalog, &file.interactions).await?;
         let seed = request.seed.unwrap_or(file.seed);
-        let provenance = provenance(context, file, &mart.content, seed)?;
+        let profiles = Profiles::read(&context.warehouse, &catalog, name, file).await?;
+        let provenance = provenance(context, file, &mart.content, &profiles, seed)?;
         let started = Instant::now();
         context.progress.begin(&format!("train {name}"), None);
         let (artefact, header, status) = match artefacts::find(&root, &provenance)? {
             Some((artefact, header)) => (artefact, header, Status::Unchanged),
             None => {
                 let origin = (name.clone(), context.now.timestamp());
-                let (artefact, header) = train(&mart, file, seed, provenance, origin, root.clone()).await?;
+                let (artefact, header) = train((&mart, profiles), file, seed, provenance, origin, root.clone()).await?;
                 (artefact, header, Status::Trained)
             }
         };
@@ -100,7 +102,7 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
 
 /// Trains one recommender and writes its artefact, off the async threads. `origin` is its name and the time.
 async fn train(
-    mart: &Arc<InteractionsMart>,
+    (mart, profiles): (&Arc<InteractionsMart>, Profiles),
     file: &RecommenderFile,
     seed: u64,
     provenance: Provenance,
@@ -111,7 +113,8 @@ async fn train(
     let mart = mart.clone();
     off_the_async_threads(move || {
         fs::create_dir_all(&root).map_err(|error| PipelineError::io(&root, &error))?;
-        let mut artefact = recommend::train(&mart.interactions, &parameters, seed, provenance)?;
+        let (interactions, attributes) = (&mart.interactions, profiles.attributes());
+        let mut artefact = recommend::train_with(interactions, &attributes, &parameters, seed, provenance)?;
         artefact.set_origin(origin.0, origin.1);
         let path = artefact.write(&root)?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -125,10 +128,13 @@ pub(super) fn provenance(
     context: &Context,
     file: &RecommenderFile,
     version: &str,
+    profiles: &Profiles,
     seed: u64,
 ) -> Result<Provenance, PipelineError> {
+    let mut inputs = profiles.inputs(file, &file.parameters()?);
+    inputs.insert(file.interactions.to_string(), version.to_owned());
     Ok(Provenance {
-        inputs: BTreeMap::from([(file.interactions.to_string(), version.to_owned())]),
+        inputs,
         code_hash: String::new(),
         config_hash: artefacts::config_hash(file)?,
         seed: Some(seed),

@@ -4,11 +4,14 @@
 //! Never here: which cases there are, what the numbers mean together.
 //! Start at [`run_cases`].
 
+use std::borrow::Cow;
+
+use domain::ItemId;
 use rayon::prelude::*;
 
 use super::results::Repeats;
 use crate::metrics::{measure_list, metric_names};
-use crate::{Case, RankRequest, Ranker};
+use crate::{Case, HistoryItem, RankRequest, Ranker};
 
 /// What came of running a ranker over cases.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,15 +64,53 @@ impl Case {
     }
 }
 
-/// Runs `ranker` over the cases and measures every list. The order of results is that of the cases.
+/// From the ordinals of the cases to those of a ranker and back: recommenders of one evaluation may know different items.
+#[derive(Debug)]
+pub(super) struct Translation {
+    to_ranker: Vec<u32>,
+    from_ranker: Vec<u32>,
+}
+
+impl Translation {
+    /// `None` where both are the same. `items` are those of the cases, and hold all of the ranker's.
+    pub(super) fn between(items: &[ItemId], ranker: &Ranker) -> Option<Self> {
+        if items.len() == ranker.items().len() {
+            return None;
+        }
+        let to_ranker = items.iter().map(|id| ranker.ordinal(id).unwrap_or(Ranker::UNKNOWN_ITEM)).collect();
+        let place = |id: &ItemId| items.binary_search(id).map_or(Ranker::UNKNOWN_ITEM, |place| place as u32);
+        Some(Self { to_ranker, from_ranker: ranker.items().iter().map(place).collect() })
+    }
+
+    fn history(&self, history: &[HistoryItem]) -> Vec<HistoryItem> {
+        let to_ranker = |item: u32| self.to_ranker.get(item as usize).copied().unwrap_or(Ranker::UNKNOWN_ITEM);
+        history.iter().map(|event| HistoryItem { item: to_ranker(event.item), ..*event }).collect()
+    }
+}
+
+/// Runs `ranker` over the cases and measures every list. The order of results is that of the cases, whose ordinals are the ranker's.
 pub fn run_cases(ranker: &Ranker, cases: &[Case], cutoffs: &[usize], exclude_seen: bool) -> CaseResults {
+    run_translated(ranker, None, cases, cutoffs, exclude_seen)
+}
+
+/// The same where the cases may have ordinals of their own; lists come back in those of the cases.
+pub(super) fn run_translated(
+    ranker: &Ranker,
+    translation: Option<&Translation>,
+    cases: &[Case],
+    cutoffs: &[usize],
+    exclude_seen: bool,
+) -> CaseResults {
     let limit = cutoffs.iter().copied().max().unwrap_or_default();
-    let request = RankRequest { limit, exclude_seen, hidden: None, reasons: 0 };
     let measured: Vec<(Vec<u32>, Vec<f64>)> = cases
         .par_iter()
         .map(|case| {
-            let list: Vec<u32> =
-                ranker.recommend(&case.history, &request).items.iter().map(|entry| entry.item).collect();
+            let profile = case.profile.as_deref();
+            let request = RankRequest { limit, exclude_seen, hidden: None, reasons: 0, profile };
+            let history = translation.map_or(Cow::Borrowed(&case.history), |to| Cow::Owned(to.history(&case.history)));
+            let list = ranker.recommend(&history, &request);
+            let named = |item: u32| translation.map_or(item, |from| from.from_ranker[item as usize]);
+            let list: Vec<u32> = list.items.iter().map(|entry| named(entry.item)).collect();
             let values = measure_list(&list, &case.held_out, cutoffs);
             (list, values)
         })

@@ -15,9 +15,10 @@ mod segments;
 mod slices;
 mod window;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use domain::{FeedItem, ItemId, Progress, RerankRules, UserId};
+use domain::{FeedItem, FeedUser, ItemId, Profile, Progress, RerankRules, UserId};
 
 pub use cases::{CaseResults, run_cases};
 pub use meter::{Meter, NoMeter, Usage};
@@ -25,13 +26,15 @@ pub use results::{
     Cost, DataSummary, EvaluationReport, PairedTest, RecommenderResult, RecommenderSummary, Repeats, Slice,
     WindowReport,
 };
+use segments::LARGEST;
 pub use segments::Segments;
 pub(crate) use window::with_rules;
 use window::{Training, WindowRun};
 
 use crate::promotion::{PromotionDecision, decide_promotion};
 use crate::{
-    Artefact, Case, Interactions, Parameters, Protocol, Ranker, RecommendError, RecommenderKind, Split, Window,
+    Artefact, Attributes, Case, Catalogue, Interactions, ItemSet, Parameters, Protocol, Ranker, RecommendError,
+    RecommenderKind, RuleError, Split, Window,
 };
 
 /// One recommender to evaluate.
@@ -53,6 +56,8 @@ pub struct FittedRecommender {
     pub ranker: Arc<Ranker>,
     /// Per test user with a history: the list as measured, best first, as long as the largest cut-off.
     pub lists: Vec<(UserId, Vec<ItemId>)>,
+    /// The same for test users without a history.
+    pub cold_lists: Vec<(UserId, Vec<ItemId>)>,
     /// ndcg@100 per validation user, in one order for all recommenders.
     validation_ndcg: Vec<f64>,
 }
@@ -97,8 +102,12 @@ pub struct Evaluator<'a> {
     /// Names the spec (of kind `popularity`) that the others are compared with and fall back to.
     pub baseline: &'a str,
     pub protocol: &'a Protocol,
-    /// What is known of items, for rules; empty where no recommender has any.
+    /// What is known of items, for rules, new items and categories; empty where nobody asks.
     pub items: &'a [FeedItem],
+    /// What is known of users, for lists of segments and users without a history; empty where nobody asks.
+    pub users: &'a [FeedUser],
+    /// The column of items whose values get a slice each.
+    pub category: Option<&'a str>,
     /// Users' segments, if they are to be told apart.
     pub segments: Option<&'a Segments>,
     pub progress: &'a dyn Progress,
@@ -126,7 +135,19 @@ pub fn evaluate(
     protocol: &Protocol,
     progress: &dyn Progress,
 ) -> Result<Evaluation, RecommendError> {
-    Evaluator { interactions, specs, baseline, protocol, items: &[], segments: None, progress, meter: &NoMeter }.run()
+    Evaluator {
+        interactions,
+        specs,
+        baseline,
+        protocol,
+        items: &[],
+        users: &[],
+        category: None,
+        segments: None,
+        progress,
+        meter: &NoMeter,
+    }
+    .run()
 }
 
 impl Evaluator<'_> {
@@ -138,13 +159,17 @@ impl Evaluator<'_> {
         self.check_specs()?;
         let split = Split::new(self.interactions, self.protocol)?;
         let segments = self.segments.map(|segments| segments.largest(self.interactions));
+        let profiles: HashMap<&UserId, Arc<Profile>> =
+            self.users.iter().map(|user| (&user.id, Arc::new(user.attributes.clone()))).collect();
         let measure = |training: &Training, window: Window| {
-            let cases = split.cases(&training.known, window);
+            let mut cases = split.cases(&training.known, window);
+            cases.iter_mut().for_each(|case| case.profile = profiles.get(&case.user).cloned());
             if window == Window::Test && !cases.iter().any(is_warm) {
                 let detail = "no user of the test window has both a history and something to be found".into();
                 return Err(RecommendError::NothingToEvaluate { detail });
             }
-            let run = WindowRun { evaluator: self, training, window, cases, segments: segments.as_ref() };
+            let categories = self.categories(&training.known)?;
+            let run = WindowRun { evaluator: self, training, window, cases, segments: segments.as_ref(), categories };
             Ok(run.measure())
         };
         let mut training = Training::new(self, split.known(Window::Validation))?;
@@ -169,6 +194,21 @@ impl Evaluator<'_> {
             windows: validation.reports.into_iter().chain(test.reports).collect(),
         };
         Ok(Evaluation { report, fitted: test.fitted, known: training.known })
+    }
+
+    fn attributes(&self) -> Attributes<'_> {
+        Attributes { items: self.items, users: self.users }
+    }
+
+    /// The slices by category: its largest values, and everything else.
+    fn categories(&self, known: &Interactions) -> Result<Vec<(String, ItemSet)>, RecommendError> {
+        let Some(column) = self.category else { return Ok(Vec::new()) };
+        let catalogue = Catalogue::of_feed(known.item_ids(), self.items);
+        let groups = catalogue.largest(column, LARGEST).map_err(|error| {
+            let (rule, source) = (format!("categories = \"{column}\""), error);
+            RecommendError::Rule(RuleError::Condition { rule, source })
+        })?;
+        Ok(groups.into_iter().map(|(value, items)| (format!("category:{value}"), items)).collect())
     }
 
     fn data(&self) -> DataSummary {

@@ -100,7 +100,7 @@ pub struct WindowReport {
     pub held_out: usize,
     /// Users without history; see the slice `cold_users`.
     pub cold_users: usize,
-    /// Held-out items of all users that training does not know; no recommender here can find them.
+    /// Held-out items of all users that no recommender here knows, so none can find them.
     pub cold_items: usize,
     pub recommenders: Vec<RecommenderResult>,
     /// Every pair of recommenders, in the order of the specs, for the guard's metric and the main ones.
@@ -122,11 +122,12 @@ pub struct RecommenderResult {
     pub slices: Vec<Slice>,
 }
 
-/// A part of the users.
+/// A part of the users, or of what they chose.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Slice {
-    /// `cold_users`, `history_1_to_4`, `history_5_to_19`, `history_20_up`; `segment:<value>`, `segment:other`.
+    /// `cold_users`, `history_1_to_4`, `history_5_to_19`, `history_20_up`; `segment:<value>`, `segment:other`. By what was chosen, among
+    /// users with a history: `new_items` (training has not seen them), `category:<value>`, `category:other`.
     pub name: String,
     pub users: usize,
     /// Means without intervals; empty without users.

@@ -11,7 +11,7 @@ use domain::UserId;
 use crate::Interactions;
 
 /// More values than this are a table of their own, not a report.
-const LARGEST: usize = 10;
+pub(super) const LARGEST: usize = 10;
 
 /// The name of everybody else, and of users without a value.
 const OTHER: &str = "other";

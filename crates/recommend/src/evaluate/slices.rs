@@ -1,4 +1,5 @@
-//! Parts of the users: without history, by length of history, by segment. A mean can hide whom a recommender fails.
+//! Parts of the users: without history, by length of history, by segment; and of what they chose: new items, categories. A mean can
+//! hide whom a recommender fails, and with what.
 //!
 //! In: cases and their results.  Out: [`Slice`]s, the guard's metric with an interval.
 //! Never here: differences between recommenders; in a small slice most of them are chance.
@@ -8,8 +9,9 @@ use super::cases::CaseResults;
 use super::results::Slice;
 use super::segments::Largest;
 use crate::bootstrap::estimate_columns;
+use crate::metrics::{measure_list, metric_names};
 use crate::promotion::guard_metric;
-use crate::{Case, Protocol};
+use crate::{Case, ItemSet, Protocol};
 
 /// A length of history, and whether it belongs to the slice.
 type Length = (&'static str, fn(usize) -> bool);
@@ -43,6 +45,26 @@ pub(super) fn slices(
         })
     });
     by_length.chain(by_segment).collect()
+}
+
+/// The users with a history who went on to choose any of these items, and what of their choices among these was found.
+pub(super) fn of_items(
+    name: String,
+    items: &ItemSet,
+    (cases, lists): (&[Case], &[Vec<u32>]),
+    cutoffs: &[usize],
+    protocol: &Protocol,
+) -> Slice {
+    let mut results = CaseResults { names: metric_names(cutoffs), values: Vec::new(), lists: Vec::new() };
+    let mut users = 0;
+    for (case, list) in cases.iter().zip(lists) {
+        let wanted: Vec<u32> = case.held_out.iter().copied().filter(|item| items.contains(*item)).collect();
+        if !wanted.is_empty() {
+            results.values.extend(measure_list(list, &wanted, cutoffs));
+            users += 1;
+        }
+    }
+    slice(name, &(0..users).collect::<Vec<_>>(), &results, protocol)
 }
 
 fn slice(name: String, rows: &[usize], results: &CaseResults, protocol: &Protocol) -> Slice {

@@ -6,26 +6,29 @@
 
 use std::sync::Arc;
 
-use domain::{FeedItem, Provenance, RerankRules};
+use domain::{FeedItem, ItemId, Provenance, RerankRules};
 
-use super::cases::{CaseResults, run_cases};
+use super::cases::{CaseResults, Translation, run_translated};
 use super::pairs::paired_tests;
-use super::results::{Cost, RecommenderResult, Repeats, WindowReport};
+use super::results::{Cost, RecommenderResult, Repeats, Slice, WindowReport};
 use super::segments::Largest;
-use super::slices::slices;
+use super::slices::{of_items, slices};
 use super::{Evaluator, FittedRecommender};
 use crate::bootstrap::Resampled;
 use crate::metrics::lists::ListMeasure;
 use crate::promotion::{GUARD_CUTOFF, guard_metric};
 use crate::{
-    Artefact, Case, Catalogue, HistoryItem, Interactions, Ranker, RecommendError, RecommenderSpec, Reranker, Window,
-    train,
+    Artefact, Case, Catalogue, HistoryItem, Interactions, ItemSet, Ranker, RecommendError, RecommenderSpec, Reranker,
+    Window, train_with,
 };
 
 /// Every recommender, fitted on the same interactions.
 #[derive(Debug)]
 pub(super) struct Training {
+    /// With the items of every recommender, numbered together.
     pub(super) known: Interactions,
+    /// Items with events: the others are new.
+    trained_items: ItemSet,
     rankers: Vec<Arc<Ranker>>,
     costs: Vec<Cost>,
 }
@@ -37,7 +40,8 @@ impl Training {
             let spec = spec.ok_or_else(|| RecommendError::NoSuchRecommender { name: evaluator.baseline.to_owned() })?;
             evaluator.meter.begin();
             // Not kept by anybody, so it needs no provenance of its own.
-            let artefact = train(&known, &spec.parameters, evaluator.protocol.seed, Provenance::default())?;
+            let (attributes, seed) = (evaluator.attributes(), evaluator.protocol.seed);
+            let artefact = train_with(&known, &attributes, &spec.parameters, seed, Provenance::default())?;
             let used = evaluator.meter.used();
             let cost = Cost {
                 train_cpu_seconds: used.cpu_seconds,
@@ -54,7 +58,10 @@ impl Training {
             rankers.push(Arc::new(with_rules(ranker, &spec.rerank, evaluator.items, &known)?));
             costs.push(cost);
         }
-        Ok(Self { known, rankers, costs })
+        let known = known.with_items(rankers.iter().flat_map(|ranker| ranker.items()));
+        let trained = known.events().iter().map(|event| event.item);
+        let trained_items = ItemSet::from_ordinals(known.item_ids().len(), trained);
+        Ok(Self { known, trained_items, rankers, costs })
     }
 }
 
@@ -80,6 +87,8 @@ pub(super) struct WindowRun<'a> {
     pub(super) window: Window,
     pub(super) cases: Vec<Case>,
     pub(super) segments: Option<&'a Largest<'a>>,
+    /// `category:<value>` and its items.
+    pub(super) categories: Vec<(String, ItemSet)>,
 }
 
 /// The users of one window under one rule for repeats: those with a history, and the cold ones.
@@ -117,7 +126,7 @@ impl WindowRun<'_> {
                 peak_memory_bytes: used.peak_memory_bytes.max(training.peak_memory_bytes),
                 ..*training
             });
-            measured.fitted.push(fitted(spec, ranker, &audiences, &both));
+            measured.fitted.push(fitted(spec, (ranker, self.training.known.item_ids()), &audiences, &both));
             results.push(both);
         }
         let lists = ListMeasure::new(&self.training.known);
@@ -146,8 +155,9 @@ impl WindowRun<'_> {
     /// Warm cases first, cold ones after them.
     fn run(&self, ranker: &Ranker, audience: &Audience) -> CaseResults {
         let exclude_seen = audience.repeats == Repeats::Excluded;
-        let mut results = run_cases(ranker, &audience.warm, &self.cutoffs(), exclude_seen);
-        let cold = run_cases(ranker, &audience.cold, &self.cutoffs(), exclude_seen);
+        let translation = Translation::between(self.training.known.item_ids(), ranker);
+        let run = |cases| run_translated(ranker, translation.as_ref(), cases, &self.cutoffs(), exclude_seen);
+        let (mut results, cold) = (run(&audience.warm), run(&audience.cold));
         results.values.extend(cold.values);
         results.lists.extend(cold.lists);
         results
@@ -169,7 +179,7 @@ impl WindowRun<'_> {
             window: self.window,
             repeats: audience.repeats,
             train_users: self.training.known.user_ids().len(),
-            train_items: self.training.known.item_ids().len(),
+            train_items: self.training.trained_items.len(),
             users: audience.warm.len(),
             held_out: audience.warm.iter().map(|case| case.held_out.len()).sum(),
             cold_users: self.cases.iter().filter(|case| case.history.is_empty()).count(),
@@ -177,6 +187,18 @@ impl WindowRun<'_> {
             recommenders,
             pairs: paired_tests(&names, results, audience.warm.len(), resampled.as_ref(), protocol),
         }
+    }
+
+    /// New items, where any recommender has some, and the largest categories.
+    fn item_slices(&self, audience: &Audience, results: &CaseResults) -> Vec<Slice> {
+        let new = self.training.trained_items.complement();
+        let new = (!new.is_empty()).then(|| ("new_items".to_owned(), new));
+        let groups = new.into_iter().chain(self.categories.iter().cloned());
+        let lists = &results.lists[..audience.warm.len()];
+        let cutoffs = self.cutoffs();
+        groups
+            .map(|(name, items)| of_items(name, &items, (&audience.warm, lists), &cutoffs, self.evaluator.protocol))
+            .collect()
     }
 
     /// `places`: of the recommender and of the baseline, among the columns of `resampled`.
@@ -209,7 +231,10 @@ impl WindowRun<'_> {
             metrics,
             differences,
             list_metrics: measured.into_iter().map(|(metric, k, value)| (metric.at(k), value)).collect(),
-            slices: slices(&cases, results, self.segments, protocol),
+            slices: slices(&cases, results, self.segments, protocol)
+                .into_iter()
+                .chain(self.item_slices(audience, results))
+                .collect(),
         }
     }
 }
@@ -226,21 +251,25 @@ fn resampled(users: usize, results: &[&CaseResults], resamples: usize, seed: u64
 
 fn fitted(
     spec: &RecommenderSpec,
-    ranker: &Arc<Ranker>,
+    (ranker, ids): (&Arc<Ranker>, &[ItemId]),
     audiences: &[Audience; 2],
     results: &[CaseResults; 2],
 ) -> FittedRecommender {
     let place = Repeats::ALL.iter().position(|repeats| *repeats == Repeats::of(spec.filter_seen)).unwrap_or_default();
     let (audience, results) = (&audiences[place], &results[place]);
-    let named = |list: &Vec<u32>| list.iter().map(|item| ranker.items()[*item as usize].clone()).collect();
+    let named = |list: &Vec<u32>| -> Vec<ItemId> { list.iter().map(|item| ids[*item as usize].clone()).collect() };
     let mut guard_values = results.column(&guard_metric()).unwrap_or_default();
     guard_values.truncate(audience.warm.len());
-    let lists = audience.warm.iter().zip(&results.lists);
+    let (warm, cold) = results.lists.split_at(audience.warm.len());
+    let lists = |cases: &[Case], lists: &[Vec<u32>]| {
+        cases.iter().zip(lists).map(|(case, list)| (case.user.clone(), named(list))).collect()
+    };
     FittedRecommender {
         name: spec.name.clone(),
         artefact: Arc::clone(ranker.artefact()),
         ranker: Arc::clone(ranker),
-        lists: lists.map(|(case, list)| (case.user.clone(), named(list))).collect(),
+        lists: lists(&audience.warm, warm),
+        cold_lists: lists(&audience.cold, cold),
         validation_ndcg: guard_values,
     }
 }

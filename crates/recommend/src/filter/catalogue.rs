@@ -109,6 +109,36 @@ impl Catalogue {
         }
     }
 
+    /// The values of a text or truth with the most items, largest first and equally large ones by name, and `other` for all other items
+    /// if there are any; of a list each entry is a value, so an item may be in several sets.
+    ///
+    /// Errors: `UnknownAttribute`; `WrongType` for numbers.
+    pub(crate) fn largest(&self, name: &str, most: usize) -> Result<Vec<(String, ItemSet)>, ConditionError> {
+        let mut groups: Vec<(String, ItemSet)> = match self.column(name)? {
+            Column::Texts { distinct, codes } => {
+                let mut sets = vec![ItemSet::new(self.items); distinct.len()];
+                let known = (0u32..).zip(codes).filter(|(_, code)| **code != NO_TEXT);
+                known.for_each(|(item, code)| sets[*code as usize].insert(item));
+                distinct.iter().cloned().zip(sets).collect()
+            }
+            Column::Truths { yes, known } => {
+                let mut no = yes.complement();
+                no.intersect_with(known);
+                vec![("true".to_owned(), yes.clone()), ("false".to_owned(), no)]
+            }
+            Column::Lists { distinct, members, .. } => distinct.iter().cloned().zip(members.iter().cloned()).collect(),
+            column @ Column::Numbers(_) => return Err(column.wrong_type(name, "a text")),
+        };
+        groups.sort_by(|one, other| other.1.len().cmp(&one.1.len()).then_with(|| one.0.cmp(&other.0)));
+        groups.truncate(most);
+        let mut rest = ItemSet::new(self.items).complement();
+        groups.iter().for_each(|(_, items)| rest.intersect_with(&items.complement()));
+        if !rest.is_empty() {
+            groups.push(("other".to_owned(), rest));
+        }
+        Ok(groups)
+    }
+
     fn column(&self, name: &str) -> Result<&Column, ConditionError> {
         self.columns.get(name).ok_or_else(|| ConditionError::UnknownAttribute {
             name: name.to_owned(),

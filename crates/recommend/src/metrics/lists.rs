@@ -112,8 +112,10 @@ impl ListMeasure {
                         Some(shown as f64 / self.items().max(1) as f64)
                     }
                     ListMetric::Gini => gini(self.exposure(lists, k)),
-                    // At least one user had every item of training; an item of nobody has no finite surprise.
-                    ListMetric::Novelty => self.mean_of_means(shown(), |own, item| -own.popularity(item).log2()),
+                    // At least one user had every item of training; an item of nobody has no finite surprise, and counts as one
+                    // that a single user had.
+                    ListMetric::Novelty => self
+                        .mean_of_means(shown(), |own, item| -own.popularity(item).max(1.0 / own.users as f64).log2()),
                     ListMetric::IntraListDiversity => diversity[place],
                     ListMetric::PopularityLift => {
                         self.mean_of_means(shown(), Self::popularity).zip(usual).map(|(lists, usual)| lists / usual)

@@ -7,6 +7,8 @@
 //! Never here: the default of anything. On every set we measured EASE and iALS are better and cheaper.
 //! Start at [`Bpr::train`].
 
+use crate::cold::encoder::Encoder;
+use crate::cold::{self, Growth, UserPrior};
 use crate::linalg::{add_scaled, cosines, dot};
 use crate::random::Random;
 use crate::tensors::{NamedTensor, TensorFile};
@@ -32,6 +34,12 @@ pub struct Bpr {
     biases: Vec<f32>,
     learning_rate: f32,
     lambda: f32,
+    /// Events behind each item; none where every item has been trained on.
+    events: Option<Vec<u32>>,
+    /// The items that have been trained on: what a history is told apart from. Empty: all.
+    trained: Vec<u32>,
+    /// What a user without a history begins with.
+    pub(crate) users: Option<UserPrior>,
 }
 
 impl Bpr {
@@ -49,6 +57,9 @@ impl Bpr {
             biases: vec![0.0; items],
             learning_rate: parameters.learning_rate as f32,
             lambda: parameters.lambda as f32,
+            events: None,
+            trained: Vec::new(),
+            users: None,
         };
         let mut user_factors = start(matrix.rows());
         let users: Vec<u32> = (0..matrix.rows()).flat_map(|user| vec![user as u32; matrix.row_len(user)]).collect();
@@ -79,6 +90,21 @@ impl Bpr {
         &self.item_factors[item as usize * self.factors..(item as usize + 1) * self.factors]
     }
 
+    /// Factor and bias of one item.
+    pub(crate) fn row(&self, item: u32) -> Vec<f32> {
+        self.factor(item).iter().copied().chain([self.biases[item as usize]]).collect()
+    }
+
+    /// More items, or other factors for some. Histories go on being told apart from trained items alone, so new ones do not move
+    /// known users.
+    pub(crate) fn grow(&mut self, growth: &Growth) {
+        self.item_factors = growth.factors(&self.item_factors, self.factors, 0);
+        self.biases = growth.factors(&self.biases, 1, self.factors);
+        self.items = growth.before.len();
+        self.trained = trained(&growth.events);
+        self.events = Some(growth.events.clone());
+    }
+
     /// σ(−x) of one sample.
     fn slope(&self, user: &[f32], positive: u32, negative: u32) -> f32 {
         let x = dot(user, self.factor(positive)) + self.biases[positive as usize]
@@ -107,10 +133,12 @@ impl Bpr {
     pub(crate) fn fold_in(&self, history: &[WeightedItem]) -> Vec<f32> {
         let mut random = Random::new(0, 1);
         let mut user = vec![0f32; self.factors];
-        let is_taken = |item: u32| history.binary_search_by_key(&item, |entry| entry.item).is_ok();
+        let named = |place: u32| self.trained.get(place as usize).copied().unwrap_or(place);
+        let items = if self.trained.is_empty() { self.items } else { self.trained.len() };
+        let is_taken = |place: u32| history.binary_search_by_key(&named(place), |entry| entry.item).is_ok();
         for _ in 0..FOLD_IN_PASSES {
             for entry in history {
-                let Some(negative) = draw_negative(&mut random, self.items, is_taken) else {
+                let Some(negative) = draw_negative(&mut random, items, is_taken).map(named) else {
                     continue;
                 };
                 let slope = self.learning_rate * entry.weight * self.slope(&user, entry.item, negative);
@@ -143,17 +171,21 @@ impl Bpr {
     }
 
     pub(crate) fn tensors(&self) -> Vec<NamedTensor<'_>> {
-        vec![
+        let mut tensors = vec![
             NamedTensor::f32("item_factors", vec![self.items, self.factors], &self.item_factors),
             NamedTensor::f32("biases", vec![self.items], &self.biases),
-        ]
+        ];
+        tensors.extend(cold::tensors(self.events.as_deref(), self.users.as_ref()));
+        tensors
     }
 
     pub(crate) fn from_tensors(
         parameters: &BprParameters,
         items: usize,
+        encoder: Encoder,
         tensors: &TensorFile<'_>,
     ) -> Result<Self, String> {
+        let events = cold::read_events(parameters.cold_items.is_some(), items, tensors)?;
         Ok(Self {
             items,
             factors: parameters.factors,
@@ -161,8 +193,16 @@ impl Bpr {
             biases: tensors.f32("biases", &[items])?,
             learning_rate: parameters.learning_rate as f32,
             lambda: parameters.lambda as f32,
+            trained: events.as_deref().map(trained).unwrap_or_default(),
+            events,
+            users: cold::read_prior(parameters.cold_users.is_some(), encoder, parameters.factors, tensors)?,
         })
     }
+}
+
+/// The items with events.
+fn trained(events: &[u32]) -> Vec<u32> {
+    (0u32..).zip(events).filter(|(_, count)| **count > 0).map(|(item, _)| item).collect()
 }
 
 /// An item that was not taken, uniformly; `None` when none is found.

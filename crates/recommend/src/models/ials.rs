@@ -10,6 +10,8 @@ mod half_step;
 
 use half_step::{HalfStep, Ridge, Row, Scratch, scaled_gram};
 
+use crate::cold::encoder::Encoder;
+use crate::cold::{self, Growth, UserPrior};
 use crate::kernels::{self, padded};
 use crate::linalg::{cosines, dot};
 use crate::random::Random;
@@ -30,6 +32,10 @@ pub struct Ials {
     /// α0·HᵀH: factors × factors, column-major, lower triangle.
     gram: Vec<f32>,
     ridge: Ridge,
+    /// Events behind each item; none where every item has been trained on.
+    events: Option<Vec<u32>>,
+    /// What a user without a history begins with.
+    pub(crate) users: Option<UserPrior>,
 }
 
 impl Ials {
@@ -71,12 +77,21 @@ impl Ials {
             step.solve_all(&by_item, width, &mut item_factors).map_err(|_| diverged(epoch))?;
         }
         let gram = scaled_gram(&item_factors, d, parameters.alpha);
-        Ok(Self { items, factors: d, item_factors, gram, ridge: Ridge::new(parameters, items) })
+        let ridge = Ridge::new(parameters, items);
+        Ok(Self { items, factors: d, item_factors, gram, ridge, events: None, users: None })
     }
 
     /// Multiply-adds of one list: one f × f sum per history item, its solution, then one product per item.
     pub(crate) fn cost(&self, history: usize) -> usize {
         self.factors.saturating_mul(self.items + self.factors.saturating_mul(history + self.factors))
+    }
+
+    /// More items, or other factors for some. A history is solved against the sums of what was trained, so new items do not move
+    /// known users.
+    pub(crate) fn grow(&mut self, growth: &Growth) {
+        self.item_factors = growth.factors(&self.item_factors, self.factors, 0);
+        self.items = growth.before.len();
+        self.events = Some(growth.events.clone());
     }
 
     fn half_step(&self) -> HalfStep<'_> {
@@ -131,24 +146,31 @@ impl Ials {
     }
 
     pub(crate) fn tensors(&self) -> Vec<NamedTensor<'_>> {
-        vec![
+        let mut tensors = vec![
             NamedTensor::f32("item_factors", vec![self.items, self.factors], &self.item_factors),
             NamedTensor::f32("gram", vec![self.factors, self.factors], &self.gram),
-        ]
+        ];
+        tensors.extend(cold::tensors(self.events.as_deref(), self.users.as_ref()));
+        tensors
     }
 
     pub(crate) fn from_tensors(
         parameters: &IalsParameters,
         items: usize,
+        encoder: Encoder,
         tensors: &TensorFile<'_>,
     ) -> Result<Self, String> {
         let d = parameters.factors;
+        let events = cold::read_events(parameters.cold_items.is_some(), items, tensors)?;
+        let trained = events.as_ref().map_or(items, |events| events.iter().filter(|count| **count > 0).count());
         Ok(Self {
             items,
             factors: d,
             item_factors: tensors.f32("item_factors", &[items, d])?,
             gram: tensors.f32("gram", &[d, d])?,
-            ridge: Ridge::new(parameters, items),
+            ridge: Ridge::new(parameters, trained),
+            events,
+            users: cold::read_prior(parameters.cold_users.is_some(), encoder, d, tensors)?,
         })
     }
 }
@@ -175,7 +197,8 @@ mod tests {
         let parameters = IalsParameters { factors: 1, alpha: 0.5, lambda: 1.0, nu: 1.0, ..Default::default() };
         let item_factors = vec![1.0, 2.0];
         let gram = scaled_gram(&item_factors, 1, parameters.alpha);
-        let model = Ials { items: 2, factors: 1, item_factors, gram, ridge: Ridge::new(&parameters, 2) };
+        let ridge = Ridge::new(&parameters, 2);
+        let model = Ials { items: 2, factors: 1, item_factors, gram, ridge, events: None, users: None };
         let history = [WeightedItem { item: 1, weight: 1.0 }];
         assert!((model.fold_in(&history).unwrap()[0] - 2.0 / 8.5).abs() < 1e-6);
         let scores = model.scores(&history).unwrap();

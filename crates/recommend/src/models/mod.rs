@@ -17,6 +17,10 @@ pub(crate) mod sequence;
 
 use std::path::Path;
 
+use domain::Profile;
+
+use crate::cold::encoder::{Encoder, Feature};
+use crate::cold::{Attributes, Growth, UserPrior};
 use crate::tensors::{NamedTensor, TensorFile};
 use crate::weighting::WeightedItem;
 use crate::{Csr, FactorRows, Interactions, Parameters, RecommendError};
@@ -35,17 +39,20 @@ pub enum Model {
 impl Model {
     /// Trains one kind; `matrix` is users × items under the kind's weighting; `start` gives the factor that iALS begins with.
     ///
-    /// Only popularity and sequence look at `interactions`; [`crate::train`] brings them and the matrix together.
+    /// Only popularity and sequence look at `interactions`, only popularity at `attributes`; [`crate::train`] brings them and the matrix together.
     /// Errors: `TooManyItems`, `Diverged`; `BadParameter` for a blend, which is trained part by part.
     pub fn train(
         interactions: &Interactions,
         matrix: &Csr,
         parameters: &Parameters,
+        attributes: &Attributes<'_>,
         seed: u64,
         start: impl Fn(u32) -> Option<Vec<f32>>,
     ) -> Result<Self, RecommendError> {
         match parameters {
-            Parameters::Popularity(p) => Ok(Self::Popularity(popularity::Popularity::train(interactions, p))),
+            Parameters::Popularity(p) => {
+                popularity::Popularity::train(interactions, p, attributes).map(Self::Popularity)
+            }
             Parameters::ItemKnn(p) => item_knn::train(matrix, p).map(Self::Neighbours),
             Parameters::Llr(p) => llr::train(matrix, p).map(Self::Neighbours),
             Parameters::Rp3beta(p) => rp3beta::train(matrix, p).map(Self::Neighbours),
@@ -86,6 +93,54 @@ impl Model {
             Self::Bpr(model) => Some(model.fold_in(history)),
             Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => None,
         }
+    }
+
+    /// Of a factor model that was taught so, the factor of a user of whom only a profile is known.
+    pub(crate) fn prior(&self, profile: &Profile) -> Option<Vec<f32>> {
+        self.user_prior()?.factor(profile)
+    }
+
+    fn user_prior(&self) -> Option<&UserPrior> {
+        match self {
+            Self::Ials(model) => model.users.as_ref(),
+            Self::Bpr(model) => model.users.as_ref(),
+            Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => None,
+        }
+    }
+
+    /// Only factor models have a place for it.
+    pub(crate) fn set_user_prior(&mut self, prior: UserPrior) {
+        match self {
+            Self::Ials(model) => model.users = Some(prior),
+            Self::Bpr(model) => model.users = Some(prior),
+            Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => {}
+        }
+    }
+
+    /// Of a factor model, all that belongs to one item; empty for the others.
+    pub(crate) fn item_row(&self, item: u32) -> Vec<f32> {
+        match self {
+            Self::Ials(model) => model.factor(item).to_vec(),
+            Self::Bpr(model) => model.row(item),
+            Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => Vec::new(),
+        }
+    }
+
+    /// Gives a factor model more items; the others stay as they are.
+    pub(crate) fn grow(&mut self, growth: &Growth) {
+        match self {
+            Self::Ials(model) => model.grow(growth),
+            Self::Bpr(model) => model.grow(growth),
+            Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => {}
+        }
+    }
+
+    /// What the rows of `segment_scores` or `user_coefficients` stand for.
+    pub(crate) fn features(&self) -> Option<&[Feature]> {
+        if let Self::Popularity(model) = self {
+            return model.segments().map(|segments| segments.encoder.features());
+        }
+        self.user_prior().map(|prior| prior.encoder.features())
     }
 
     /// How much each history item adds to the score of each target: one row per target, in the order of the history.
@@ -145,17 +200,23 @@ impl Model {
     pub(crate) fn from_tensors(
         parameters: &Parameters,
         items: usize,
+        features: Vec<Feature>,
         tensors: &TensorFile<'_>,
         path: &Path,
     ) -> Result<Self, RecommendError> {
+        let encoder = Encoder::from(features);
         let model = match parameters {
-            Parameters::Popularity(_) => popularity::Popularity::from_tensors(items, tensors).map(Self::Popularity),
+            Parameters::Popularity(parameters) => {
+                popularity::Popularity::from_tensors(parameters, items, encoder, tensors).map(Self::Popularity)
+            }
             Parameters::ItemKnn(_) | Parameters::Llr(_) | Parameters::Rp3beta(_) | Parameters::Sequence(_) => {
                 neighbours::Neighbours::from_tensors(items, tensors).map(Self::Neighbours)
             }
             Parameters::Ease(_) => ease::Ease::from_tensors(items, tensors).map(Self::Ease),
-            Parameters::Ials(parameters) => ials::Ials::from_tensors(parameters, items, tensors).map(Self::Ials),
-            Parameters::Bpr(parameters) => bpr::Bpr::from_tensors(parameters, items, tensors).map(Self::Bpr),
+            Parameters::Ials(parameters) => {
+                ials::Ials::from_tensors(parameters, items, encoder, tensors).map(Self::Ials)
+            }
+            Parameters::Bpr(parameters) => bpr::Bpr::from_tensors(parameters, items, encoder, tensors).map(Self::Bpr),
             Parameters::Blend(_) => return Err(parameters.nested_blend()),
         };
         model.map_err(|detail| RecommendError::corrupt(path, detail))

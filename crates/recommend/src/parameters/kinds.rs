@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::content::ContentParameters;
 use super::{Parameters, RecommenderKind};
 use crate::WeightScheme;
 
@@ -58,6 +59,12 @@ pub struct PopularityParameters {
     /// Rank what rises instead of what is large: the events of so many last days against what the time before lets expect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trending_days: Option<f64>,
+    /// A column of the users table: who has no history gets the list of the users with the same value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment: Option<String>,
+    /// Events of everybody that are added to each segment's own. Absent: 50 (reference 2.9). Only with `segment`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prior_events: Option<f64>,
 }
 
 /// How much a user's long history takes from the weight of its pairs, before items are compared.
@@ -175,6 +182,12 @@ pub struct IalsParameters {
     /// Factors solved together (Rendle et al. 2021, iALS++). Absent: all of them, which is exact, below 256; else 64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<usize>,
+    /// Factors of new items from what is known of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold_items: Option<ContentParameters>,
+    /// Factors of users without a history from what is known of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold_users: Option<ContentParameters>,
     #[serde(flatten)]
     pub history: HistoryParameters,
 }
@@ -188,6 +201,8 @@ impl Default for IalsParameters {
             alpha: 0.2,
             nu: 1.0,
             block: None,
+            cold_items: None,
+            cold_users: None,
             history: HistoryParameters::default(),
         }
     }
@@ -251,13 +266,27 @@ pub struct BprParameters {
     pub learning_rate: f64,
     /// Regularisation λ of each step. Default 0.01.
     pub lambda: f64,
+    /// Factors of new items from what is known of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold_items: Option<ContentParameters>,
+    /// Factors of users without a history from what is known of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold_users: Option<ContentParameters>,
     #[serde(flatten)]
     pub history: HistoryParameters,
 }
 
 impl Default for BprParameters {
     fn default() -> Self {
-        Self { factors: 64, epochs: 100, learning_rate: 0.05, lambda: 0.01, history: HistoryParameters::default() }
+        Self {
+            factors: 64,
+            epochs: 100,
+            learning_rate: 0.05,
+            lambda: 0.01,
+            cold_items: None,
+            cold_users: None,
+            history: HistoryParameters::default(),
+        }
     }
 }
 

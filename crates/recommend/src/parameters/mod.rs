@@ -4,6 +4,7 @@
 //! Never here: training.
 //! Start at [`Parameters::resolve`]; the structs and their defaults are in `kinds`.
 
+mod content;
 mod kind;
 mod kinds;
 mod ranges;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use content::ContentParameters;
 pub use kind::RecommenderKind;
 pub use kinds::{
     BlendParameters, BlendPart, BprParameters, EaseParameters, HistoryParameters, IalsParameters, ItemKnnParameters,
@@ -166,10 +168,12 @@ fn map_of(parameters: &impl Serialize) -> BTreeMap<String, Value> {
 /// The names that a kind's table may hold.
 fn names(kind: RecommenderKind) -> Vec<&'static str> {
     let (own, looks_at_histories): (&[&str], bool) = match kind {
-        RecommenderKind::Popularity => (&["half_life_days", "trending_days"], false),
+        RecommenderKind::Popularity => (&["half_life_days", "trending_days", "segment", "prior_events"], false),
         RecommenderKind::ItemKnn => (&["neighbours", "exponent", "shrink", "user_weighting"], true),
         RecommenderKind::Ease => (&["lambda", "max_items"], true),
-        RecommenderKind::Ials => (&["factors", "epochs", "lambda", "alpha", "nu", "block"], true),
+        RecommenderKind::Ials => {
+            (&["factors", "epochs", "lambda", "alpha", "nu", "block", "cold_items", "cold_users"], true)
+        }
         RecommenderKind::Llr => (&["neighbours", "min_llr"], true),
         RecommenderKind::Rp3beta => (&["neighbours", "alpha", "beta"], true),
         RecommenderKind::Sequence => (
@@ -185,7 +189,7 @@ fn names(kind: RecommenderKind) -> Vec<&'static str> {
             ],
             false,
         ),
-        RecommenderKind::Bpr => (&["factors", "epochs", "learning_rate", "lambda"], true),
+        RecommenderKind::Bpr => (&["factors", "epochs", "learning_rate", "lambda", "cold_items", "cold_users"], true),
         RecommenderKind::Blend => (&["parts"], false),
     };
     let shared: &[&str] = if looks_at_histories { &HistoryParameters::NAMES } else { &[] };

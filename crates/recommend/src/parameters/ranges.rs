@@ -4,7 +4,7 @@
 //! Never here: names and types (see `mod`).
 //! Start at [`Parameters::validate`].
 
-use super::{HistoryParameters, Parameters, RecommenderKind};
+use super::{ContentParameters, HistoryParameters, Parameters, PopularityParameters, RecommenderKind};
 use crate::{RecommendError, WeightScheme};
 
 /// Beyond it, the exact fold-in of a user (d³/6) is the wrong algorithm.
@@ -26,7 +26,8 @@ impl Parameters {
         match self {
             Self::Popularity(p) => {
                 check.half_life(p.half_life_days, WeightScheme::Summed)?;
-                check.days("trending_days", p.trending_days)
+                check.days("trending_days", p.trending_days)?;
+                check.segment(p)
             }
             Self::ItemKnn(p) => {
                 check.between("exponent", p.exponent, 0.0, 1.0)?;
@@ -57,14 +58,14 @@ impl Parameters {
                 check.positive("alpha", p.alpha)?;
                 check.between("nu", p.nu, 0.0, 2.0)?;
                 p.block.map_or(Ok(()), |block| check.count("block", block, 1, MAX_FACTORS))?;
-                check.history(&p.history)
+                check.cold((&p.cold_items, &p.cold_users), &p.history)
             }
             Self::Bpr(p) => {
                 check.count("factors", p.factors, 1, MAX_FACTORS)?;
                 check.count("epochs", p.epochs, 1, 10_000)?;
                 check.positive("learning_rate", p.learning_rate)?;
                 check.not_negative("lambda", p.lambda)?;
-                check.history(&p.history)
+                check.cold((&p.cold_items, &p.cold_users), &p.history)
             }
             Self::Sequence(p) => {
                 check.count("window", p.window, 1, MAX_WINDOW)?;
@@ -83,6 +84,7 @@ impl Parameters {
                         return Err(self.nested_blend());
                     }
                     check.positive("weight", part.weight)?;
+                    check.is_for_the_known(&part.parameters)?;
                     part.parameters.validate()?;
                 }
                 Ok(())
@@ -138,6 +140,49 @@ impl Check {
         self.days("half_life_days", Some(days))?;
         let is_used = weights == WeightScheme::Summed;
         self.that("half_life_days", days, is_used, "absent unless `weights = \"summed\"`")
+    }
+
+    fn segment(&self, p: &PopularityParameters) -> Result<(), RecommendError> {
+        if let Some(segment) = &p.segment {
+            self.that("segment", segment, !segment.is_empty(), "a column of the users table")?;
+        }
+        let Some(events) = p.prior_events else {
+            return Ok(());
+        };
+        self.not_negative("prior_events", events)?;
+        self.that("prior_events", events, p.segment.is_some(), "absent unless `segment` is set")
+    }
+
+    fn cold(
+        &self,
+        (items, users): (&Option<ContentParameters>, &Option<ContentParameters>),
+        history: &HistoryParameters,
+    ) -> Result<(), RecommendError> {
+        self.content("cold_items", items.as_ref())?;
+        self.content("cold_users", users.as_ref())?;
+        self.history(history)
+    }
+
+    fn content(&self, name: &str, content: Option<&ContentParameters>) -> Result<(), RecommendError> {
+        let Some(content) = content else {
+            return Ok(());
+        };
+        self.that(name, "{}", content.columns().next().is_some(), "a table with `attributes` or `words`")?;
+        if let Some(rho) = content.regularization {
+            self.positive("regularization", rho)?;
+        }
+        let Some(events) = content.min_events else {
+            return Ok(());
+        };
+        self.that("min_events", events, name == "cold_items", "absent in `cold_users`: any history wins")?;
+        self.count("min_events", events, 1, 1_000_000)
+    }
+
+    /// Parts of a blend score the same items, and only popularity by itself has segments.
+    fn is_for_the_known(&self, part: &Parameters) -> Result<(), RecommendError> {
+        let is_plain = *part == part.for_the_known();
+        let expected = "without `cold_items`, `cold_users` and `segment`: these are for a recommender by itself";
+        self.that("parts", part.kind(), is_plain, expected)
     }
 
     fn history(&self, history: &HistoryParameters) -> Result<(), RecommendError> {

@@ -104,13 +104,24 @@ pub(super) fn slice_title(name: &str) -> String {
         "history_1_to_4" => "1 to 4 events".to_owned(),
         "history_5_to_19" => "5 to 19 events".to_owned(),
         "history_20_up" => "20 events or more".to_owned(),
-        other => other.strip_prefix("segment:").unwrap_or(other).to_owned(),
+        "new_items" => "new items".to_owned(),
+        other => other.strip_prefix("segment:").or(other.strip_prefix("category:")).unwrap_or(other).to_owned(),
     }
 }
 
 /// Whether a slice is one of the caller's segments.
 pub(super) fn is_segment(slice: &Slice) -> bool {
     slice.name.starts_with("segment:")
+}
+
+/// Whether a slice is of what was chosen, not of who chose.
+pub(super) fn is_of_items(slice: &Slice) -> bool {
+    slice.name == "new_items" || slice.name.starts_with("category:")
+}
+
+/// Whether a slice is of users by the length of their history.
+pub(super) fn is_of_histories(slice: &Slice) -> bool {
+    !is_segment(slice) && !is_of_items(slice)
 }
 
 fn sliced(
@@ -148,7 +159,7 @@ fn sliced(
 /// The guard's metric by length of history.
 pub(super) fn history(report: &EvaluationReport, window: &WindowReport) -> String {
     let title = format!("{} by length of history", guard_metric());
-    let picture = sliced(report, window, "history", &title, |slice| !is_segment(slice));
+    let picture = sliced(report, window, "history", &title, is_of_histories);
     let caption = format!(
         "{} by how many events of a user were known, on one scale. Users without history get popularity from every recommender. \
          <em>Few</em> is fewer than {FEW}: such an interval is narrower than it should be.",

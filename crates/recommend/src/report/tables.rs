@@ -4,7 +4,7 @@
 //! Never here: sections and sentences (see `page`).
 //! Start at [`metrics`].
 
-use super::figures::{is_segment, slice_title};
+use super::figures::{is_of_histories, is_of_items, is_segment, slice_title};
 use super::text::{NONE, count, escape, grouped, interval, p_value, share, signed, signed_interval};
 use crate::{Estimate, EvaluationReport, ListMetric, Metric, PairedTest, Slice, WindowReport, guard_metric};
 
@@ -152,7 +152,11 @@ pub(super) fn slices(window: &WindowReport) -> String {
     let Some(first) = window.recommenders.first() else { return String::new() };
     let names = window.recommenders.iter().map(|result| escape(&result.name));
     let mut body = String::new();
-    let groups: [Group; 2] = [("by length of history", |slice| !is_segment(slice)), ("by segment", is_segment)];
+    let groups: [Group; 3] = [
+        ("by length of history", is_of_histories),
+        ("by segment", is_segment),
+        ("by what they chose: of that alone, among users with a history", is_of_items),
+    ];
     for (title, wants) in groups {
         let mut rows = String::new();
         for (place, slice) in first.slices.iter().enumerate().filter(|(_, slice)| wants(slice)) {

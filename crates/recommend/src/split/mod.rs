@@ -11,8 +11,9 @@ mod strong;
 mod time;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use domain::UserId;
+use domain::{Profile, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::{Event, HistoryItem, Interactions, Protocol, ProtocolKind, Ranker, RecommendError};
@@ -57,6 +58,8 @@ pub struct Case {
     pub held_out: Vec<u32>,
     /// Items chosen that the fitted interactions do not know: no recommender here can find them.
     pub cold_items: usize,
+    /// What is known of the user beside the history, if the caller says.
+    pub profile: Option<Arc<Profile>>,
 }
 
 /// Interactions with a part for every basket.
@@ -152,6 +155,7 @@ impl<'a> Split<'a> {
                 history: trained_on.iter().map(HistoryItem::from).chain(told).collect(),
                 cold_items: chosen.len() - held_out.len(),
                 held_out,
+                profile: None,
             });
         }
         cases

@@ -17,7 +17,7 @@ use super::{Tuner, space};
 use crate::evaluate::{run_cases, with_rules};
 use crate::promotion::{GUARD_CUTOFF, guard_metric};
 use crate::train::{TrainedPart, assemble, train_part};
-use crate::{Artefact, Parameters, Ranker, RecommendError, RecommenderKind};
+use crate::{Artefact, Attributes, Parameters, Ranker, RecommendError, RecommenderKind};
 
 /// What came of one trial on one rung; also a line of the journal, so that a killed search goes on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,7 +48,8 @@ impl<'a> Bench<'a> {
     /// Trains the fallback.
     pub(super) fn new(tuner: &'a Tuner<'a>) -> Result<Self, RecommendError> {
         let known = tuner.window.known();
-        let fallback = crate::train(known, tuner.baseline, tuner.window.protocol().seed, Provenance::default())?;
+        let fallback =
+            crate::train(known, &tuner.baseline.for_the_known(), tuner.window.protocol().seed, Provenance::default())?;
         Ok(Self { tuner, fallback: Arc::new(fallback), kept: Vec::new() })
     }
 
@@ -99,7 +100,8 @@ impl<'a> Bench<'a> {
             let kept = self.kept.iter().find(|(parameters, _)| parameters == part);
             let mut trained = match kept {
                 Some((_, trained)) => trained.clone(),
-                None => train_part(known, weight, part, seed, |_| None)?,
+                // Lists of known users do not depend on what is new, and they are all that is measured.
+                None => train_part(known, &Attributes::default(), weight, &part.for_the_known(), seed, |_| None)?,
             };
             let is_shared = current.kind() == RecommenderKind::Blend
                 && kept.is_none()
