@@ -15,6 +15,7 @@ mod explain;
 mod file;
 mod filter;
 mod golden;
+mod indicators;
 mod interactions;
 mod kernels;
 mod linalg;
@@ -50,17 +51,18 @@ pub use evaluate::{
     evaluate, run_cases,
 };
 pub use explain::Contribution;
-pub use file::{EvaluateOptions, RecommenderFile, SegmentOptions};
+pub use file::{EvaluateOptions, IndicatorOptions, RecommenderFile, SegmentOptions};
 pub use filter::{Catalogue, Condition, ConditionError, ItemSet};
 pub use golden::GoldenQuery;
+pub use indicators::{IndicatorEvent, IndicatorRow, Indicators, RejectedIndicatorRow, Thing};
 pub use interactions::{Event, InteractionRow, Interactions, MAX_WEIGHT, RejectReason, Rejected};
 pub use metrics::lists::ListMetric;
 pub use metrics::{Metric, measure_list};
 pub use models::{Model, ials::Ials};
 pub use parameters::{
-    BlendParameters, BlendPart, BprParameters, EaseParameters, HistoryParameters, IalsParameters, ItemKnnParameters,
-    LlrParameters, Parameters, PopularityParameters, RecommenderKind, Rp3betaParameters, SequenceParameters,
-    UserWeighting,
+    BlendParameters, BlendPart, BprParameters, CcoParameters, EaseParameters, HistoryParameters, IalsParameters,
+    IndicatorParameters, ItemKnnParameters, LlrParameters, Parameters, PopularityParameters, RecommenderKind,
+    Rp3betaParameters, SequenceParameters, UserWeighting,
 };
 pub use promotion::{PromotionDecision, decide_promotion, guard_metric};
 pub use protocol::{Protocol, ProtocolKind};

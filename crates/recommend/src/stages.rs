@@ -14,7 +14,7 @@ use crate::explain::{Contribution, contributions};
 use crate::rerank::Reranker;
 use crate::scorer::WeighedHistory;
 use crate::top_k::{by_rank, top_k};
-use crate::{Artefact, Event, FactorIndex, ItemSet, RecommendError, RecommenderKind};
+use crate::{Artefact, Event, FactorIndex, ItemSet, RecommendError, RecommenderKind, Thing};
 
 /// From so many items on, an index is faster than scores for all of them; below, both take microseconds.
 const INDEX_FROM_ITEMS: usize = 1_000;
@@ -22,7 +22,8 @@ const INDEX_FROM_ITEMS: usize = 1_000;
 /// One event of the history of the user who asks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HistoryItem {
-    /// Ordinal of the item; [`Ranker::UNKNOWN_ITEM`] if the artefact does not know it.
+    /// Ordinal of the item, or of a thing of an indicator ([`Ranker::thing`]); [`Ranker::UNKNOWN_ITEM`] if the artefact does not
+    /// know it.
     pub item: u32,
     pub weight: f32,
     /// Seconds since 1970, UTC.
@@ -187,6 +188,17 @@ impl Ranker {
             .collect()
     }
 
+    /// The ordinal of a thing of an indicator, behind those of the items; `None` where the artefact does not learn from it.
+    pub fn thing(&self, thing: &Thing) -> Option<u32> {
+        let place = self.artefact.things().binary_search(thing).ok()?;
+        Some((self.items().len() + place) as u32)
+    }
+
+    /// What an ordinal behind those of the items stands for.
+    pub fn thing_at(&self, ordinal: u32) -> Option<&Thing> {
+        self.artefact.things().get((ordinal as usize).checked_sub(self.items().len())?)
+    }
+
     /// The set of the given items; unknown ids are ignored.
     pub fn item_set<'a>(&self, ids: impl IntoIterator<Item = &'a ItemId>) -> ItemSet {
         ItemSet::from_ordinals(self.items().len(), ids.into_iter().filter_map(|id| self.ordinal(id)))
@@ -225,9 +237,10 @@ impl Ranker {
         self.finish(ranked, Some(weighed), hidden, reason, request)
     }
 
-    /// The items of the history that the artefact knows.
+    /// The items and things of the history that the artefact knows.
     fn known(&self, history: &[HistoryItem]) -> Vec<HistoryItem> {
-        history.iter().filter(|event| (event.item as usize) < self.items().len()).copied().collect()
+        let ordinals = self.items().len() + self.artefact.things().len();
+        history.iter().filter(|event| (event.item as usize) < ordinals).copied().collect()
     }
 
     /// One score per item for a history; `None` when nothing can be scored.

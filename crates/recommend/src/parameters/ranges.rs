@@ -4,7 +4,7 @@
 //! Never here: names and types (see `mod`).
 //! Start at [`Parameters::validate`].
 
-use super::{HistoryParameters, Parameters, RecommenderKind};
+use super::{HistoryParameters, IndicatorParameters, Parameters, RecommenderKind};
 use crate::{RecommendError, WeightScheme};
 
 /// Beyond it, the exact fold-in of a user (d³/6) is the wrong algorithm.
@@ -15,6 +15,12 @@ const MAX_NEIGHBOURS: usize = 100_000;
 
 /// A pair further apart adds less than a hundredth of a neighbour's weight, and each step costs a pass over the events.
 const MAX_WINDOW: usize = 100;
+
+/// Pairs are counted with the square of it: beyond, one user takes seconds.
+const MAX_EVENTS_PER_USER: usize = 100_000;
+
+/// Each indicator costs a pass over all users; nobody tells apart more kinds of behaviour.
+const MAX_INDICATORS: usize = 64;
 
 /// Each part of a blend costs a request its own scoring pass.
 const MAX_PARTS: usize = 8;
@@ -37,6 +43,14 @@ impl Parameters {
             Self::Llr(p) => {
                 check.not_negative("min_llr", p.min_llr)?;
                 check.count("neighbours", p.neighbours, 1, MAX_NEIGHBOURS)?;
+                check.history(&p.history)
+            }
+            Self::Cco(p) => {
+                check.not_negative("min_llr", p.min_llr)?;
+                check.count("neighbours", p.neighbours, 1, MAX_NEIGHBOURS)?;
+                check.not_negative("weight", p.weight)?;
+                check.count("max_events_per_user", p.max_events_per_user, 1, MAX_EVENTS_PER_USER)?;
+                check.indicators(&p.indicators)?;
                 check.history(&p.history)
             }
             Self::Rp3beta(p) => {
@@ -138,6 +152,19 @@ impl Check {
         self.days("half_life_days", Some(days))?;
         let is_used = weights == WeightScheme::Summed;
         self.that("half_life_days", days, is_used, "absent unless `weights = \"summed\"`")
+    }
+
+    fn indicators(&self, indicators: &[IndicatorParameters]) -> Result<(), RecommendError> {
+        self.count("indicators", indicators.len(), 0, MAX_INDICATORS)?;
+        for (place, indicator) in indicators.iter().enumerate() {
+            let is_new = indicators[..place].iter().all(|other| other.name != indicator.name);
+            self.that("indicators", &indicator.name, is_new, "named once each")?;
+            self.that("indicators", "``", !indicator.name.is_empty(), "named")?;
+            self.not_negative("weight", indicator.weight)?;
+            indicator.min_llr.map_or(Ok(()), |ratio| self.not_negative("min_llr", ratio))?;
+            indicator.neighbours.map_or(Ok(()), |most| self.count("neighbours", most, 1, MAX_NEIGHBOURS))?;
+        }
+        Ok(())
     }
 
     fn history(&self, history: &HistoryParameters) -> Result<(), RecommendError> {
