@@ -18,7 +18,7 @@ mod quote;
 mod rerank;
 
 pub use error::{ErrorKind, Problem};
-pub use feed::{FEED_FORMAT_VERSION, FeedFile, FeedHeader, FeedHistory, FeedInteraction, FeedItem};
+pub use feed::{FEED_FORMAT_VERSION, FeedFile, FeedHeader, FeedHistory, FeedInteraction, FeedItem, FeedThing};
 pub use hash::{Hasher, hash_bytes, hash_json};
 pub use id::{IdError, ItemId, TableName, UserId};
 pub use manifest::{

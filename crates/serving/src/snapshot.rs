@@ -11,8 +11,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use domain::{FeedHeader, FeedHistory, FeedItem, ItemId, Promotion, UserId};
-use recommend::{Catalogue, FallbackReason, HistoryItem, ItemSet, RankRequest, RankedList, Ranker, Reranker, WhyNot};
+use domain::{FeedHeader, FeedHistory, FeedItem, FeedThing, ItemId, Promotion, UserId};
+use recommend::{
+    Catalogue, FallbackReason, HistoryItem, ItemSet, RankRequest, RankedList, Ranker, Reranker, Thing, WhyNot,
+};
 
 use crate::ServingError;
 use crate::answer;
@@ -71,6 +73,8 @@ pub struct Snapshot {
     outside: HashSet<ItemId>,
     /// `"item_id":…,"title":…` by ordinal: the costly half of an answer, encoded once.
     item_json: Vec<Box<[u8]>>,
+    /// `"indicator":…,"thing":…,"title":…` by place behind the items.
+    thing_json: Vec<Box<[u8]>>,
     /// `"recommender":…,"artefact":…,"catalog":…,"feed":…`.
     origin_json: Box<[u8]>,
 }
@@ -116,8 +120,14 @@ impl Snapshot {
         let ranker = with_rules(ranker, &promotion, &catalogue, &feed)?;
         let (users, interactions) = load_histories(&ranker, &feed, directory)?;
         let item_json = ranker.items().iter().zip(&titles).map(|(id, title)| answer::item_json(id, title.as_deref()));
+        let thing_json = ranker.artefact().things().iter().map(|thing| {
+            let item = thing.thing.parse().ok().and_then(|id: ItemId| ranker.ordinal(&id));
+            let title = item.and_then(|item| titles[item as usize].as_deref());
+            answer::thing_json(thing, title)
+        });
         let snapshot = Self {
             item_json: item_json.collect(),
+            thing_json: thing_json.collect(),
             origin_json: answer::origin_json(&promotion, &feed),
             promotion,
             feed,
@@ -268,8 +278,11 @@ impl Snapshot {
         self.users.len()
     }
 
+    /// What stands for an item in an answer; in a reason also for a thing of an indicator.
     pub(crate) fn item_json(&self, ordinal: u32) -> &[u8] {
-        self.item_json.get(ordinal as usize).map_or(&[], |json| json)
+        let ordinal = ordinal as usize;
+        let behind = || self.thing_json.get(ordinal.checked_sub(self.item_json.len())?);
+        self.item_json.get(ordinal).or_else(behind).map_or(&[], |json| json)
     }
 
     pub(crate) fn origin_json(&self) -> &[u8] {
@@ -302,6 +315,14 @@ fn load_histories(ranker: &Ranker, feed: &FeedHeader, directory: &Path) -> Resul
         let start = interactions.len();
         let events = history.interactions.iter().map(|event| (&event.0, event.1, event.2));
         interactions.extend(ranker.history(events));
+        // Of things only those that the artefact learnt from are kept: there may be many, and the others say nothing.
+        for (indicator, events) in history.things {
+            let of_event = |FeedThing(thing, weight, at): FeedThing| {
+                let item = ranker.thing(&Thing { indicator: indicator.clone(), thing })?;
+                Some(HistoryItem { item, weight, at })
+            };
+            interactions.extend(events.into_iter().filter_map(of_event));
+        }
         if users.contains_key(&history.user) {
             return Err(format!("user `{}` stands there twice", history.user));
         }

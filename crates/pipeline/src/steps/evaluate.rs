@@ -5,7 +5,6 @@
 //! Never here: metrics, splits and plots (`recommend`).
 //! Start at [`run`].
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +23,7 @@ use crate::evaluations::{Measured, REPORT_FORMAT_VERSION};
 use crate::feed::write_durably;
 use crate::marts::InteractionsMart;
 use crate::meter::ProcessMeter;
-use crate::{PipelineError, artefacts, marts, promotions};
+use crate::{PipelineError, artefacts, indicators, marts, promotions};
 
 /// What to evaluate.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +78,8 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
     if let Some(path) = &request.report {
         check_writable(path)?;
     }
-    let mart = MartCache::default().read(context, &catalog, &first.interactions).await?;
+    let wanted = indicators::wanted(selected.iter().map(|(_, file)| *file));
+    let mart = MartCache::default().read(context, &catalog, &first.interactions, &wanted).await?;
     let options =
         EvaluateOptions { protocol: request.protocol.unwrap_or(first.evaluate.protocol), ..first.evaluate.clone() };
     let segments = match &options.segments {
@@ -206,7 +206,8 @@ fn provenance(
 ) -> Result<Provenance, PipelineError> {
     let described: Vec<_> =
         specs.iter().map(|spec| (&spec.name, spec.parameters.to_map(), spec.filter_seen, &spec.rerank)).collect();
-    let mut inputs = BTreeMap::from([(first.interactions.to_string(), work.mart.content.clone())]);
+    let mut inputs = work.mart.indicators.clone();
+    inputs.insert(first.interactions.to_string(), work.mart.content.clone());
     if let (Some(options), Some((_, content))) = (&work.options.segments, &work.segments) {
         inputs.insert(named(options), content.clone());
     }
@@ -304,7 +305,7 @@ fn promote(
     };
     let artefact = |name: &str| -> Result<(String, Provenance, bool), PipelineError> {
         let file = context.project.recommender(name)?;
-        let wanted = train::provenance(context, file, &mart.content, seed.unwrap_or(file.seed))?;
+        let wanted = train::provenance(context, file, mart, seed.unwrap_or(file.seed))?;
         match artefacts::find(&context.project.artefacts_dir(), &wanted)? {
             Some((directory, _)) => Ok((directory, wanted, file.filter_seen)),
             None => Err(PipelineError::NotTrained { recommender: name.to_owned() }),
