@@ -31,4 +31,4 @@ pub use promotion::{PROMOTION_FORMAT_VERSION, Promotion};
 pub use proof::{CellForm, Checksum, ColumnProof, ProofHash, SourceProof, date_text, mantissa_and_exponent, time_text};
 pub use provenance::Provenance;
 pub use quote::{Dialect, quote_identifier};
-pub use rerank::{Boost, Cap, Quota, RerankRules};
+pub use rerank::{Boost, Cap, Explore, Quota, RerankRules};

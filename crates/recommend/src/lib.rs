@@ -12,6 +12,7 @@ mod csr;
 mod error;
 mod evaluate;
 mod explain;
+mod explore;
 mod file;
 mod filter;
 mod golden;
@@ -51,6 +52,7 @@ pub use evaluate::{
     evaluate, run_cases,
 };
 pub use explain::Contribution;
+pub use explore::exploration_seed;
 pub use file::{EvaluateOptions, IndicatorOptions, RecommenderFile, SegmentOptions};
 pub use filter::{Catalogue, Condition, ConditionError, ItemSet};
 pub use golden::GoldenQuery;

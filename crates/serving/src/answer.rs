@@ -17,7 +17,7 @@ const BYTES_PER_ITEM: usize = 420;
 
 /// `{user_id, recommender, artefact, catalog, feed, source: personal|popularity, reason, items: [{item_id, title, score,
 /// rank, source, because: [{item_id, title, share}]}]}`; in `because` a thing of an indicator is `{indicator, thing, title, share}`,
-/// with the title of the item that it names, if it names one; `because` only with `explain`, `reason` may be null.
+/// with the title of the item that it names, if it names one; an item has a `propensity` where places are given away by lot; `because` only with `explain`, `reason` may be null.
 pub(crate) fn for_user(
     snapshot: &Snapshot,
     user: &UserId,
@@ -146,6 +146,10 @@ fn write_item(out: &mut Vec<u8>, snapshot: &Snapshot, item: &RankedItem, rank: u
         ItemSource::Recommender => b",\"source\":\"recommender\"",
         ItemSource::Popularity => b",\"source\":\"popularity\"",
     });
+    if let Some(propensity) = item.propensity {
+        out.extend_from_slice(b",\"propensity\":");
+        push_json(out, &propensity);
+    }
     if explain {
         out.extend_from_slice(b",\"because\":[");
         for (position, part) in item.because.iter().enumerate() {

@@ -24,12 +24,14 @@ pub(crate) struct ListQuery {
     pub(crate) explain: bool,
     /// Which items may be on the list.
     pub(crate) filter: Option<Condition>,
+    /// Of exploration; no parameter of a request, the route sets it.
+    pub(crate) seed: Option<u64>,
 }
 
 impl ListQuery {
     /// Unknown names are refused, so that `?limt=3` does not quietly mean 10; of a repeated name the last one counts.
     pub(crate) fn parse(pairs: &[(String, String)]) -> Result<Self, ServingError> {
-        let mut query = Self { limit: DEFAULT_LIMIT, explain: true, filter: None };
+        let mut query = Self { limit: DEFAULT_LIMIT, explain: true, filter: None, seed: None };
         for (name, value) in pairs {
             match name.as_str() {
                 "limit" => {

@@ -145,13 +145,13 @@ impl Snapshot {
     /// The golden questions: a snapshot that cannot recommend anything, or has scores that are no numbers, must not serve.
     fn try_out(&self) -> Result<(), ServingError> {
         let unusable = |detail: &str| ServingError::Unusable { detail: detail.to_owned() };
-        let (list, _) = self.list(&[], &ListQuery { limit: 1, explain: false, filter: None })?;
+        let (list, _) = self.list(&[], &ListQuery { limit: 1, explain: false, filter: None, seed: None })?;
         if list.items.is_empty() {
             return Err(unusable("no item that the artefact knows is available"));
         }
         let busiest = self.users.values().max_by_key(|range| range.len());
         let history = busiest.map_or(&[][..], |range| &self.interactions[range.clone()]);
-        let (list, _) = self.list(history, &ListQuery { limit: 10, explain: true, filter: None })?;
+        let (list, _) = self.list(history, &ListQuery { limit: 10, explain: true, filter: None, seed: None })?;
         if list.items.iter().any(|item| !item.score.is_finite()) {
             return Err(unusable("a score is not a finite number"));
         }
@@ -234,6 +234,7 @@ impl Snapshot {
             exclude_seen: self.promotion.filter_seen,
             hidden: Some(hidden),
             reasons: if query.explain { REASONS } else { 0 },
+            seed: query.seed,
         }
     }
 

@@ -209,8 +209,13 @@ impl Serving {
 
     fn rank(&self, user: &UserId, limit: usize, reasons: usize) -> RankedList {
         let history = indicators::history(&self.ranker, &self.mart.interactions, user);
-        let request =
-            RankRequest { limit, exclude_seen: self.promotion.filter_seen, hidden: Some(&self.hidden), reasons };
+        let request = RankRequest {
+            limit,
+            exclude_seen: self.promotion.filter_seen,
+            hidden: Some(&self.hidden),
+            reasons,
+            seed: None,
+        };
         self.ranker.recommend(&history, &request)
     }
 

@@ -64,7 +64,7 @@ impl Case {
 /// Runs `ranker` over the cases and measures every list. The order of results is that of the cases.
 pub fn run_cases(ranker: &Ranker, cases: &[Case], cutoffs: &[usize], exclude_seen: bool) -> CaseResults {
     let limit = cutoffs.iter().copied().max().unwrap_or_default();
-    let request = RankRequest { limit, exclude_seen, hidden: None, reasons: 0 };
+    let request = RankRequest { limit, exclude_seen, hidden: None, reasons: 0, seed: None };
     let measured: Vec<(Vec<u32>, Vec<f64>)> = cases
         .par_iter()
         .map(|case| {
