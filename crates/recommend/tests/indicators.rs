@@ -1,4 +1,5 @@
 //! Several kinds of behaviour, from outside: what they add, what they must not know, and that an artefact keeps them.
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise: the panic is the report")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -171,7 +172,7 @@ fn an_artefact_keeps_its_things_and_a_reason_names_them() {
         .map(|thing| recommend::HistoryItem { item: ranker.thing(thing).unwrap(), weight: 1.0, at: 1 })
         .collect();
     let list = ranker.recommend(&history, &RankRequest::new(8));
-    let of_taste = list.items.iter().filter(|entry| entry.item as u64 % TASTES == 0).count();
+    let of_taste = list.items.iter().filter(|entry| u64::from(entry.item).is_multiple_of(TASTES)).count();
     assert!(of_taste >= 7, "{list:?}");
     assert!(list.items.iter().any(|entry| entry.item == 0), "what was only viewed may be recommended");
     for entry in list.items.iter().filter(|entry| entry.source == ItemSource::Recommender) {

@@ -4,7 +4,7 @@
 //! Never here: names and types (see `mod`).
 //! Start at [`Parameters::validate`].
 
-use super::{HistoryParameters, IndicatorParameters, Parameters, RecommenderKind};
+use super::{CcoParameters, HistoryParameters, IndicatorParameters, Parameters, RecommenderKind};
 use crate::{RecommendError, WeightScheme};
 
 /// Beyond it, the exact fold-in of a user (d³/6) is the wrong algorithm.
@@ -45,14 +45,7 @@ impl Parameters {
                 check.count("neighbours", p.neighbours, 1, MAX_NEIGHBOURS)?;
                 check.history(&p.history)
             }
-            Self::Cco(p) => {
-                check.not_negative("min_llr", p.min_llr)?;
-                check.count("neighbours", p.neighbours, 1, MAX_NEIGHBOURS)?;
-                check.not_negative("weight", p.weight)?;
-                check.count("max_events_per_user", p.max_events_per_user, 1, MAX_EVENTS_PER_USER)?;
-                check.indicators(&p.indicators)?;
-                check.history(&p.history)
-            }
+            Self::Cco(p) => check.cco(p),
             Self::Rp3beta(p) => {
                 check.between("alpha", p.alpha, 0.0, 4.0)?;
                 check.between("beta", p.beta, 0.0, 4.0)?;
@@ -152,6 +145,15 @@ impl Check {
         self.days("half_life_days", Some(days))?;
         let is_used = weights == WeightScheme::Summed;
         self.that("half_life_days", days, is_used, "absent unless `weights = \"summed\"`")
+    }
+
+    fn cco(&self, parameters: &CcoParameters) -> Result<(), RecommendError> {
+        self.not_negative("min_llr", parameters.min_llr)?;
+        self.count("neighbours", parameters.neighbours, 1, MAX_NEIGHBOURS)?;
+        self.not_negative("weight", parameters.weight)?;
+        self.count("max_events_per_user", parameters.max_events_per_user, 1, MAX_EVENTS_PER_USER)?;
+        self.indicators(&parameters.indicators)?;
+        self.history(&parameters.history)
     }
 
     fn indicators(&self, indicators: &[IndicatorParameters]) -> Result<(), RecommendError> {
