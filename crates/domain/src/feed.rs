@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::{ItemId, Provenance, UserId};
 
 /// Version of the feed directory; raise it when a reader of the old version would misread.
-pub const FEED_FORMAT_VERSION: u32 = 1;
+pub const FEED_FORMAT_VERSION: u32 = 2;
 
 /// `header.json` of a feed directory.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -77,8 +77,15 @@ pub struct FeedUser {
 pub struct FeedHistory {
     pub user: UserId,
     pub interactions: Vec<FeedInteraction>,
+    /// What they did besides, oldest first: name of the indicator → its events.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub things: BTreeMap<String, Vec<FeedThing>>,
 }
 
 /// One interaction of a [`FeedHistory`]: item, strength, seconds since 1970 UTC. A tuple, because there are many.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct FeedInteraction(pub ItemId, pub f32, pub i64);
+
+/// One event of an indicator: thing, strength, seconds since 1970 UTC.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct FeedThing(pub String, pub f32, pub i64);

@@ -18,7 +18,9 @@ mod quote;
 mod rerank;
 
 pub use error::{ErrorKind, Problem};
-pub use feed::{FEED_FORMAT_VERSION, FeedFile, FeedHeader, FeedHistory, FeedInteraction, FeedItem, FeedUser, Profile};
+pub use feed::{
+    FEED_FORMAT_VERSION, FeedFile, FeedHeader, FeedHistory, FeedInteraction, FeedItem, FeedThing, FeedUser, Profile,
+};
 pub use hash::{Hasher, hash_bytes, hash_json};
 pub use id::{IdError, ItemId, TableName, UserId};
 pub use manifest::{
@@ -31,4 +33,4 @@ pub use promotion::{PROMOTION_FORMAT_VERSION, Promotion};
 pub use proof::{CellForm, Checksum, ColumnProof, ProofHash, SourceProof, date_text, mantissa_and_exponent, time_text};
 pub use provenance::Provenance;
 pub use quote::{Dialect, quote_identifier};
-pub use rerank::{Boost, Cap, Quota, RerankRules};
+pub use rerank::{Boost, Cap, Explore, Quota, RerankRules};

@@ -20,11 +20,22 @@ pub struct RerankRules {
     pub boosts: Vec<Boost>,
     pub caps: Vec<Cap>,
     pub quotas: Vec<Quota>,
+    /// Places that are given to items further down by lot, in lists that are served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explore: Option<Explore>,
 }
 
 impl Default for RerankRules {
     fn default() -> Self {
-        Self { candidates: 100, diversity: 1.0, hide: None, boosts: Vec::new(), caps: Vec::new(), quotas: Vec::new() }
+        Self {
+            candidates: 100,
+            diversity: 1.0,
+            hide: None,
+            boosts: Vec::new(),
+            caps: Vec::new(),
+            quotas: Vec::new(),
+            explore: None,
+        }
     }
 }
 
@@ -55,6 +66,28 @@ pub struct Quota {
     #[serde(rename = "where")]
     pub condition: String,
     pub share: f64,
+}
+
+/// A share of the places for items that a ranking alone would not show, so that something is learnt of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explore {
+    /// Of all places, on average; 0 is off. 0.02 is a mild start.
+    pub share: f64,
+    /// First places that are never given away. Default 3.
+    #[serde(default = "three")]
+    pub protect: usize,
+    /// How many items after the end of the list take part, each with the same chance. Default 20.
+    #[serde(default = "twenty")]
+    pub from: usize,
+}
+
+fn three() -> usize {
+    3
+}
+
+fn twenty() -> usize {
+    20
 }
 
 impl RerankRules {

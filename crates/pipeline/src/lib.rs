@@ -9,6 +9,7 @@ mod diff;
 mod error;
 mod evaluations;
 pub mod feed;
+mod indicators;
 mod journal;
 mod marts;
 mod meter;

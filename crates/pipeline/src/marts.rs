@@ -20,6 +20,8 @@ pub(crate) struct InteractionsMart {
     pub(crate) rejected: BTreeMap<&'static str, usize>,
     /// Hash of the usable rows, whatever their order: the same rows in another warehouse give the same artefact.
     pub(crate) content: String,
+    /// The same of each indicator, by the name that a provenance gives it.
+    pub(crate) indicators: BTreeMap<String, String>,
 }
 
 impl InteractionsMart {
@@ -61,7 +63,7 @@ pub(crate) async fn interactions(
         *rejected.entry(row.reason.describe()).or_default() += 1;
     }
     let content = content_hash(&interactions);
-    Ok(InteractionsMart { interactions, rejected, content })
+    Ok(InteractionsMart { interactions, rejected, content, indicators: BTreeMap::new() })
 }
 
 /// SHA-256 over ids and events. `recommend` puts both into one order, so row order does not matter.
@@ -173,19 +175,11 @@ pub(crate) fn items_of(interactions: &Interactions) -> Vec<FeedItem> {
     interactions.item_ids().iter().map(plain).collect()
 }
 
-/// What every user did, oldest first.
-pub(crate) fn histories(interactions: &Interactions) -> Vec<FeedHistory> {
-    (0u32..)
-        .zip(interactions.user_ids())
-        .map(|(ordinal, user)| FeedHistory {
-            user: user.clone(),
-            interactions: interactions
-                .history(ordinal)
-                .iter()
-                .map(|event| {
-                    FeedInteraction(interactions.item_ids()[event.item as usize].clone(), event.weight, event.at)
-                })
-                .collect(),
-        })
-        .collect()
+/// The interactions of a user, oldest first.
+pub(crate) fn history_of(interactions: &Interactions, user: UserId) -> FeedHistory {
+    let events = interactions.user_ordinal(&user).map(|user| interactions.history(user)).unwrap_or_default();
+    let interaction = |event: &recommend::Event| {
+        FeedInteraction(interactions.item_ids()[event.item as usize].clone(), event.weight, event.at)
+    };
+    FeedHistory { user, interactions: events.iter().map(interaction).collect(), things: BTreeMap::new() }
 }

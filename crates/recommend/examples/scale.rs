@@ -75,7 +75,7 @@ impl Options {
             RecommenderKind::Ease => {
                 with.entry("max_items".to_owned()).or_insert(items.into());
             }
-            RecommenderKind::ItemKnn | RecommenderKind::Llr | RecommenderKind::Rp3beta => {}
+            RecommenderKind::ItemKnn | RecommenderKind::Llr | RecommenderKind::Cco | RecommenderKind::Rp3beta => {}
             RecommenderKind::Popularity | RecommenderKind::Sequence | RecommenderKind::Bpr | RecommenderKind::Blend => {
                 return Err(USAGE.into());
             }
@@ -147,7 +147,7 @@ fn one_user(model: &Model, items: usize) -> (f64, u64) {
         let start = Instant::now();
         values = match model {
             Model::Ials(model) => model.fold_in(black_box(&history)),
-            Model::Popularity(_) | Model::Neighbours(_) | Model::Ease(_) | Model::Bpr(_) => {
+            Model::Popularity(_) | Model::Neighbours(_) | Model::Cco(_) | Model::Ease(_) | Model::Bpr(_) => {
                 model.scores(black_box(&history))
             }
         };

@@ -1,7 +1,8 @@
 //! A trained recommender on disk: a directory that is written once, named by its content, and never changed.
 //!
 //! `<root>/<kind>-<hash16>/` holds `artefact.json` ([`ArtefactHeader`]), `model.safetensors`, `items.json` (ids by
-//! ordinal), where profiles count `features.json` (what the rows of `segment_scores` or `user_coefficients` stand for) and `golden.json` ([`GoldenQuery`]s). It is written aside, synced, then renamed: a reader sees all of it or nothing.
+//! ordinal), where profiles count `features.json` (what the rows of `segment_scores` or `user_coefficients` stand for), where indicators
+//! speak `things.json` ([`Thing`]s by ordinal behind the items), and `golden.json` ([`GoldenQuery`]s). It is written aside, synced, then renamed: a reader sees all of it or nothing.
 //! Reading checks sizes, checksums, shapes and order, and asks the golden queries again; a damaged file is an error, never a panic.
 //! Never here: which artefact serves (`promoted/`), retention; both belong to `pipeline`.
 //! Start at [`Artefact::write`] and [`Artefact::read`].
@@ -22,13 +23,14 @@ use crate::golden::{self, GoldenQuery};
 use crate::models::Model;
 use crate::scorer::{Part, Scorer};
 use crate::tensors::{NamedTensor, TensorFile};
-use crate::{Parameters, RecommendError, RecommenderKind, Weighting};
+use crate::{Parameters, RecommendError, RecommenderKind, Thing, Weighting};
 
 /// Version of the artefact directory; raise it when a reader of the old version would misread.
-pub const ARTEFACT_FORMAT_VERSION: u32 = 3;
+pub const ARTEFACT_FORMAT_VERSION: u32 = 4;
 
 const HEADER_FILE: &str = "artefact.json";
 const ITEMS_FILE: &str = "items.json";
+const THINGS_FILE: &str = "things.json";
 const GOLDEN_FILE: &str = "golden.json";
 const FEATURES_FILE: &str = "features.json";
 const MODEL_FILE: &str = "model.safetensors";
@@ -106,14 +108,16 @@ impl ArtefactHeader {
 pub struct Artefact {
     header: ArtefactHeader,
     items: Vec<ItemId>,
+    /// Ordinals go on with them where indicators speak; else there are none.
+    things: Vec<Thing>,
     scorer: Scorer,
     /// As read; empty until it is written, when they are asked for the first time.
     golden: Vec<GoldenQuery>,
 }
 
 impl Artefact {
-    pub(crate) fn new(header: ArtefactHeader, items: Vec<ItemId>, scorer: Scorer) -> Self {
-        Self { header, items, scorer, golden: Vec::new() }
+    pub(crate) fn new(header: ArtefactHeader, items: Vec<ItemId>, things: Vec<Thing>, scorer: Scorer) -> Self {
+        Self { header, items, things, scorer, golden: Vec::new() }
     }
 
     /// What it is and where it comes from.
@@ -124,6 +128,11 @@ impl Artefact {
     /// Item ids by ordinal; the order of ordinals is the order of ids.
     pub fn items(&self) -> &[ItemId] {
         &self.items
+    }
+
+    /// What else may speak in a history; the ordinal of the first is the number of items. Rising.
+    pub fn things(&self) -> &[Thing] {
+        &self.things
     }
 
     /// What it scores with.
@@ -162,17 +171,16 @@ impl Artefact {
             asked => serde_json::to_vec(asked),
         };
         let golden = golden.map_err(not_json)?;
-        let mut header = self.header.clone();
-        header.files = BTreeMap::from([
-            (MODEL_FILE.to_owned(), FileDigest::of(&model)),
-            (ITEMS_FILE.to_owned(), FileDigest::of(&items)),
-            (GOLDEN_FILE.to_owned(), FileDigest::of(&golden)),
-        ]);
-        let features = self.scorer.model().and_then(Model::features).map(serde_json::to_vec);
-        let features = features.transpose().map_err(not_json)?;
-        if let Some(features) = &features {
-            header.files.insert(FEATURES_FILE.to_owned(), FileDigest::of(features));
+        let mut files = vec![(MODEL_FILE, model), (ITEMS_FILE, items), (GOLDEN_FILE, golden)];
+        if self.scorer.ordinals().is_some() {
+            files.push((THINGS_FILE, serde_json::to_vec(&self.things).map_err(not_json)?));
         }
+        let mut header = self.header.clone();
+        let features = self.scorer.model().and_then(Model::features).map(serde_json::to_vec);
+        if let Some(features) = features.transpose().map_err(not_json)? {
+            files.push((FEATURES_FILE, features));
+        }
+        header.files = files.iter().map(|(name, bytes)| ((*name).to_owned(), FileDigest::of(bytes))).collect();
         let target = root.join(header.directory_name().map_err(not_json)?);
         if target.join(HEADER_FILE).exists() {
             return Ok(target);
@@ -180,10 +188,9 @@ impl Artefact {
         let header = serde_json::to_vec_pretty(&header).map_err(not_json)?;
         let aside = aside(root);
         fs::create_dir_all(&aside).map_err(RecommendError::io("create", &aside))?;
-        let written = write_synced(&aside.join(MODEL_FILE), &model)
-            .and_then(|()| write_synced(&aside.join(ITEMS_FILE), &items))
-            .and_then(|()| write_synced(&aside.join(GOLDEN_FILE), &golden))
-            .and_then(|()| features.map_or(Ok(()), |features| write_synced(&aside.join(FEATURES_FILE), &features)))
+        let written = files
+            .iter()
+            .try_for_each(|(name, bytes)| write_synced(&aside.join(name), bytes))
             .and_then(|()| write_synced(&aside.join(HEADER_FILE), &header))
             .and_then(|()| sync_directory(&aside))
             .and_then(|()| publish(&aside, &target));
@@ -218,9 +225,10 @@ impl Artefact {
         let features = read_features(&header, directory)?;
         let parts = parts(&header, &parameters, (items.len(), features), &mut tensors, &model_path)?;
         let scorer = Scorer::new(header.kind, parts);
+        let things = read_things(&header, directory, &scorer)?;
         let golden = read_golden(&header, directory)?;
         golden::replay(&golden, &scorer, &items).map_err(|detail| RecommendError::corrupt(&model_path, detail))?;
-        Ok(Self { header, items, scorer, golden })
+        Ok(Self { header, items, things, scorer, golden })
     }
 
     /// Named plainly, or `<part>.<name>` in a blend.
@@ -231,6 +239,25 @@ impl Artefact {
             move |(place, tensor): (usize, NamedTensor<'a>)| if is_blend { tensor.of_part(place) } else { tensor };
         parts.flat_map(|(place, all)| all.into_iter().map(move |tensor| (place, tensor))).map(named).collect()
     }
+}
+
+/// The things of the indicators; those of each lie where the model expects them.
+fn read_things(header: &ArtefactHeader, directory: &Path, scorer: &Scorer) -> Result<Vec<Thing>, RecommendError> {
+    let Some(bounds) = scorer.bounds() else { return Ok(Vec::new()) };
+    let path = directory.join(THINGS_FILE);
+    let things: Vec<Thing> = serde_json::from_slice(&read_checked(header, directory, THINGS_FILE)?)
+        .map_err(|error| RecommendError::corrupt(&path, error.to_string()))?;
+    let items = bounds[1] as usize;
+    let is_rising = things.windows(2).all(|pair| pair[0] < pair[1]);
+    let is_whole = bounds.last().is_some_and(|ordinals| *ordinals as usize == items + things.len());
+    if !is_rising || !is_whole {
+        return Err(RecommendError::corrupt(&path, "things are missing, repeated or out of order"));
+    }
+    let of_one = |bounds: &[u32]| &things[bounds[0] as usize - items..bounds[1] as usize - items];
+    if bounds[1..].windows(2).any(|pair| of_one(pair).windows(2).any(|two| two[0].indicator != two[1].indicator)) {
+        return Err(RecommendError::corrupt(&path, "things of two indicators are mixed up"));
+    }
+    Ok(things)
 }
 
 fn read_golden(header: &ArtefactHeader, directory: &Path) -> Result<Vec<GoldenQuery>, RecommendError> {

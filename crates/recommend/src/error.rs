@@ -19,6 +19,8 @@ pub enum RecommendError {
     UnknownParameter { kind: RecommenderKind, name: String, nearest: Option<String>, known: Vec<String> },
     #[error("parameter `{name}` of `{kind}` is `{value}`, but must be {expected}")]
     BadParameter { kind: RecommenderKind, name: String, value: String, expected: String },
+    #[error("`{kind}` learns from indicator `{name}`, and the interactions come without it")]
+    NoSuchIndicator { kind: RecommenderKind, name: String },
     #[error("there are no interactions to train `{kind}` from")]
     NoInteractions { kind: RecommenderKind },
     #[error("`{kind}` is limited to {limit} items and the interactions hold {items}")]
@@ -69,6 +71,7 @@ impl Problem for RecommendError {
             | Self::UnknownParameter { .. }
             | Self::BadParameter { .. }
             | Self::NoInteractions { .. }
+            | Self::NoSuchIndicator { .. }
             | Self::NotAFallback { .. }
             | Self::NothingToEvaluate { .. }
             | Self::DuplicateRecommender { .. }
@@ -88,6 +91,7 @@ impl Problem for RecommendError {
             Self::UnknownParameter { .. } => "unknown_recommender_parameter",
             Self::BadParameter { .. } => "bad_recommender_parameter",
             Self::NoInteractions { .. } => "no_interactions",
+            Self::NoSuchIndicator { .. } => "no_such_indicator",
             Self::TooManyItems { .. } => "too_many_items",
             Self::Diverged { .. } => "training_diverged",
             Self::NotAFallback { .. } => "not_a_fallback",
@@ -110,6 +114,7 @@ impl Problem for RecommendError {
             }
             Self::UnknownParameter { known, .. } => Some(format!("write one of: {}", known.join(", "))),
             Self::BadParameter { name, .. } => Some(format!("change `{name}` in the recommender's file")),
+            Self::NoSuchIndicator { .. } => Some("name its mart under `[[indicators]]` in the recommender's file".into()),
             Self::NoInteractions { .. } => {
                 Some("look at the rows of the interactions mart: `montauk query \"select count(*) from marts.interactions\"`".into())
             }

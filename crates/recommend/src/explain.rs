@@ -11,7 +11,7 @@ use crate::top_k::by_rank;
 /// A history item that speaks for a recommended item.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Contribution {
-    /// Ordinal of the history item.
+    /// Ordinal of the history item, or of a thing of an indicator.
     pub item: u32,
     /// Its part of all that speaks for the recommended item, 0.0–1.0; what speaks against it is left out.
     pub share: f32,

@@ -11,12 +11,12 @@ use domain::{RerankRules, TableName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Parameters, Protocol, ProtocolKind, RecommendError, RecommenderKind};
+use crate::{IndicatorParameters, Parameters, Protocol, ProtocolKind, RecommendError, RecommenderKind};
 
 /// One recommender as the user declares it.
 ///
 /// ```toml
-/// kind = "ease"                          # popularity | item_knn | ease | ials
+/// kind = "ease"                          # see `RecommenderKind`
 /// interactions = "marts.interactions"    # columns user_id, item_id, occurred_at, and optionally weight, basket_id
 /// items = "marts.items"                  # optional: item_id, title, available, further attributes
 /// users = "marts.customers"              # optional: user_id, attributes
@@ -26,6 +26,10 @@ use crate::{Parameters, Protocol, ProtocolKind, RecommendError, RecommenderKind}
 ///
 /// [parameters]                           # of the kind; see `EaseParameters` and its neighbours
 /// lambda = 200
+///
+/// [[indicators]]                         # of `cco`: what else the users did
+/// name = "view"
+/// mart = "marts.views"                   # columns user_id, thing, occurred_at, and optionally weight
 ///
 /// [rerank]
 /// diversity = 0.85
@@ -52,6 +56,9 @@ pub struct RecommenderFile {
     /// Table or view with `user_id` and attributes: for lists of segments and users without a history.
     #[serde(default)]
     pub users: Option<TableName>,
+    /// What else the users did; only `cco` learns from it, alone or in a blend.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub indicators: Vec<IndicatorOptions>,
     /// Leave out what the user already had. Default true; false where people buy the same again.
     #[serde(default = "yes")]
     pub filter_seen: bool,
@@ -69,6 +76,25 @@ pub struct RecommenderFile {
     pub rerank: RerankRules,
     #[serde(default)]
     pub evaluate: EvaluateOptions,
+}
+
+/// One of the `[[indicators]]`: where it stands, and how it counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IndicatorOptions {
+    /// What it is called in explanations, such as `view`.
+    pub name: String,
+    /// Table or view with `user_id`, `thing`, `occurred_at`, and optionally `weight`.
+    pub mart: TableName,
+    /// As [`IndicatorParameters::weight`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+    /// As [`IndicatorParameters::neighbours`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<usize>,
+    /// As [`IndicatorParameters::min_llr`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_llr: Option<f64>,
 }
 
 /// The `[evaluate]` table.
@@ -131,10 +157,46 @@ impl EvaluateOptions {
     }
 }
 
+impl IndicatorOptions {
+    fn parameters(&self) -> IndicatorParameters {
+        IndicatorParameters {
+            name: self.name.clone(),
+            weight: self.weight.unwrap_or(1.0),
+            neighbours: self.neighbours,
+            min_llr: self.min_llr,
+        }
+    }
+}
+
 impl RecommenderFile {
     /// The parameters of the kind, typed and within range.
+    ///
+    /// `[[indicators]]` are parameters of every `cco` in it that does not name its own.
+    /// Errors: as [`Parameters::resolve`]; `BadParameter` for indicators that nothing learns from, `NoSuchIndicator` for one without a mart.
     pub fn parameters(&self) -> Result<Parameters, RecommendError> {
-        Parameters::resolve(self.kind, &self.parameters)
+        let mut parameters = Parameters::resolve(self.kind, &self.parameters)?;
+        let given: Vec<IndicatorParameters> = self.indicators.iter().map(IndicatorOptions::parameters).collect();
+        let mut is_used = given.is_empty();
+        for cco in parameters.cco_mut() {
+            is_used = true;
+            if cco.indicators.is_empty() {
+                cco.indicators.clone_from(&given);
+            }
+            if let Some(missing) = cco.indicators.iter().find(|used| given.iter().all(|known| known.name != used.name))
+            {
+                return Err(RecommendError::NoSuchIndicator { kind: RecommenderKind::Cco, name: missing.name.clone() });
+            }
+        }
+        if !is_used {
+            return Err(RecommendError::BadParameter {
+                kind: self.kind,
+                name: "indicators".to_owned(),
+                value: given.iter().map(|indicator| indicator.name.as_str()).collect::<Vec<_>>().join(", "),
+                expected: "absent: only `cco` learns from indicators, alone or in a blend".to_owned(),
+            });
+        }
+        parameters.validate()?;
+        Ok(parameters)
     }
 }
 
@@ -171,6 +233,18 @@ mod tests {
         let file: RecommenderFile = toml::from_str(&(text.to_owned() + options)).unwrap();
         assert_eq!((file.evaluate.protocol, file.evaluate.protocol(7).kind), (ProtocolKind::Last, ProtocolKind::Last));
         assert_eq!(file.evaluate.segments.unwrap().column, "country");
+
+        let view = "[[indicators]]\nname = \"view\"\nmart = \"marts.views\"\nweight = 0.5\n";
+        let cco = text.replace("ease", "cco").replace("lambda = 100", "min_llr = 6.63");
+        let parameters = |text: String| toml::from_str::<RecommenderFile>(&text).unwrap().parameters();
+        let Ok(Parameters::Cco(cco)) = parameters(cco + view) else { panic!("not cco") };
+        assert_eq!((cco.min_llr, cco.indicators.len(), cco.indicators[0].weight), (6.63, 1, 0.5));
+        let unused = parameters(text.to_owned() + view).unwrap_err().to_string();
+        assert!(unused.starts_with("parameter `indicators` of `ease` is `view`, but must be absent"), "{unused}");
+        let named =
+            "kind = \"cco\"\ninteractions = \"marts.interactions\"\n[[parameters.indicators]]\nname = \"view\"\n";
+        let unknown = parameters(named.to_owned()).unwrap_err().to_string();
+        assert_eq!(unknown, "`cco` learns from indicator `view`, and the interactions come without it");
 
         let error = toml::from_str::<RecommenderFile>(&text.replace("ease", "eese")).unwrap_err();
         assert!(error.message().contains("did you mean `ease`?"), "{error}");

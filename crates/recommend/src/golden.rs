@@ -38,7 +38,7 @@ const DAY: i64 = 86_400;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GoldenQuery {
-    /// Ordinal of the item, weight, seconds since 1970 UTC.
+    /// Ordinal of the item, or of a thing behind the items, weight, seconds since 1970 UTC.
     pub history: Vec<(u32, f32, i64)>,
     /// Ordinal of the item and its score, best first; empty when the history gave no list.
     pub list: Vec<(u32, f32)>,
@@ -46,12 +46,14 @@ pub struct GoldenQuery {
 
 /// Asks a scorer of `items` items whose newest event is `last_at`.
 pub(crate) fn ask(scorer: &Scorer, items: usize, last_at: i64) -> Vec<GoldenQuery> {
-    let mut random = Random::new(SEED, items as u64);
+    // Where things that are no items speak too, they are asked about as well.
+    let ordinals = scorer.ordinals().unwrap_or(items);
+    let mut random = Random::new(SEED, ordinals as u64);
     let mut queries = Vec::with_capacity(LENGTHS.len());
     for length in LENGTHS {
         let mut history: Vec<(u32, f32, i64)> = Vec::with_capacity(length);
-        while history.len() < length.min(items) {
-            let item = random.below(items) as u32;
+        while history.len() < length.min(ordinals) {
+            let item = random.below(ordinals) as u32;
             if history.iter().all(|(known, _, _)| *known != item) {
                 history.push((item, 1.0, last_at.saturating_sub(history.len() as i64 * DAY)));
             }
@@ -75,8 +77,10 @@ pub(crate) fn replay(queries: &[GoldenQuery], scorer: &Scorer, items: &[ItemId])
 
 fn replay_one(query: &GoldenQuery, scorer: &Scorer, items: &[ItemId]) -> Result<(), String> {
     let GoldenQuery { history, list } = query;
-    let mut named = history.iter().map(|(item, _, _)| item).chain(list.iter().map(|(item, _)| item));
-    if history.len() > MAX_HISTORY || list.len() > items.len() || named.any(|item| *item as usize >= items.len()) {
+    let ordinals = scorer.ordinals().unwrap_or(items.len());
+    let is_known = history.iter().all(|(item, _, _)| (*item as usize) < ordinals)
+        && list.iter().all(|(item, _)| (*item as usize) < items.len());
+    if history.len() > MAX_HISTORY || list.len() > items.len() || !is_known {
         return Err("it is about items that the artefact does not have".to_owned());
     }
     let largest = list.iter().fold(0f32, |largest, (_, score)| largest.max(score.abs()));

@@ -7,8 +7,11 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use domain::{ItemId, UserId};
+
+use crate::{HistoryItem, Indicators};
 
 /// Squares and sums of weights must stay finite in `f32`; no mart means more than this.
 pub const MAX_WEIGHT: f32 = 1e9;
@@ -56,6 +59,8 @@ pub enum RejectReason {
     BadItemId,
     /// The weight is not above zero, not a number, or above [`MAX_WEIGHT`].
     BadWeight,
+    /// The thing of an indicator is empty or too long.
+    BadThing,
 }
 
 impl RejectReason {
@@ -65,6 +70,7 @@ impl RejectReason {
             Self::BadUserId => "user_id is not an id (1 to 256 bytes without spaces)",
             Self::BadItemId => "item_id is not an id (1 to 256 bytes without spaces)",
             Self::BadWeight => "weight is not a number above 0 and up to 1e9",
+            Self::BadThing => "thing is not a text of 1 to 256 bytes",
         }
     }
 }
@@ -77,6 +83,8 @@ pub struct Interactions {
     /// By user, then oldest first; ties by basket, item, weight.
     events: Vec<Event>,
     user_offsets: Vec<usize>,
+    /// What the same users did besides.
+    indicators: Arc<Indicators>,
 }
 
 /// What holds a basket together.
@@ -164,10 +172,10 @@ impl Interactions {
         for user in 0..user_ids.len() {
             user_offsets[user + 1] += user_offsets[user];
         }
-        Self { user_ids, item_ids, events, user_offsets }
+        Self { user_ids, item_ids, events, user_offsets, indicators: Arc::default() }
     }
 
-    /// The events that `keep` accepts, with users and items numbered anew among themselves.
+    /// The events that `keep` accepts, with users and items numbered anew among themselves. Indicators stay as they are.
     ///
     /// Order is kept: if one id had a smaller ordinal than another, it still has.
     pub fn retain(&self, keep: impl Fn(&Event) -> bool) -> Self {
@@ -178,17 +186,42 @@ impl Interactions {
             .into_iter()
             .map(|event| Event { user: users[event.user as usize], item: items[event.item as usize], ..event })
             .collect();
-        Self::from_events(user_ids, item_ids, events)
+        let retained = Self::from_events(user_ids, item_ids, events);
+        Self { indicators: Arc::clone(&self.indicators), ..retained }
     }
 
-    /// The same events among more items: those given, without events, numbered in one order with the others.
+    /// The same interactions beside what the users did besides.
+    pub fn with_indicators(self, indicators: Indicators) -> Self {
+        Self { indicators: Arc::new(indicators), ..self }
+    }
+
+    /// What the users did besides; users and things may be others than those of the interactions.
+    pub fn indicators(&self) -> &Indicators {
+        &self.indicators
+    }
+
+    /// All that is known of a user, as a ranker takes it that was trained on these interactions: events with items, then events
+    /// with things, whose ordinals follow those of the items.
+    pub fn known_of(&self, user: &UserId) -> Vec<HistoryItem> {
+        let events = self.user_ordinal(user).map(|ordinal| self.history(ordinal)).unwrap_or_default();
+        let items = self.item_ids.len() as u32;
+        let things = self.indicators.history(user).iter().map(|event| HistoryItem {
+            item: items + event.thing,
+            weight: event.weight,
+            at: event.at,
+        });
+        events.iter().map(HistoryItem::from).chain(things).collect()
+    }
+
+    /// The same events among more items: those given, without events, numbered in one order with the others. Indicators stay as they are.
     pub(crate) fn with_items<'a>(&'a self, more: impl IntoIterator<Item = &'a ItemId>) -> Self {
         let all: std::collections::BTreeSet<&ItemId> = self.item_ids.iter().chain(more).collect();
         let item_ids: Vec<ItemId> = all.into_iter().cloned().collect();
         // Every item of an event is among them, so the search finds it.
         let place = |item: u32| item_ids.binary_search(&self.item_ids[item as usize]).unwrap_or_default() as u32;
         let events = self.events.iter().map(|event| Event { item: place(event.item), ..*event }).collect();
-        Self::from_events(self.user_ids.clone(), item_ids, events)
+        let grown = Self::from_events(self.user_ids.clone(), item_ids, events);
+        Self { indicators: Arc::clone(&self.indicators), ..grown }
     }
 
     /// User ids by ordinal.

@@ -13,9 +13,11 @@ mod csr;
 mod error;
 mod evaluate;
 mod explain;
+mod explore;
 mod file;
 mod filter;
 mod golden;
+mod indicators;
 mod interactions;
 mod kernels;
 mod linalg;
@@ -53,17 +55,19 @@ pub use evaluate::{
     evaluate, run_cases,
 };
 pub use explain::Contribution;
-pub use file::{EvaluateOptions, RecommenderFile, SegmentOptions};
+pub use explore::exploration_seed;
+pub use file::{EvaluateOptions, IndicatorOptions, RecommenderFile, SegmentOptions};
 pub use filter::{Catalogue, Condition, ConditionError, ItemSet};
 pub use golden::GoldenQuery;
+pub use indicators::{IndicatorEvent, IndicatorRow, Indicators, RejectedIndicatorRow, Thing};
 pub use interactions::{Event, InteractionRow, Interactions, MAX_WEIGHT, RejectReason, Rejected};
 pub use metrics::lists::ListMetric;
 pub use metrics::{Metric, measure_list};
 pub use models::{Model, ials::Ials};
 pub use parameters::{
-    BlendParameters, BlendPart, BprParameters, ContentParameters, EaseParameters, HistoryParameters, IalsParameters,
-    ItemKnnParameters, LlrParameters, Parameters, PopularityParameters, RecommenderKind, Rp3betaParameters,
-    SequenceParameters, UserWeighting,
+    BlendParameters, BlendPart, BprParameters, CcoParameters, ContentParameters, EaseParameters, HistoryParameters,
+    IalsParameters, IndicatorParameters, ItemKnnParameters, LlrParameters, Parameters, PopularityParameters,
+    RecommenderKind, Rp3betaParameters, SequenceParameters, UserWeighting,
 };
 pub use promotion::{PromotionDecision, decide_promotion, guard_metric};
 pub use protocol::{Protocol, ProtocolKind};

@@ -7,7 +7,7 @@
 //! Never here: scores themselves, what may be shown at all (both in `stages`).
 //! Start at [`Reranker::join`], then [`Reranker::choose`].
 
-use domain::{Boost, Cap, Quota, RerankRules};
+use domain::{Boost, Cap, Explore, Quota, RerankRules};
 
 use crate::filter::{Catalogue, Condition, ConditionError, ItemSet};
 use crate::scorer::Scorer;
@@ -36,6 +36,10 @@ fn check(rules: &RerankRules) -> Result<(), RuleError> {
     for cap in &rules.caps {
         range("of", cap.of as f64, cap.of > 0, "1 or more")?;
     }
+    if let Some(explore) = &rules.explore {
+        range("explore.share", explore.share, (0.0..=1.0).contains(&explore.share), "between 0 and 1")?;
+        range("explore.from", explore.from as f64, (1..=1_000).contains(&explore.from), "between 1 and 1000")?;
+    }
     for quota in &rules.quotas {
         range("share", quota.share, quota.share > 0.0 && quota.share <= 1.0, "above 0 and at most 1")?;
     }
@@ -51,6 +55,8 @@ pub struct Reranker {
     boosts: Vec<(ItemSet, f32)>,
     caps: Vec<GroupCap>,
     quotas: Vec<(ItemSet, f64)>,
+    explore: Option<Explore>,
+    orders: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +85,8 @@ impl Reranker {
             Ok(GroupCap { groups, most: cap.most, of: cap.of })
         };
         Ok(Self {
+            explore: rules.explore.clone().filter(|explore| explore.share > 0.0),
+            orders: !RerankRules { explore: None, ..rules.clone() }.is_empty(),
             candidates: rules.candidates,
             lambda: rules.diversity as f32,
             hidden: rules.hide.as_ref().map(select).transpose()?.unwrap_or_default(),
@@ -91,6 +99,16 @@ impl Reranker {
     /// Items that are never shown.
     pub(crate) fn hidden(&self) -> &ItemSet {
         &self.hidden
+    }
+
+    /// What is given away by lot.
+    pub(crate) fn explore(&self) -> Option<&Explore> {
+        self.explore.as_ref()
+    }
+
+    /// Whether anything but exploration is asked for: without it lists stay as they were scored.
+    pub(crate) fn orders(&self) -> bool {
+        self.orders
     }
 
     /// How many candidates a list of `limit` items is chosen from.

@@ -6,11 +6,13 @@
 //! Never here: filters, top-k, fallback (see `stages`).
 //! Start at [`Scorer::scores`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use domain::Profile;
 
 use crate::models::Model;
+use crate::models::cco::Cco;
 use crate::models::popularity::Popularity;
 use crate::weighting::WeightedItem;
 use crate::{FactorRows, HistoryItem, RecommenderKind, Weighting};
@@ -63,13 +65,43 @@ impl Scorer {
     pub(crate) fn popularity(&self) -> Option<&Popularity> {
         match self.model() {
             Some(Model::Popularity(model)) => Some(model),
-            Some(Model::Neighbours(_) | Model::Ease(_) | Model::Ials(_) | Model::Bpr(_)) | None => None,
+            Some(Model::Neighbours(_) | Model::Cco(_) | Model::Ease(_) | Model::Ials(_) | Model::Bpr(_)) | None => None,
         }
     }
 
     /// What of the history speaks, to each part.
     pub(crate) fn weigh(&self, history: &[HistoryItem]) -> WeighedHistory {
-        WeighedHistory(self.parts.iter().map(|part| part.weighting.for_request(history)).collect())
+        // Only `cco` knows what the ordinals beyond the items are.
+        let items = self.cco().map(Cco::items);
+        let of_items: Cow<'_, [HistoryItem]> = match items {
+            Some(items) => history.iter().filter(|event| (event.item as usize) < items).copied().collect(),
+            None => Cow::Borrowed(history),
+        };
+        let weigh = |part: &Part| match part.model.as_ref() {
+            Model::Cco(model) => model.weigh(&part.weighting, history),
+            Model::Popularity(_) | Model::Neighbours(_) | Model::Ease(_) | Model::Ials(_) | Model::Bpr(_) => {
+                part.weighting.for_request(&of_items)
+            }
+        };
+        WeighedHistory(self.parts.iter().map(weigh).collect())
+    }
+
+    /// The first part that learns from indicators; all of them were trained on the same.
+    fn cco(&self) -> Option<&Cco> {
+        self.parts.iter().find_map(|part| match part.model.as_ref() {
+            Model::Cco(model) => Some(model),
+            Model::Popularity(_) | Model::Neighbours(_) | Model::Ease(_) | Model::Ials(_) | Model::Bpr(_) => None,
+        })
+    }
+
+    /// Number of items and things that a history may hold; `None` where only items can speak.
+    pub(crate) fn ordinals(&self) -> Option<usize> {
+        self.cco().map(Cco::ordinals)
+    }
+
+    /// Ordinals at which items, each indicator's things, and nothing more begin.
+    pub(crate) fn bounds(&self) -> Option<&[u32]> {
+        self.cco().map(Cco::bounds)
     }
 
     /// One score per item; NaN where there is nothing to say, `None` when no score can be given at all.

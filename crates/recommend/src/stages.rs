@@ -11,12 +11,13 @@ use domain::{ItemId, Profile};
 use serde::Serialize;
 
 use crate::explain::{Contribution, contributions};
+use crate::explore::mix;
 use crate::models::popularity::Place;
 use crate::popular::{Order, Popular};
 use crate::rerank::Reranker;
 use crate::scorer::WeighedHistory;
 use crate::top_k::top_k;
-use crate::{Artefact, Event, FactorIndex, ItemSet, RecommendError, RecommenderKind};
+use crate::{Artefact, Event, FactorIndex, ItemSet, RecommendError, RecommenderKind, Thing};
 
 /// From so many items on, an index is faster than scores for all of them; below, both take microseconds.
 const INDEX_FROM_ITEMS: usize = 1_000;
@@ -24,7 +25,8 @@ const INDEX_FROM_ITEMS: usize = 1_000;
 /// One event of the history of the user who asks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HistoryItem {
-    /// Ordinal of the item; [`Ranker::UNKNOWN_ITEM`] if the artefact does not know it.
+    /// Ordinal of the item, or of a thing of an indicator ([`Ranker::thing`]); [`Ranker::UNKNOWN_ITEM`] if the artefact does not
+    /// know it.
     pub item: u32,
     pub weight: f32,
     /// Seconds since 1970, UTC.
@@ -50,12 +52,14 @@ pub struct RankRequest<'a> {
     pub reasons: usize,
     /// What is known of the user beside the history.
     pub profile: Option<&'a Profile>,
+    /// Of the lot, where the recommender's rules give places away; none: the list as it is ranked.
+    pub seed: Option<u64>,
 }
 
 impl RankRequest<'_> {
     /// Unseen items, three reasons each, nothing hidden.
     pub fn new(limit: usize) -> Self {
-        Self { limit, exclude_seen: true, hidden: None, reasons: 3, profile: None }
+        Self { limit, exclude_seen: true, hidden: None, reasons: 3, profile: None, seed: None }
     }
 }
 
@@ -113,6 +117,9 @@ pub struct RankedItem {
     pub source: ItemSource,
     /// History items that speak for it, strongest first.
     pub because: Vec<Contribution>,
+    /// Where places are given away by lot: how probable it was that this item stands in this place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub propensity: Option<f64>,
 }
 
 /// The answer to a request, best first.
@@ -188,6 +195,17 @@ impl Ranker {
             .collect()
     }
 
+    /// The ordinal of a thing of an indicator, behind those of the items; `None` where the artefact does not learn from it.
+    pub fn thing(&self, thing: &Thing) -> Option<u32> {
+        let place = self.artefact.things().binary_search(thing).ok()?;
+        Some((self.items().len() + place) as u32)
+    }
+
+    /// What an ordinal behind those of the items stands for.
+    pub fn thing_at(&self, ordinal: u32) -> Option<&Thing> {
+        self.artefact.things().get((ordinal as usize).checked_sub(self.items().len())?)
+    }
+
     /// The set of the given items; unknown ids are ignored.
     pub fn item_set<'a>(&self, ids: impl IntoIterator<Item = &'a ItemId>) -> ItemSet {
         ItemSet::from_ordinals(self.items().len(), ids.into_iter().filter_map(|id| self.ordinal(id)))
@@ -198,7 +216,17 @@ impl Ranker {
     /// Cost: EASE |history| · items, iALS |history|·d² + items·d multiply-adds, kNN the stored neighbours.
     pub fn recommend(&self, history: &[HistoryItem], request: &RankRequest<'_>) -> RankedList {
         let weighed = self.weigh(history);
-        self.list(history, &weighed, |hidden| self.ranked(&weighed, hidden, request.limit), request)
+        let list = |request: &RankRequest<'_>| {
+            self.list(history, &weighed, |hidden| self.ranked(&weighed, hidden, request.limit), request)
+        };
+        let mut ranked = list(request);
+        if let Some((rules, seed)) = self.rules.as_ref().and_then(|rules| rules.explore()).zip(request.seed) {
+            let longer = list(&RankRequest { limit: request.limit.saturating_add(rules.from), ..*request });
+            let is_after = |entry: &RankedItem| ranked.items.iter().all(|known| known.item != entry.item);
+            let next = longer.items.into_iter().filter(is_after).collect();
+            ranked.items = mix(ranked.items, next, rules, seed);
+        }
+        ranked
     }
 
     /// What of a history speaks.
@@ -233,9 +261,10 @@ impl Ranker {
         self.ranked_for(&user, hidden, request.limit)
     }
 
-    /// The items of the history that the artefact knows.
+    /// The items and things of the history that the artefact knows.
     fn known(&self, history: &[HistoryItem]) -> Vec<HistoryItem> {
-        history.iter().filter(|event| (event.item as usize) < self.items().len()).copied().collect()
+        let ordinals = self.items().len() + self.artefact.things().len();
+        history.iter().filter(|event| (event.item as usize) < ordinals).copied().collect()
     }
 
     /// One score per item for a history, or for a profile where no history speaks; `None` when nothing can be scored.
@@ -279,7 +308,7 @@ impl Ranker {
 
     /// The `limit` best under the rules; `search` gives the best of the items that may be shown, or of a set of them.
     fn best(&self, limit: usize, search: impl Fn(Option<&ItemSet>, usize) -> Vec<(u32, f32)>) -> Vec<(u32, f32)> {
-        let Some(rules) = &self.rules else {
+        let Some(rules) = self.rules.as_ref().filter(|rules| rules.orders()) else {
             return search(None, limit);
         };
         let candidates = search(None, rules.candidates(limit));
@@ -340,12 +369,18 @@ impl Ranker {
         let mut items: Vec<RankedItem> = ranked
             .into_iter()
             .zip(because)
-            .map(|((item, score), because)| RankedItem { item, score, source: ItemSource::Recommender, because })
+            .map(|((item, score), because)| RankedItem {
+                item,
+                score,
+                source: ItemSource::Recommender,
+                because,
+                propensity: None,
+            })
             .collect();
         let scored = items.len();
         items.iter().for_each(|entry| hidden.insert(entry.item));
         let missing = request.limit.saturating_sub(scored);
-        let filled = |(item, score)| RankedItem { item, score, source: filler, because: Vec::new() };
+        let filled = |(item, score)| RankedItem { item, score, source: filler, because: Vec::new(), propensity: None };
         items.extend(self.most_popular(popular, &targets, &hidden, missing).into_iter().map(filled));
         let is_said = items.len() > scored || source != ListSource::Personal;
         let reason = match (place, source, reason) {
@@ -358,7 +393,7 @@ impl Ranker {
     /// The most popular items that may follow `before` on a list; the rules hold for them too.
     fn most_popular(&self, popular: &Order, before: &[u32], hidden: &ItemSet, limit: usize) -> Vec<(u32, f32)> {
         let mut scored = popular.iter().filter(|(item, _)| !hidden.contains(*item));
-        match &self.rules {
+        match self.rules.as_ref().filter(|rules| rules.orders()) {
             Some(rules) if limit > 0 => {
                 let candidates: Vec<(u32, f32)> = scored.by_ref().take(rules.candidates(limit)).collect();
                 let is_reserved = |item: u32| rules.reserved().any(|items| items.contains(item));
@@ -431,6 +466,36 @@ mod tests {
         )
         .unwrap();
         Reranker::join(&rules, &Catalogue::new(ranker.items(), &attributes), 0).unwrap()
+    }
+
+    #[test]
+    fn exploration_gives_places_away_only_with_a_seed_and_hides_what_is_hidden() {
+        let interactions = interactions();
+        let artefact = |parameters| train(&interactions, &parameters, 1, Provenance::default()).unwrap();
+        let popularity = artefact(Parameters::Popularity(PopularityParameters::default()));
+        let ease = artefact(Parameters::defaults(RecommenderKind::Ease));
+        let plain = Ranker::new(Arc::new(ease), &popularity).unwrap();
+        let exploring = |share: f64| {
+            let rules = format!("explore = {{ share = {share}, protect = 2, from = 30 }}");
+            let rules: RerankRules = toml::from_str(&rules).unwrap();
+            plain.clone().with_rules(Reranker::join(&rules, &Catalogue::new(plain.items(), &[]), 0).unwrap())
+        };
+        let every_third = ItemSet::of(plain.items().len(), |item| item % 3 == 0);
+        for user in 0..20 {
+            let history: Vec<HistoryItem> = interactions.history(user).iter().map(HistoryItem::from).collect();
+            let request = RankRequest { hidden: Some(&every_third), ..RankRequest::new(10) };
+            let with_seed = RankRequest { seed: Some(u64::from(user)), ..request };
+            let list = plain.recommend(&history, &request);
+            assert_eq!(plain.recommend(&history, &with_seed), list);
+            assert_eq!(exploring(0.0).recommend(&history, &with_seed), list);
+            assert_eq!(exploring(0.3).recommend(&history, &request), list);
+            let explored = exploring(0.3).recommend(&history, &with_seed);
+            let same = explored.items.iter().zip(&list.items).filter(|(one, other)| one.item == other.item).count();
+            assert_eq!((same, explored.items.len()), (7, 10), "three of ten places were given away");
+            let is_allowed = |item: u32| !every_third.contains(item) && history.iter().all(|event| event.item != item);
+            assert!(explored.items.iter().all(|entry| is_allowed(entry.item) && entry.propensity.is_some()));
+            assert_eq!(explored.items[0].propensity, Some(1.0));
+        }
     }
 
     #[test]

@@ -113,6 +113,13 @@ impl<'a> TensorFile<'a> {
         }
     }
 
+    /// A list of ordinals, however long.
+    pub(crate) fn u32_of_any_length(&self, name: &str) -> Result<Vec<u32>, String> {
+        let tensor = self.tensors.tensor(&format!("{}{name}", self.prefix)).map_err(|error| error.to_string())?;
+        let length = tensor.shape().first().copied().unwrap_or_default();
+        self.u32(name, &[length])
+    }
+
     /// A tensor of ordinals.
     pub(crate) fn u32(&self, name: &str, shape: &[usize]) -> Result<Vec<u32>, String> {
         Ok(self.words(name, Dtype::U32, shape)?.map(u32::from_le_bytes).collect())

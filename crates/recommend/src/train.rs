@@ -137,7 +137,8 @@ pub(crate) fn assemble(
         provenance,
         files: BTreeMap::new(),
     };
-    Ok(Artefact::new(header, items, scorer))
+    let things = if scorer.ordinals().is_some() { interactions.indicators().things().to_vec() } else { Vec::new() };
+    Ok(Artefact::new(header, items, things, scorer))
 }
 
 /// The factor that the same part of an earlier artefact has for the item of an ordinal.
@@ -151,7 +152,7 @@ fn start<'a>(
         let ordinal = earlier.items().binary_search(&interactions.item_ids()[item as usize]).ok()?;
         match earlier.scorer().parts().get(place)?.model.as_ref() {
             Model::Ials(model) => Some(model.factor(ordinal as u32).to_vec()),
-            Model::Popularity(_) | Model::Neighbours(_) | Model::Ease(_) | Model::Bpr(_) => None,
+            Model::Popularity(_) | Model::Neighbours(_) | Model::Cco(_) | Model::Ease(_) | Model::Bpr(_) => None,
         }
     }
 }

@@ -35,7 +35,7 @@ pub enum Stage {
     Outranked,
     /// A cap on its group kept it away.
     Capped,
-    /// It would be on the list by score; diversity, a boost or a quota put others before it.
+    /// It would be on the list by score; diversity, a boost, a quota or exploration put others before it.
     Reordered,
 }
 
@@ -78,7 +78,7 @@ impl Ranker {
         };
         if let Some(rules) = self.rules() {
             let uncapped = self.clone().with_rules(rules.without_caps());
-            let list = uncapped.recommend(history, &RankRequest { reasons: 0, ..*request });
+            let list = uncapped.recommend(history, &RankRequest { reasons: 0, seed: None, ..*request });
             if list.items.iter().any(|entry| entry.item == item) {
                 return Stage::Capped;
             }

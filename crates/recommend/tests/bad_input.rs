@@ -27,6 +27,7 @@ fn parameters(kind: RecommenderKind) -> Parameters {
         | RecommenderKind::ItemKnn
         | RecommenderKind::Ease
         | RecommenderKind::Llr
+        | RecommenderKind::Cco
         | RecommenderKind::Rp3beta
         | RecommenderKind::Sequence
         | RecommenderKind::Blend => Parameters::defaults(kind),

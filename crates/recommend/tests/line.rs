@@ -59,6 +59,7 @@ fn parameters(kind: RecommenderKind) -> Parameters {
         | RecommenderKind::ItemKnn
         | RecommenderKind::Ease
         | RecommenderKind::Llr
+        | RecommenderKind::Cco
         | RecommenderKind::Rp3beta
         | RecommenderKind::Sequence
         | RecommenderKind::Blend => Parameters::defaults(kind),
@@ -205,7 +206,7 @@ fn a_header_that_does_not_fit_its_files_is_refused() {
     assert!(verdict("\"factors\": 8", "\"factors\": 9").contains(&format!("expected F32 [{items}, 9]")));
     assert!(verdict("\"kind\": \"ials\"", "\"kind\": \"ease\"").contains("is not a parameter of `ease`"));
     assert!(verdict(&format!("\"items\": {items}"), "\"items\": 7").contains("ids are missing"));
-    assert!(verdict("\"format_version\": 3", "\"format_version\": 99").contains("format version 99"));
+    assert!(verdict("\"format_version\": 4", "\"format_version\": 99").contains("format version 99"));
     assert!(verdict("\"epochs\": 4", "\"epochs\": -4").contains("`epochs`"));
     // Bytes and shapes are right, and yet it would recommend something else than what was evaluated.
     let said = verdict("\"lambda\": 0.1", "\"lambda\": 9.1");

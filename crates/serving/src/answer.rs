@@ -7,7 +7,7 @@
 //! Start at [`for_user`].
 
 use domain::{FeedHeader, ItemId, Promotion, UserId};
-use recommend::{ItemSource, ListSource, RankedItem, RankedList, Ranker, WhyNot};
+use recommend::{ItemSource, ListSource, RankedItem, RankedList, Ranker, Thing, WhyNot};
 
 use crate::query::ListQuery;
 use crate::snapshot::{Reason, Snapshot};
@@ -16,7 +16,8 @@ use crate::snapshot::{Reason, Snapshot};
 const BYTES_PER_ITEM: usize = 420;
 
 /// `{user_id, recommender, artefact, catalog, feed, source: personal|profile|segment|popularity, reason, items: [{item_id, title, score,
-/// rank, source, because: [{item_id, title, share}]}]}`; `because` only with `explain`, `reason` may be null.
+/// rank, source, because: [{item_id, title, share}]}]}`; in `because` a thing of an indicator is `{indicator, thing, title, share}`,
+/// with the title of the item that it names, if it names one; an item has a `propensity` where places are given away by lot; `because` only with `explain`, `reason` may be null.
 pub(crate) fn for_user(
     snapshot: &Snapshot,
     user: &UserId,
@@ -84,6 +85,18 @@ pub(crate) fn item_json(id: &ItemId, title: Option<&str>) -> Box<[u8]> {
     out.into_boxed_slice()
 }
 
+/// `"indicator":…,"thing":…,"title":…`
+pub(crate) fn thing_json(thing: &Thing, title: Option<&str>) -> Box<[u8]> {
+    let mut out = Vec::new();
+    out.extend_from_slice(b"\"indicator\":");
+    push_json(&mut out, &thing.indicator);
+    out.extend_from_slice(b",\"thing\":");
+    push_json(&mut out, &thing.thing);
+    out.extend_from_slice(b",\"title\":");
+    push_json(&mut out, &title);
+    out.into_boxed_slice()
+}
+
 /// `"recommender":…,"artefact":…,"catalog":…,"feed":…`
 pub(crate) fn origin_json(promotion: &Promotion, feed: &FeedHeader) -> Box<[u8]> {
     let mut out = Vec::new();
@@ -137,6 +150,10 @@ fn write_item(out: &mut Vec<u8>, snapshot: &Snapshot, item: &RankedItem, rank: u
         ItemSource::Segment => b",\"source\":\"segment\"",
         ItemSource::Popularity => b",\"source\":\"popularity\"",
     });
+    if let Some(propensity) = item.propensity {
+        out.extend_from_slice(b",\"propensity\":");
+        push_json(out, &propensity);
+    }
     if explain {
         out.extend_from_slice(b",\"because\":[");
         for (position, part) in item.because.iter().enumerate() {

@@ -27,6 +27,8 @@ pub(crate) struct ListQuery {
     pub(crate) filter: Option<Condition>,
     /// What is known of the user, beside what the feed says.
     pub(crate) profile: Profile,
+    /// Of exploration; no parameter of a request, the route sets it.
+    pub(crate) seed: Option<u64>,
 }
 
 /// Before the name of a column of the users table.
@@ -38,7 +40,7 @@ pub(crate) const MAX_PROFILE_BYTES: usize = 200;
 impl ListQuery {
     /// Unknown names are refused, so that `?limt=3` does not quietly mean 10; of a repeated name the last one counts.
     pub(crate) fn parse(pairs: &[(String, String)]) -> Result<Self, ServingError> {
-        let mut query = Self { limit: DEFAULT_LIMIT, explain: true, filter: None, profile: Profile::new() };
+        let mut query = Self { limit: DEFAULT_LIMIT, explain: true, filter: None, profile: Profile::new(), seed: None };
         for (name, value) in pairs {
             match name.as_str() {
                 "limit" => {

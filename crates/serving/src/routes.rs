@@ -5,6 +5,7 @@
 //! Start at [`Service::routes`].
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
@@ -13,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use domain::{ItemId, UserId};
 use http_server::ProblemResponse;
+use recommend::exploration_seed;
 
 use crate::query::ListQuery;
 use crate::service::ListRoute;
@@ -45,7 +47,7 @@ async fn list_recommendations(
     Query(pairs): Pairs,
 ) -> Result<Response, ProblemResponse> {
     let user = UserId::try_from(user_id).map_err(ServingError::from)?;
-    let query = ListQuery::parse(&pairs)?;
+    let query = ListQuery { seed: Some(seed_of_today(&user)), ..ListQuery::parse(&pairs)? };
     let snapshot = service.snapshot()?;
     let cost = snapshot.cost(&user);
     let (body, source, reason) = compute(&service, cost, move || {
@@ -65,7 +67,7 @@ async fn show_why_not(
 ) -> Result<Response, ProblemResponse> {
     let user = UserId::try_from(user_id).map_err(ServingError::from)?;
     let item = ItemId::try_from(item_id).map_err(ServingError::from)?;
-    let query = ListQuery::parse(&pairs)?;
+    let query = ListQuery { seed: Some(seed_of_today(&user)), ..ListQuery::parse(&pairs)? };
     let snapshot = service.snapshot()?;
     // The list, its scores, and the list without caps.
     let cost = snapshot.cost(&user).saturating_mul(3);
@@ -93,6 +95,13 @@ async fn list_similar(
     .await??;
     service.count_list(ListRoute::Similar, source, reason);
     Ok(json(body))
+}
+
+/// Exploration gives a user the same list for a day (UTC), whichever server answers. A clock before 1970 counts as 1970.
+fn seed_of_today(user: &UserId) -> u64 {
+    const SECONDS_PER_DAY: u64 = 86_400;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    exploration_seed(user, (since.as_secs() / SECONDS_PER_DAY) as i64)
 }
 
 /// Runs `work` here when it is short, else on a blocking thread, of which no more are busy than there are cores: more

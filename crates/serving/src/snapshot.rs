@@ -11,8 +11,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use domain::{FeedHeader, FeedHistory, FeedItem, FeedUser, ItemId, Profile, Promotion, UserId};
-use recommend::{Catalogue, FallbackReason, HistoryItem, ItemSet, RankRequest, RankedList, Ranker, Reranker, WhyNot};
+use domain::{FeedHeader, FeedHistory, FeedItem, FeedThing, FeedUser, ItemId, Profile, Promotion, UserId};
+use recommend::{
+    Catalogue, FallbackReason, HistoryItem, ItemSet, RankRequest, RankedList, Ranker, Reranker, Thing, WhyNot,
+};
 
 use crate::ServingError;
 use crate::answer;
@@ -76,6 +78,8 @@ pub struct Snapshot {
     outside: HashSet<ItemId>,
     /// `"item_id":…,"title":…` by ordinal: the costly half of an answer, encoded once.
     item_json: Vec<Box<[u8]>>,
+    /// `"indicator":…,"thing":…,"title":…` by place behind the items.
+    thing_json: Vec<Box<[u8]>>,
     /// `"recommender":…,"artefact":…,"catalog":…,"feed":…`.
     origin_json: Box<[u8]>,
 }
@@ -122,8 +126,14 @@ impl Snapshot {
         let (users, interactions) = load_histories(&ranker, &feed, directory)?;
         let profiles = load_profiles(&ranker, &feed, directory)?;
         let item_json = ranker.items().iter().zip(&titles).map(|(id, title)| answer::item_json(id, title.as_deref()));
+        let thing_json = ranker.artefact().things().iter().map(|thing| {
+            let item = thing.thing.parse().ok().and_then(|id: ItemId| ranker.ordinal(&id));
+            let title = item.and_then(|item| titles[item as usize].as_deref());
+            answer::thing_json(thing, title)
+        });
         let snapshot = Self {
             item_json: item_json.collect(),
+            thing_json: thing_json.collect(),
             origin_json: answer::origin_json(&promotion, &feed),
             promotion,
             feed,
@@ -142,7 +152,7 @@ impl Snapshot {
     /// The golden questions: a snapshot that cannot recommend anything, or has scores that are no numbers, must not serve.
     fn try_out(&self) -> Result<(), ServingError> {
         let unusable = |detail: &str| ServingError::Unusable { detail: detail.to_owned() };
-        let query = |limit, explain| ListQuery { limit, explain, filter: None, profile: Profile::new() };
+        let query = |limit, explain| ListQuery { limit, explain, filter: None, profile: Profile::new(), seed: None };
         let (list, _) = self.list(&[], None, &query(1, false))?;
         if list.items.is_empty() {
             return Err(unusable("no item that the artefact knows is available"));
@@ -260,6 +270,7 @@ impl Snapshot {
             hidden: Some(hidden),
             reasons: if query.explain { REASONS } else { 0 },
             profile: None,
+            seed: query.seed,
         }
     }
 
@@ -304,8 +315,11 @@ impl Snapshot {
         self.users.len()
     }
 
+    /// What stands for an item in an answer; in a reason also for a thing of an indicator.
     pub(crate) fn item_json(&self, ordinal: u32) -> &[u8] {
-        self.item_json.get(ordinal as usize).map_or(&[], |json| json)
+        let ordinal = ordinal as usize;
+        let behind = || self.thing_json.get(ordinal.checked_sub(self.item_json.len())?);
+        self.item_json.get(ordinal).or_else(behind).map_or(&[], |json| json)
     }
 
     pub(crate) fn origin_json(&self) -> &[u8] {
@@ -358,6 +372,14 @@ fn load_histories(ranker: &Ranker, feed: &FeedHeader, directory: &Path) -> Resul
         let start = interactions.len();
         let events = history.interactions.iter().map(|event| (&event.0, event.1, event.2));
         interactions.extend(ranker.history(events));
+        // Of things only those that the artefact learnt from are kept: there may be many, and the others say nothing.
+        for (indicator, events) in history.things {
+            let of_event = |FeedThing(thing, weight, at): FeedThing| {
+                let item = ranker.thing(&Thing { indicator: indicator.clone(), thing })?;
+                Some(HistoryItem { item, weight, at })
+            };
+            interactions.extend(events.into_iter().filter_map(of_event));
+        }
         if users.contains_key(&history.user) {
             return Err(format!("user `{}` stands there twice", history.user));
         }

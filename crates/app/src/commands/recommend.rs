@@ -75,11 +75,15 @@ fn name(id: &str, title: Option<&str>) -> String {
     title.map_or_else(|| id.to_owned(), |title| format!("{title} ({id})"))
 }
 
-/// `WHITE HANGING HEART (41 %), …`
+/// `WHITE HANGING HEART (41 %), view RED MUG (12 %), …`
 fn because(reasons: &[Because]) -> String {
     let reasons: Vec<String> = reasons
         .iter()
-        .map(|reason| format!("{} ({:.0} %)", reason.title.as_deref().unwrap_or(&reason.item_id), 100.0 * reason.share))
+        .map(|reason| {
+            let id = reason.thing.as_deref().or(reason.item_id.as_deref()).unwrap_or_default();
+            let indicator = reason.indicator.as_ref().map(|name| format!("{name} ")).unwrap_or_default();
+            format!("{indicator}{} ({:.0} %)", reason.title.as_deref().unwrap_or(id), 100.0 * reason.share)
+        })
         .collect();
     reasons.join(", ")
 }

@@ -9,6 +9,7 @@ mod database;
 mod evaluated;
 mod follow;
 mod full_disk;
+mod indicators;
 mod load_files;
 mod proof;
 mod publish;

@@ -1,7 +1,7 @@
 //! What is evaluated is what is served: the lists that the evaluation measured for 1,000 customers come back over HTTP,
 //! item by item, when its artefact serves with the histories that the evaluation knew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -9,11 +9,14 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 use domain::{
-    FeedHistory, FeedInteraction, FeedItem, FeedUser, ItemId, NoProgress, PROMOTION_FORMAT_VERSION, Promotion,
-    Provenance,
+    FeedHistory, FeedInteraction, FeedItem, FeedThing, FeedUser, ItemId, NoProgress, PROMOTION_FORMAT_VERSION,
+    Promotion, Provenance,
 };
 use pipeline::feed;
-use recommend::{Evaluation, InteractionRow, Interactions, Parameters, RecommenderKind, RecommenderSpec};
+use recommend::{
+    CcoParameters, Evaluation, IndicatorParameters, IndicatorRow, Indicators, InteractionRow, Interactions, Parameters,
+    RecommenderKind, RecommenderSpec,
+};
 
 use crate::support::{csv, demo, montauk};
 
@@ -22,9 +25,41 @@ const LIMIT: usize = 20;
 
 #[test]
 fn the_served_list_is_the_evaluated_list() {
-    let evaluation = evaluate(&interactions());
+    let evaluation = evaluate(&interactions(), Parameters::defaults(RecommenderKind::Ease));
+    served_as_evaluated(&evaluation);
+}
+
+/// Everybody looks at things weeks before they buy them, and at the groups that these belong to: some have only looked when the
+/// test window begins, and their lists come from that alone.
+#[test]
+fn so_is_the_list_from_views_and_groups() {
+    let interactions = interactions();
+    let mut rows: BTreeMap<String, Vec<IndicatorRow>> = BTreeMap::new();
+    for event in interactions.events() {
+        let user = interactions.user_ids()[event.user as usize].to_string();
+        let item = interactions.item_ids()[event.item as usize].as_str();
+        let group = format!("group of {}", &item[..item.len().min(3)]);
+        for (name, thing, days) in [("view", item.to_owned(), 20), ("group", group, 0)] {
+            let at = event.at - days * 86_400;
+            let row = IndicatorRow { user: user.clone(), thing, at, weight: 1.0 };
+            rows.entry(name.to_owned()).or_default().push(row);
+        }
+    }
+    let (indicators, rejected) = Indicators::from_rows(rows);
+    assert!(rejected.is_empty());
+    let named = |name: &str| IndicatorParameters { name: name.into(), weight: 0.5, neighbours: None, min_llr: None };
+    let cco = CcoParameters { indicators: vec![named("view"), named("group")], ..Default::default() };
+    let evaluation = evaluate(&interactions.with_indicators(indicators), Parameters::Cco(cco));
+    let known = &evaluation.known;
+    let only_looked =
+        evaluation.fitted[1].lists.iter().take(USERS).filter(|(user, _)| known.user_ordinal(user).is_none());
+    assert!(only_looked.count() > 20);
+    served_as_evaluated(&evaluation);
+}
+
+fn served_as_evaluated(evaluation: &Evaluation) {
     let temp = tempfile::tempdir().unwrap();
-    promote(temp.path(), &evaluation);
+    promote(temp.path(), evaluation);
     write_feed(temp.path(), &evaluation.known, &plain_items(&evaluation.known), &[]);
 
     let server = Server::start(temp.path());
@@ -61,14 +96,14 @@ pub(super) fn interactions() -> Interactions {
     interactions
 }
 
-fn evaluate(interactions: &Interactions) -> Evaluation {
-    let spec = |name: &str, kind: RecommenderKind| RecommenderSpec {
+fn evaluate(interactions: &Interactions, candidate: Parameters) -> Evaluation {
+    let spec = |name: &str, parameters: Parameters| RecommenderSpec {
         name: name.to_owned(),
-        parameters: Parameters::defaults(kind),
+        parameters,
         filter_seen: true,
         rerank: Default::default(),
     };
-    let specs = [spec("popularity", RecommenderKind::Popularity), spec("ease", RecommenderKind::Ease)];
+    let specs = [spec("popularity", Parameters::defaults(RecommenderKind::Popularity)), spec("candidate", candidate)];
     // Earlier cuts than by default, so that more customers than the test needs come back in the test window.
     let protocol = recommend::Protocol { train_share: 0.5, validation_share: 0.6, ..recommend::Protocol::default() };
     recommend::evaluate(interactions, &specs, "popularity", &protocol, &NoProgress).unwrap()
@@ -85,7 +120,7 @@ pub(super) fn promote(project: &Path, evaluation: &Evaluation) {
     let promotion = Promotion {
         format_version: PROMOTION_FORMAT_VERSION,
         number: 1,
-        recommender: "ease".to_owned(),
+        recommender: "candidate".to_owned(),
         artefact: names[1].clone(),
         fallback_artefact: Some(names[0].clone()),
         filter_seen: true,
@@ -95,7 +130,7 @@ pub(super) fn promote(project: &Path, evaluation: &Evaluation) {
         metrics: Default::default(),
         provenance: Provenance::default(),
     };
-    let dir = project.join(".montauk/promoted/ease");
+    let dir = project.join(".montauk/promoted/candidate");
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join(format!("{:020}.json", 1)), serde_json::to_vec(&promotion).unwrap()).unwrap();
     fs::write(project.join("montauk.toml"), "[project]\nname = \"served\"\n").unwrap();
@@ -109,17 +144,21 @@ fn plain_items(known: &Interactions) -> Vec<FeedItem> {
 
 pub(super) fn write_feed(project: &Path, known: &Interactions, items: &[FeedItem], users: &[FeedUser]) {
     let ids = known.item_ids();
-    let histories: Vec<FeedHistory> = (0u32..)
-        .zip(known.user_ids())
-        .map(|(ordinal, user)| FeedHistory {
-            user: user.clone(),
-            interactions: known
-                .history(ordinal)
-                .iter()
-                .map(|event| FeedInteraction(ids[event.item as usize].clone(), event.weight, event.at))
-                .collect(),
-        })
-        .collect();
+    let indicators = known.indicators();
+    let everybody: BTreeSet<_> = known.user_ids().iter().chain(indicators.user_ids()).collect();
+    let of_user = |user: &domain::UserId| {
+        let events = known.user_ordinal(user).map(|user| known.history(user)).unwrap_or_default();
+        let interaction =
+            |event: &recommend::Event| FeedInteraction(ids[event.item as usize].clone(), event.weight, event.at);
+        let mut things: BTreeMap<String, Vec<FeedThing>> = BTreeMap::new();
+        for event in indicators.history(user) {
+            let thing = &indicators.things()[event.thing as usize];
+            let of_indicator = things.entry(thing.indicator.clone()).or_default();
+            of_indicator.push(FeedThing(thing.thing.clone(), event.weight, event.at));
+        }
+        FeedHistory { user: user.clone(), interactions: events.iter().map(interaction).collect(), things }
+    };
+    let histories: Vec<FeedHistory> = everybody.into_iter().map(of_user).collect();
     let content = feed::Content {
         items,
         histories: &histories,

@@ -100,6 +100,7 @@ impl Project {
             RecommenderKind::Popularity
             | RecommenderKind::ItemKnn
             | RecommenderKind::Llr
+            | RecommenderKind::Cco
             | RecommenderKind::Rp3beta
             | RecommenderKind::Sequence
             | RecommenderKind::Bpr
@@ -176,7 +177,8 @@ impl Project {
         let first = histories[0].interactions.clone();
         let outside = vec![FeedInteraction("brand-new".parse().unwrap(), 1.0, START)];
         for (user, interactions) in [("empty", Vec::new()), ("stranger", outside), ("odd/ü", first)] {
-            histories.push(FeedHistory { user: user.parse().unwrap(), interactions });
+            let user = user.parse().unwrap();
+            histories.push(FeedHistory { user, interactions, things: Default::default() });
         }
         self.write_feed(number, &items, &histories);
     }
@@ -190,7 +192,8 @@ impl Project {
                 let interaction = |event: &recommend::Event| {
                     FeedInteraction(self.interactions.item_ids()[event.item as usize].clone(), event.weight, event.at)
                 };
-                FeedHistory { user: user.clone(), interactions: events.map(interaction).collect() }
+                let interactions = events.map(interaction).collect();
+                FeedHistory { user: user.clone(), interactions, things: Default::default() }
             })
             .collect()
     }

@@ -84,6 +84,7 @@ async fn a_new_feed_changes_who_is_known_and_what_is_seen() {
     let line = |user: &str| domain::FeedHistory {
         user: user.parse().unwrap(),
         interactions: vec![domain::FeedInteraction(bought.parse().unwrap(), 1.0, 1)],
+        things: Default::default(),
     };
     let items: Vec<_> = project
         .interactions

@@ -185,10 +185,31 @@ fn fit(project: &Project, documents: &[Document]) -> Result<(), PipelineError> {
         if let Some(items) = &recommender.items {
             expect_table(items, &known, documents, &path, "items")?;
         }
+        for indicator in &recommender.indicators {
+            expect_table(&indicator.mart, &known, documents, &path, "indicators")?;
+        }
     }
+    indicators_agree(project, documents)?;
     for sync in project.syncs.values() {
         if let Some(table) = sync.from_table() {
             expect_table(&table, &known, documents, &sync.path, "from")?;
+        }
+    }
+    Ok(())
+}
+
+/// One feed carries the indicators of all recommenders, so a name means the same everywhere.
+fn indicators_agree(project: &Project, documents: &[Document]) -> Result<(), PipelineError> {
+    let mut owners: BTreeMap<&String, (&TableName, &String)> = BTreeMap::new();
+    for (name, recommender) in &project.recommenders {
+        for indicator in &recommender.indicators {
+            let (mart, owner) = owners.entry(&indicator.name).or_insert((&indicator.mart, name));
+            if *mart != &indicator.mart {
+                let message = format!("indicator `{}` is `{mart}` in recommenders/{owner}.toml", indicator.name);
+                let path = format!("recommenders/{name}.toml");
+                let problem = at(documents, &path, &["indicators"], "different_indicator", message);
+                return Err(problem.with_help("give one of them another name".to_owned()).into());
+            }
         }
     }
     Ok(())

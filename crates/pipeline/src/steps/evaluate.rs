@@ -5,7 +5,6 @@
 //! Never here: metrics, splits and plots (`recommend`).
 //! Start at [`run`].
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +24,7 @@ use crate::feed::write_durably;
 use crate::marts::InteractionsMart;
 use crate::meter::ProcessMeter;
 use crate::profiles::{self, Profiles};
-use crate::{PipelineError, artefacts, marts, promotions};
+use crate::{PipelineError, artefacts, indicators, marts, promotions};
 
 /// What to evaluate.
 #[derive(Debug, Clone, Default)]
@@ -80,7 +79,8 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
     if let Some(path) = &request.report {
         check_writable(path)?;
     }
-    let mart = MartCache::default().read(context, &catalog, &first.interactions).await?;
+    let wanted = indicators::wanted(selected.iter().map(|(_, file)| *file));
+    let mart = MartCache::default().read(context, &catalog, &first.interactions, &wanted).await?;
     let options =
         EvaluateOptions { protocol: request.protocol.unwrap_or(first.evaluate.protocol), ..first.evaluate.clone() };
     let segments = match &options.segments {
@@ -233,7 +233,8 @@ fn provenance(
     let (_, first) = selected[0];
     let described: Vec<_> =
         specs.iter().map(|spec| (&spec.name, spec.parameters.to_map(), spec.filter_seen, &spec.rerank)).collect();
-    let mut inputs = BTreeMap::from([(first.interactions.to_string(), work.mart.content.clone())]);
+    let mut inputs = work.mart.indicators.clone();
+    inputs.insert(first.interactions.to_string(), work.mart.content.clone());
     for ((_, file), spec) in selected.iter().zip(specs) {
         inputs.extend(work.profiles.inputs(file, &spec.parameters));
     }
@@ -335,7 +336,7 @@ fn promote(
     let artefact = |name: &str| -> Result<(String, Provenance, bool), PipelineError> {
         let file = context.project.recommender(name)?;
         let seed = seed.unwrap_or(file.seed);
-        let wanted = train::provenance(context, file, &work.mart.content, &work.profiles, seed)?;
+        let wanted = train::provenance(context, file, work.mart, &work.profiles, seed)?;
         match artefacts::find(&context.project.artefacts_dir(), &wanted)? {
             Some((directory, _)) => Ok((directory, wanted, file.filter_seen)),
             None => Err(PipelineError::NotTrained { recommender: name.to_owned() }),

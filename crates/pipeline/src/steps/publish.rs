@@ -4,7 +4,7 @@
 //! Never here: the protocols of the databases (`connect`).
 //! Start at [`run`].
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, take_record_batch};
@@ -16,10 +16,11 @@ use domain::{FEED_FORMAT_VERSION, Provenance};
 use warehouse::Catalog;
 
 use super::Context;
+use super::train::MartCache;
 use crate::project::{DestinationKind, SyncFile, SyncMode};
 use crate::publish::accepted::Accepted;
 use crate::publish::diff::{Difference, Fingerprints, compare, fingerprint, key_columns, null_keys};
-use crate::{PipelineError, feed, marts, profiles};
+use crate::{PipelineError, feed, indicators, marts, profiles};
 
 /// What to publish.
 #[derive(Debug, Clone, Default)]
@@ -101,8 +102,10 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
 async fn write_feed(context: &Context, catalog: &Catalog) -> Result<Option<FeedReport>, PipelineError> {
     // One feed serves every recommender of the project, so they share the marts; the first one names them.
     let Some(recommender) = context.project.recommenders.values().next() else { return Ok(None) };
-    let mart = marts::interactions(&context.warehouse, catalog, &recommender.interactions).await?;
-    let mut inputs = BTreeMap::from([(recommender.interactions.to_string(), mart.content.clone())]);
+    let wanted = indicators::wanted(context.project.recommenders.values());
+    let mart = MartCache::default().read(context, catalog, &recommender.interactions, &wanted).await?;
+    let mut inputs = mart.indicators.clone();
+    inputs.insert(recommender.interactions.to_string(), mart.content.clone());
     let items = match &recommender.items {
         Some(table) => {
             inputs.insert(table.to_string(), marts::version(catalog, table));
@@ -117,7 +120,7 @@ async fn write_feed(context: &Context, catalog: &Catalog) -> Result<Option<FeedR
         }
         None => Vec::new(),
     };
-    let histories = marts::histories(&mart.interactions);
+    let histories = indicators::histories(&mart.interactions);
     let content = feed::Content {
         items: &items,
         histories: &histories,

@@ -5,7 +5,7 @@
 //! Never here: scoring (`recommend` the crate), HTTP (`serving`).
 //! Start at [`run`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, Int32Array, RecordBatch, StringArray};
@@ -14,10 +14,10 @@ use recommend::{Artefact, Catalogue, Event, ItemSet, RankRequest, RankedList, Ra
 use warehouse::{Catalog, Check, Materialized};
 
 use super::Context;
-use super::train::off_the_async_threads;
+use super::train::{MartCache, off_the_async_threads};
 use crate::marts::InteractionsMart;
 use crate::project::{Project, RECOMMENDATIONS};
-use crate::{PipelineError, marts, profiles, promotions};
+use crate::{PipelineError, indicators, marts, profiles, promotions};
 
 /// History items that are named per recommended item.
 const REASONS: usize = 3;
@@ -96,11 +96,19 @@ pub struct Item {
     pub because: Vec<Because>,
 }
 
-/// One item of the history that speaks for a recommended one.
+/// What of the history speaks for a recommended item: an item, or a thing of an indicator.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Because {
-    pub item_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item_id: Option<String>,
+    /// Of the item, also where the thing is one.
     pub title: Option<String>,
+    /// Such as `view`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub indicator: Option<String>,
+    /// What was viewed, or searched for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thing: Option<String>,
     /// Share of the score, 0.0–1.0.
     pub share: f32,
 }
@@ -130,7 +138,7 @@ pub(super) async fn lists(
 /// What serving works with, put together from the newest catalog instead of a feed.
 struct Serving {
     promotion: Promotion,
-    mart: InteractionsMart,
+    mart: Arc<InteractionsMart>,
     items: HashMap<ItemId, FeedItem>,
     items_version: String,
     hidden: ItemSet,
@@ -144,7 +152,7 @@ impl Serving {
     async fn load(context: &Context, catalog: &Catalog, recommender: Option<&str>) -> Result<Self, PipelineError> {
         let promotion = promotion(&context.project, recommender)?.ok_or(PipelineError::NothingPromoted)?;
         let file = context.project.recommender(&promotion.recommender)?;
-        let mart = marts::interactions(&context.warehouse, catalog, &file.interactions).await?;
+        let mart = MartCache::default().read(context, catalog, &file.interactions, &indicators::wanted([file])).await?;
         let (items, items_version) = match &file.items {
             Some(table) => (marts::items(&context.warehouse, catalog, table).await?, marts::version(catalog, table)),
             None => (marts::items_of(&mart.interactions), String::new()),
@@ -177,14 +185,17 @@ impl Serving {
     fn list_of(&self, user: &str, limit: usize) -> Result<UserReport, PipelineError> {
         let unknown = || PipelineError::NoUser { user: user.to_owned() };
         let id: UserId = user.parse().map_err(|_| unknown())?;
-        let ordinal = self.mart.interactions.user_ordinal(&id);
-        if ordinal.is_none() && !self.profiles.contains_key(&id) {
+        let interactions = &self.mart.interactions;
+        let ordinal = interactions.user_ordinal(&id);
+        let is_known = ordinal.is_some() || self.profiles.contains_key(&id);
+        if !is_known && interactions.indicators().history(&id).is_empty() {
             return Err(unknown());
         }
-        let events = ordinal.map(|ordinal| self.mart.interactions.history(ordinal)).unwrap_or_default();
-        let list = self.rank(&id, events, limit, REASONS);
-        let ids = self.mart.interactions.item_ids();
-        let mut history: Vec<HistoryItem> = events
+        let list = self.rank(&id, limit, REASONS);
+        let ids = interactions.item_ids();
+        let mut history: Vec<HistoryItem> = ordinal
+            .map(|ordinal| interactions.history(ordinal))
+            .unwrap_or_default()
             .iter()
             .rev()
             .map(|event| {
@@ -205,12 +216,10 @@ impl Serving {
         })
     }
 
-    fn rank(&self, user: &UserId, events: &[Event], limit: usize, reasons: usize) -> RankedList {
-        let ids = self.mart.interactions.item_ids();
-        let history =
-            self.ranker.history(events.iter().map(|event| (&ids[event.item as usize], event.weight, event.at)));
+    fn rank(&self, user: &UserId, limit: usize, reasons: usize) -> RankedList {
+        let history = indicators::history(&self.ranker, &self.mart.interactions, user);
         let (exclude_seen, profile) = (self.promotion.filter_seen, self.profiles.get(user));
-        let request = RankRequest { limit, exclude_seen, hidden: Some(&self.hidden), reasons, profile };
+        let request = RankRequest { limit, exclude_seen, hidden: Some(&self.hidden), reasons, profile, seed: None };
         self.ranker.recommend(&history, &request)
     }
 
@@ -227,10 +236,21 @@ impl Serving {
                 because: item
                     .because
                     .iter()
-                    .map(|reason| Because {
-                        item_id: named(reason.item).to_string(),
-                        title: self.title(named(reason.item)),
-                        share: reason.share,
+                    .map(|reason| match self.ranker.thing_at(reason.item) {
+                        Some(thing) => Because {
+                            item_id: None,
+                            title: thing.thing.parse().ok().and_then(|id| self.title(&id)),
+                            indicator: Some(thing.indicator.clone()),
+                            thing: Some(thing.thing.clone()),
+                            share: reason.share,
+                        },
+                        None => Because {
+                            item_id: Some(named(reason.item).to_string()),
+                            title: self.title(named(reason.item)),
+                            indicator: None,
+                            thing: None,
+                            share: reason.share,
+                        },
                     })
                     .collect(),
             })
@@ -244,8 +264,9 @@ impl Serving {
     /// Everybody's list as one batch: `user_id`, `rank`, `item_id`, `score`, `source`.
     fn all(&self, limit: usize) -> Result<RecordBatch, PipelineError> {
         let (mut users, mut ranks, mut items, mut scores, mut sources) = (vec![], vec![], vec![], vec![], vec![]);
-        for (ordinal, user) in (0u32..).zip(self.mart.interactions.user_ids()) {
-            let list = self.rank(user, self.mart.interactions.history(ordinal), limit, 0);
+        let everybody = indicators::users(&self.mart.interactions);
+        for user in &everybody {
+            let list = self.rank(user, limit, 0);
             for (rank, item) in (1i32..).zip(&list.items) {
                 users.push(user.as_str());
                 ranks.push(rank);
@@ -269,7 +290,8 @@ impl Serving {
 async fn write_all(context: &Context, serving: Serving, limit: usize) -> Result<TableReport, PipelineError> {
     let table: TableName =
         RECOMMENDATIONS.parse().map_err(|error| PipelineError::internal("the name of the mart", error))?;
-    let mut inputs = BTreeMap::from([("interactions".to_owned(), serving.mart.content.clone())]);
+    let mut inputs = serving.mart.indicators.clone();
+    inputs.insert("interactions".to_owned(), serving.mart.content.clone());
     inputs.insert("items".to_owned(), serving.items_version.clone());
     inputs.insert("artefact".to_owned(), serving.promotion.artefact.clone());
     inputs.insert("fallback".to_owned(), serving.promotion.fallback_artefact.clone().unwrap_or_default());
@@ -283,7 +305,7 @@ async fn write_all(context: &Context, serving: Serving, limit: usize) -> Result<
         ..Provenance::default()
     };
     let (recommender, artefact) = (serving.promotion.recommender.clone(), serving.promotion.artefact.clone());
-    let users = serving.mart.interactions.user_ids().len();
+    let users = indicators::users(&serving.mart.interactions).len();
     context.progress.begin("recommend", Some(users as u64));
     let (serving, batch) = off_the_async_threads(move || {
         let batch = serving.all(limit)?;

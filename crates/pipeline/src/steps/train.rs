@@ -15,10 +15,11 @@ use recommend::{ARTEFACT_FORMAT_VERSION, ArtefactHeader, RecommenderFile};
 use warehouse::Catalog;
 
 use super::Context;
+use crate::indicators::Wanted;
 use crate::marts::InteractionsMart;
 use crate::profiles::Profiles;
 use crate::project::Project;
-use crate::{PipelineError, artefacts, marts};
+use crate::{PipelineError, artefacts, indicators, marts};
 
 /// Which recommenders to train.
 #[derive(Debug, Clone, Default)]
@@ -69,10 +70,10 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
     let mut marts = MartCache::default();
     let mut trained = Vec::new();
     for (name, file) in select(&context.project, &request.recommenders)? {
-        let mart = marts.read(context, &catalog, &file.interactions).await?;
+        let mart = marts.read(context, &catalog, &file.interactions, &indicators::wanted([file])).await?;
         let seed = request.seed.unwrap_or(file.seed);
         let profiles = Profiles::read(&context.warehouse, &catalog, name, file).await?;
-        let provenance = provenance(context, file, &mart.content, &profiles, seed)?;
+        let provenance = provenance(context, file, &mart, &profiles, seed)?;
         let started = Instant::now();
         context.progress.begin(&format!("train {name}"), None);
         let (artefact, header, status) = match artefacts::find(&root, &provenance)? {
@@ -127,12 +128,15 @@ async fn train(
 pub(super) fn provenance(
     context: &Context,
     file: &RecommenderFile,
-    version: &str,
+    mart: &InteractionsMart,
     profiles: &Profiles,
     seed: u64,
 ) -> Result<Provenance, PipelineError> {
     let mut inputs = profiles.inputs(file, &file.parameters()?);
-    inputs.insert(file.interactions.to_string(), version.to_owned());
+    // The mart may hold indicators of other recommenders as well.
+    let of_file = indicators::wanted([file]).into_iter().map(|(name, table)| indicators::input(&name, &table));
+    inputs.extend(of_file.map(|input| (input.clone(), mart.indicators.get(&input).cloned().unwrap_or_default())));
+    inputs.insert(file.interactions.to_string(), mart.content.clone());
     Ok(Provenance {
         inputs,
         code_hash: String::new(),
@@ -155,9 +159,9 @@ pub(super) fn select<'a>(
     names.iter().map(|name| Ok((name, project.recommender(name)?))).collect()
 }
 
-/// Interactions read once per mart, however many recommenders share it.
+/// Interactions read once per mart and set of indicators, however many recommenders share them.
 #[derive(Default)]
-pub(super) struct MartCache(BTreeMap<TableName, Arc<InteractionsMart>>);
+pub(super) struct MartCache(BTreeMap<(TableName, Wanted), Arc<InteractionsMart>>);
 
 impl MartCache {
     pub(super) async fn read(
@@ -165,12 +169,21 @@ impl MartCache {
         context: &Context,
         catalog: &Catalog,
         table: &TableName,
+        wanted: &Wanted,
     ) -> Result<Arc<InteractionsMart>, PipelineError> {
-        if let Some(mart) = self.0.get(table) {
+        if let Some(mart) = self.0.get(&(table.clone(), wanted.clone())) {
             return Ok(mart.clone());
         }
-        let mart = Arc::new(marts::interactions(&context.warehouse, catalog, table).await?);
-        self.0.insert(table.clone(), mart.clone());
+        let alone = (table.clone(), Wanted::new());
+        let mut mart = match self.0.get(&alone) {
+            Some(mart) => mart.clone(),
+            None => Arc::new(marts::interactions(&context.warehouse, catalog, table).await?),
+        };
+        self.0.insert(alone, mart.clone());
+        if !wanted.is_empty() {
+            mart = Arc::new(indicators::join(&context.warehouse, catalog, &mart, wanted).await?);
+            self.0.insert((table.clone(), wanted.clone()), mart.clone());
+        }
         Ok(mart)
     }
 }

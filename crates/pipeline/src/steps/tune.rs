@@ -5,7 +5,6 @@
 //! Never here: the search itself (`recommend`), reading the clock (`app` passes a budget).
 //! Start at [`run`]; [`apply`] writes the file once a person agrees.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use crate::feed::{sync_directory, write_durably};
 use crate::journal::Journal;
 use crate::marts::InteractionsMart;
 use crate::project::edit;
-use crate::{PipelineError, diff, meter};
+use crate::{PipelineError, diff, indicators, meter};
 
 /// Version of the journal; raise it when an older one would be misread.
 const JOURNAL_FORMAT_VERSION: u32 = 1;
@@ -85,7 +84,7 @@ pub async fn run(context: &Context, request: Request, budget: Budget) -> Result<
     }
     let count = selected.len();
     for (place, (name, file)) in selected.into_iter().enumerate() {
-        let mart = marts.read(context, &catalog, &file.interactions).await?;
+        let mart = marts.read(context, &catalog, &file.interactions, &indicators::wanted([file])).await?;
         let (items, items_version) = items(context, &catalog, &vec![(name, file)]).await?;
         let share = (place + 1) as f64 / count as f64;
         let budget = budget.clone();
@@ -159,7 +158,8 @@ impl Search {
     /// Searches with equal identity share a journal. The number of trials and the time are not part of it: more of either goes on.
     fn identity(&self, context: &Context) -> Result<String, PipelineError> {
         let protocol = self.file.evaluate.protocol(self.seed);
-        let mut inputs = BTreeMap::from([(self.file.interactions.to_string(), self.mart.content.clone())]);
+        let mut inputs = self.mart.indicators.clone();
+        inputs.insert(self.file.interactions.to_string(), self.mart.content.clone());
         if !self.items_version.is_empty() {
             inputs.insert("items".to_owned(), self.items_version.clone());
         }
@@ -248,7 +248,7 @@ pub async fn suggest(context: &Context, recommender: Option<&str>) -> Result<Sug
         Some(name) => context.project.recommender(name)?,
         None => context.project.recommenders.values().next().ok_or(PipelineError::NoRecommenders)?,
     };
-    let mart = MartCache::default().read(context, &catalog, &file.interactions).await?;
+    let mart = MartCache::default().read(context, &catalog, &file.interactions, &indicators::wanted([file])).await?;
     let choice = choose_default(&mart.interactions, meter::memory_bytes());
     let kind = choice.parameters.kind();
     let items = file.items.as_ref().map(|items| format!("items = \"{items}\"\n")).unwrap_or_default();

@@ -83,7 +83,12 @@ impl Translation {
     }
 
     fn history(&self, history: &[HistoryItem]) -> Vec<HistoryItem> {
-        let to_ranker = |item: u32| self.to_ranker.get(item as usize).copied().unwrap_or(Ranker::UNKNOWN_ITEM);
+        // Things of indicators follow the items, there as here.
+        let (items, known) = (self.to_ranker.len(), self.from_ranker.len());
+        let to_ranker = |item: u32| match self.to_ranker.get(item as usize) {
+            Some(item) => *item,
+            None => u32::try_from(item as usize - items + known).unwrap_or(Ranker::UNKNOWN_ITEM),
+        };
         history.iter().map(|event| HistoryItem { item: to_ranker(event.item), ..*event }).collect()
     }
 }
@@ -106,7 +111,7 @@ pub(super) fn run_translated(
         .par_iter()
         .map(|case| {
             let profile = case.profile.as_deref();
-            let request = RankRequest { limit, exclude_seen, hidden: None, reasons: 0, profile };
+            let request = RankRequest { limit, exclude_seen, hidden: None, reasons: 0, profile, seed: None };
             let history = translation.map_or(Cow::Borrowed(&case.history), |to| Cow::Owned(to.history(&case.history)));
             let list = ranker.recommend(&history, &request);
             let named = |item: u32| translation.map_or(item, |from| from.from_ranker[item as usize]);

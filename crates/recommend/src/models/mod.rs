@@ -5,6 +5,7 @@
 //! Start at [`Model`]. A new kind is one file here, one arm per `match`, and its parameters.
 
 pub(crate) mod bpr;
+pub(crate) mod cco;
 pub(crate) mod ease;
 pub(crate) mod ials;
 pub(crate) mod item_knn;
@@ -31,6 +32,8 @@ pub enum Model {
     Popularity(popularity::Popularity),
     /// item_knn, llr, rp3beta and sequence differ only in how their neighbours are found.
     Neighbours(neighbours::Neighbours),
+    /// Neighbours among which are things that are no items.
+    Cco(cco::Cco),
     Ease(ease::Ease),
     Ials(ials::Ials),
     Bpr(bpr::Bpr),
@@ -39,7 +42,7 @@ pub enum Model {
 impl Model {
     /// Trains one kind; `matrix` is users × items under the kind's weighting; `start` gives the factor that iALS begins with.
     ///
-    /// Only popularity and sequence look at `interactions`, only popularity at `attributes`; [`crate::train`] brings them and the matrix together.
+    /// Only popularity, sequence and cco look at `interactions`, only popularity at `attributes`; [`crate::train`] brings them and the matrix together.
     /// Errors: `TooManyItems`, `Diverged`; `BadParameter` for a blend, which is trained part by part.
     pub fn train(
         interactions: &Interactions,
@@ -55,6 +58,7 @@ impl Model {
             }
             Parameters::ItemKnn(p) => item_knn::train(matrix, p).map(Self::Neighbours),
             Parameters::Llr(p) => llr::train(matrix, p).map(Self::Neighbours),
+            Parameters::Cco(p) => cco::Cco::train(interactions, p, seed).map(Self::Cco),
             Parameters::Rp3beta(p) => rp3beta::train(matrix, p).map(Self::Neighbours),
             Parameters::Sequence(p) => sequence::train(interactions, p).map(Self::Neighbours),
             Parameters::Ease(p) => ease::Ease::train(matrix, p).map(Self::Ease),
@@ -71,6 +75,7 @@ impl Model {
         match self {
             Self::Popularity(_) => None,
             Self::Neighbours(model) => Some(model.scores(history)),
+            Self::Cco(model) => Some(model.neighbours().scores(history)),
             Self::Ease(model) => Some(model.scores(history)),
             Self::Ials(model) => model.scores(history),
             Self::Bpr(model) => Some(model.scores(history)),
@@ -82,7 +87,7 @@ impl Model {
         match self {
             Self::Ials(model) => Some(model.rows()),
             Self::Bpr(model) => Some(model.rows()),
-            Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => None,
+            Self::Popularity(_) | Self::Neighbours(_) | Self::Cco(_) | Self::Ease(_) => None,
         }
     }
 
@@ -91,7 +96,7 @@ impl Model {
         match self {
             Self::Ials(model) => model.fold_in(history),
             Self::Bpr(model) => Some(model.fold_in(history)),
-            Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => None,
+            Self::Popularity(_) | Self::Neighbours(_) | Self::Cco(_) | Self::Ease(_) => None,
         }
     }
 
@@ -104,7 +109,7 @@ impl Model {
         match self {
             Self::Ials(model) => model.users.as_ref(),
             Self::Bpr(model) => model.users.as_ref(),
-            Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => None,
+            Self::Popularity(_) | Self::Neighbours(_) | Self::Cco(_) | Self::Ease(_) => None,
         }
     }
 
@@ -113,7 +118,7 @@ impl Model {
         match self {
             Self::Ials(model) => model.users = Some(prior),
             Self::Bpr(model) => model.users = Some(prior),
-            Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => {}
+            Self::Popularity(_) | Self::Neighbours(_) | Self::Cco(_) | Self::Ease(_) => {}
         }
     }
 
@@ -122,7 +127,7 @@ impl Model {
         match self {
             Self::Ials(model) => model.factor(item).to_vec(),
             Self::Bpr(model) => model.row(item),
-            Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => Vec::new(),
+            Self::Popularity(_) | Self::Neighbours(_) | Self::Cco(_) | Self::Ease(_) => Vec::new(),
         }
     }
 
@@ -131,7 +136,7 @@ impl Model {
         match self {
             Self::Ials(model) => model.grow(growth),
             Self::Bpr(model) => model.grow(growth),
-            Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => {}
+            Self::Popularity(_) | Self::Neighbours(_) | Self::Cco(_) | Self::Ease(_) => {}
         }
     }
 
@@ -149,6 +154,7 @@ impl Model {
         match self {
             Self::Popularity(_) => vec![vec![0.0; history.len()]; targets.len()],
             Self::Neighbours(model) => each(&|target| model.contributions(history, target)),
+            Self::Cco(model) => each(&|target| model.neighbours().contributions(history, target)),
             Self::Ease(model) => each(&|target| model.contributions(history, target)),
             Self::Ials(model) => model.contributions(history, targets),
             Self::Bpr(model) => each(&|target| model.contributions(history, target)),
@@ -162,6 +168,7 @@ impl Model {
             Self::Popularity(_) => None,
             // "Who bought this also bought": the scores of a history of this one item.
             Self::Neighbours(model) => Some(model.scores(&alone)),
+            Self::Cco(model) => Some(model.neighbours().scores(&alone)),
             Self::Ease(model) => Some(model.scores(&alone)),
             Self::Ials(model) => Some(model.cosines(item)),
             Self::Bpr(model) => Some(model.cosines(item)),
@@ -172,7 +179,7 @@ impl Model {
     pub(crate) fn cost(&self, items: usize, history: usize) -> usize {
         match self {
             Self::Popularity(_) => items,
-            Self::Neighbours(_) | Self::Ease(_) => items.saturating_mul(history.max(1)),
+            Self::Neighbours(_) | Self::Cco(_) | Self::Ease(_) => items.saturating_mul(history.max(1)),
             Self::Ials(model) => model.cost(history),
             Self::Bpr(model) => model.cost(history),
         }
@@ -181,7 +188,7 @@ impl Model {
     /// The same for [`Model::similar`].
     pub(crate) fn similar_cost(&self, items: usize) -> usize {
         match self {
-            Self::Popularity(_) | Self::Neighbours(_) | Self::Ease(_) => items,
+            Self::Popularity(_) | Self::Neighbours(_) | Self::Cco(_) | Self::Ease(_) => items,
             Self::Ials(_) | Self::Bpr(_) => self.cost(items, 0),
         }
     }
@@ -190,6 +197,7 @@ impl Model {
         match self {
             Self::Popularity(model) => model.tensors(),
             Self::Neighbours(model) => model.tensors(),
+            Self::Cco(model) => model.tensors(),
             Self::Ease(model) => model.tensors(),
             Self::Ials(model) => model.tensors(),
             Self::Bpr(model) => model.tensors(),
@@ -210,8 +218,9 @@ impl Model {
                 popularity::Popularity::from_tensors(parameters, items, encoder, tensors).map(Self::Popularity)
             }
             Parameters::ItemKnn(_) | Parameters::Llr(_) | Parameters::Rp3beta(_) | Parameters::Sequence(_) => {
-                neighbours::Neighbours::from_tensors(items, tensors).map(Self::Neighbours)
+                neighbours::Neighbours::from_tensors(items, items, tensors).map(Self::Neighbours)
             }
+            Parameters::Cco(parameters) => cco::Cco::from_tensors(parameters, items, tensors).map(Self::Cco),
             Parameters::Ease(_) => ease::Ease::from_tensors(items, tensors).map(Self::Ease),
             Parameters::Ials(parameters) => {
                 ials::Ials::from_tensors(parameters, items, encoder, tensors).map(Self::Ials)

@@ -1,4 +1,5 @@
 //! Sparse items × items: what four kinds of recommender (item_knn, llr, rp3beta, sequence) are once they are trained.
+//! In `cco` rows go on with things that are no items.
 //!
 //! In: for each item its strongest partners.  Out: scores, contributions, tensors.
 //! Never here: where the strengths come from; a dense items × items matrix.
@@ -14,6 +15,8 @@ use crate::{Csr, RecommendError, RecommenderKind};
 /// Compressed rows: history item → (scored item, similarity above zero), scored items rising. 8 bytes per neighbour.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Neighbours {
+    /// Items that are scored; history items may be more.
+    items: usize,
     offsets: Vec<u32>,
     targets: Vec<u32>,
     similarities: Vec<f32>,
@@ -31,7 +34,8 @@ impl Neighbours {
         if u32::try_from(by_history.stored()).is_err() {
             return Err(too_many);
         }
-        let mut model = Self { offsets: vec![0], targets: Vec::new(), similarities: Vec::new() };
+        let mut model =
+            Self { items: by_history.columns(), offsets: vec![0], targets: Vec::new(), similarities: Vec::new() };
         for item in 0..items {
             let (targets, similarities) = by_history.row(item);
             model.targets.extend_from_slice(targets);
@@ -58,7 +62,7 @@ impl Neighbours {
 
     /// s_j = Σ_i x_i·S_ij; NaN for items that are neighbours of nothing in the history.
     pub(crate) fn scores(&self, history: &[WeightedItem]) -> Vec<f32> {
-        let mut scores = vec![0f32; self.offsets.len() - 1];
+        let mut scores = vec![0f32; self.items];
         for entry in history {
             let (targets, similarities) = self.row(entry.item);
             for (&target, similarity) in targets.iter().zip(similarities) {
@@ -86,9 +90,10 @@ impl Neighbours {
         ]
     }
 
-    pub(crate) fn from_tensors(items: usize, tensors: &TensorFile<'_>) -> Result<Self, String> {
-        let offsets = tensors.u32("offsets", &[items + 1])?;
-        let stored = offsets[items] as usize;
+    /// `rows`: history items; `items`: items that are scored.
+    pub(crate) fn from_tensors(rows: usize, items: usize, tensors: &TensorFile<'_>) -> Result<Self, String> {
+        let offsets = tensors.u32("offsets", &[rows + 1])?;
+        let stored = offsets[rows] as usize;
         let targets = tensors.u32("targets", &[stored])?;
         let similarities = tensors.f32("similarities", &[stored])?;
         if offsets[0] != 0 || offsets.windows(2).any(|pair| pair[0] > pair[1]) {
@@ -101,7 +106,7 @@ impl Neighbours {
         if !rows.into_iter().all(is_good) {
             return Err("tensor `targets` names items that do not exist or do not rise".into());
         }
-        Ok(Self { offsets, targets, similarities })
+        Ok(Self { items, offsets, targets, similarities })
     }
 }
 
@@ -114,10 +119,27 @@ pub(crate) fn strongest_partners(
     keep: usize,
     strength: impl Fn(u32, u32, f32) -> f32 + Sync,
 ) -> Vec<Vec<(u32, f32)>> {
+    strongest_across(
+        by_user,
+        by_item,
+        keep,
+        |item, other, sum| if item == other { 0.0 } else { strength(item, other, sum) },
+    )
+}
+
+/// The strongest `keep` things of every item, in parallel: `by_user` is users × things, `by_item` items × the same users.
+///
+/// As [`strongest_partners`], but a thing is no item, so none is left out for having the item's ordinal.
+pub(crate) fn strongest_across(
+    by_user: &Csr,
+    by_item: &Csr,
+    keep: usize,
+    strength: impl Fn(u32, u32, f32) -> f32 + Sync,
+) -> Vec<Vec<(u32, f32)>> {
     (0..by_item.rows() as u32)
         .into_par_iter()
         .map_init(
-            || PairCounter::new(by_item.rows()),
+            || PairCounter::new(by_user.columns()),
             |counter, item| {
                 let mut pairs = counter.count(by_user, by_item, item);
                 pairs.iter_mut().for_each(|(other, value)| *value = strength(item, *other, *value));
@@ -137,11 +159,11 @@ struct PairCounter {
 }
 
 impl PairCounter {
-    fn new(items: usize) -> Self {
-        Self { sums: vec![0.0; items], touched: Vec::new() }
+    fn new(things: usize) -> Self {
+        Self { sums: vec![0.0; things], touched: Vec::new() }
     }
 
-    /// Σ_u by_item[target, u] · by_user[u, i] for every other item i seen with the target.
+    /// Σ_u by_item[target, u] · by_user[u, i] for every i seen with the target.
     fn count(&mut self, matrix: &Csr, by_item: &Csr, target: u32) -> Vec<(u32, f32)> {
         let (users, weights) = by_item.row(target as usize);
         for (&user, weight) in users.iter().zip(weights) {
@@ -156,10 +178,7 @@ impl PairCounter {
         }
         let mut pairs = Vec::with_capacity(self.touched.len());
         for item in self.touched.drain(..) {
-            let value = std::mem::take(&mut self.sums[item as usize]);
-            if item != target {
-                pairs.push((item, value));
-            }
+            pairs.push((item, std::mem::take(&mut self.sums[item as usize])));
         }
         pairs
     }

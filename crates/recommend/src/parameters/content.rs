@@ -59,6 +59,7 @@ impl Parameters {
             | Self::ItemKnn(_)
             | Self::Ease(_)
             | Self::Llr(_)
+            | Self::Cco(_)
             | Self::Rp3beta(_)
             | Self::Sequence(_)
             | Self::Blend(_) => (None, None),
@@ -87,8 +88,13 @@ impl Parameters {
             Self::Ials(p) => (p.cold_items, p.cold_users) = (None, None),
             Self::Bpr(p) => (p.cold_items, p.cold_users) = (None, None),
             Self::Popularity(p) => (p.segment, p.prior_events) = (None, None),
-            Self::ItemKnn(_) | Self::Ease(_) | Self::Llr(_) | Self::Rp3beta(_) | Self::Sequence(_) | Self::Blend(_) => {
-            }
+            Self::ItemKnn(_)
+            | Self::Ease(_)
+            | Self::Llr(_)
+            | Self::Cco(_)
+            | Self::Rp3beta(_)
+            | Self::Sequence(_)
+            | Self::Blend(_) => {}
         }
         plain
     }

@@ -26,6 +26,8 @@ pub enum RecommenderKind {
     Ials,
     /// Items that go with those of the history more often than chance explains (Dunning 1993).
     Llr,
+    /// The same from several kinds of behaviour: views, searches, carts beside purchases (correlated cross-occurrence).
+    Cco,
     /// A walk over items and users that ends more often at what is little known (Paudel et al. 2017).
     Rp3beta,
     /// What follows what, the last items of the history deciding.
@@ -38,12 +40,13 @@ pub enum RecommenderKind {
 
 impl RecommenderKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Popularity,
         Self::ItemKnn,
         Self::Ease,
         Self::Ials,
         Self::Llr,
+        Self::Cco,
         Self::Rp3beta,
         Self::Sequence,
         Self::Bpr,
@@ -58,6 +61,7 @@ impl RecommenderKind {
             Self::Ease => "ease",
             Self::Ials => "ials",
             Self::Llr => "llr",
+            Self::Cco => "cco",
             Self::Rp3beta => "rp3beta",
             Self::Sequence => "sequence",
             Self::Bpr => "bpr",

@@ -126,6 +126,55 @@ impl Default for LlrParameters {
     }
 }
 
+/// Parameters of `cco`: log-likelihood ratios of items with the things of several indicators (correlated cross-occurrence).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CcoParameters {
+    /// Things kept per scored item and indicator. Default 50 (reference 2.6).
+    pub neighbours: usize,
+    /// Pairs below it are left out. Default 3.84: the 95 % point of χ² with one degree of freedom.
+    pub min_llr: f64,
+    /// How much the interactions themselves count beside the indicators. Default 1.
+    pub weight: f64,
+    /// Of users with more things in one matrix so many are drawn by lot before pairs are counted, whose number grows with the
+    /// square: the interaction cut of Schelter, Boden & Markl (RecSys 2012), 500 as in Mahout's `maxInteractionsPerUserOrItem`.
+    pub max_events_per_user: usize,
+    /// What else speaks for an item; the recommender's file says where each stands.
+    pub indicators: Vec<IndicatorParameters>,
+    #[serde(flatten)]
+    pub history: HistoryParameters,
+}
+
+impl Default for CcoParameters {
+    fn default() -> Self {
+        Self {
+            neighbours: 50,
+            min_llr: 3.84,
+            weight: 1.0,
+            max_events_per_user: 500,
+            indicators: Vec::new(),
+            history: HistoryParameters::default(),
+        }
+    }
+}
+
+/// How one indicator counts in `cco`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IndicatorParameters {
+    /// Name of the indicator, such as `view`.
+    pub name: String,
+    /// Multiplies its ratios. Default 1; 0 switches it off.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// In the place of the recommender's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<usize>,
+    /// In the place of the recommender's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_llr: Option<f64>,
+}
+
 /// Parameters of `rp3beta`: a walk item → user → item, popular ends damped (Paudel et al. 2017).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

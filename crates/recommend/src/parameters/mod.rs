@@ -18,8 +18,9 @@ use serde_json::Value;
 pub use content::ContentParameters;
 pub use kind::RecommenderKind;
 pub use kinds::{
-    BlendParameters, BlendPart, BprParameters, EaseParameters, HistoryParameters, IalsParameters, ItemKnnParameters,
-    LlrParameters, PopularityParameters, Rp3betaParameters, SequenceParameters, UserWeighting,
+    BlendParameters, BlendPart, BprParameters, CcoParameters, EaseParameters, HistoryParameters, IalsParameters,
+    IndicatorParameters, ItemKnnParameters, LlrParameters, PopularityParameters, Rp3betaParameters, SequenceParameters,
+    UserWeighting,
 };
 
 use crate::RecommendError;
@@ -33,6 +34,7 @@ pub enum Parameters {
     Ease(EaseParameters),
     Ials(IalsParameters),
     Llr(LlrParameters),
+    Cco(CcoParameters),
     Rp3beta(Rp3betaParameters),
     Sequence(SequenceParameters),
     Bpr(BprParameters),
@@ -51,6 +53,7 @@ impl Parameters {
             RecommenderKind::Ease => Self::Ease(typed(kind, given)?),
             RecommenderKind::Ials => Self::Ials(typed(kind, given)?),
             RecommenderKind::Llr => Self::Llr(typed(kind, given)?),
+            RecommenderKind::Cco => Self::Cco(typed(kind, given)?),
             RecommenderKind::Rp3beta => Self::Rp3beta(typed(kind, given)?),
             RecommenderKind::Sequence => Self::Sequence(typed(kind, given)?),
             RecommenderKind::Bpr => Self::Bpr(typed(kind, given)?),
@@ -68,6 +71,7 @@ impl Parameters {
             RecommenderKind::Ease => Self::Ease(EaseParameters::default()),
             RecommenderKind::Ials => Self::Ials(IalsParameters::default()),
             RecommenderKind::Llr => Self::Llr(LlrParameters::default()),
+            RecommenderKind::Cco => Self::Cco(CcoParameters::default()),
             RecommenderKind::Rp3beta => Self::Rp3beta(Rp3betaParameters::default()),
             RecommenderKind::Sequence => Self::Sequence(SequenceParameters::default()),
             RecommenderKind::Bpr => Self::Bpr(BprParameters::default()),
@@ -83,6 +87,7 @@ impl Parameters {
             Self::Ease(_) => RecommenderKind::Ease,
             Self::Ials(_) => RecommenderKind::Ials,
             Self::Llr(_) => RecommenderKind::Llr,
+            Self::Cco(_) => RecommenderKind::Cco,
             Self::Rp3beta(_) => RecommenderKind::Rp3beta,
             Self::Sequence(_) => RecommenderKind::Sequence,
             Self::Bpr(_) => RecommenderKind::Bpr,
@@ -110,6 +115,7 @@ impl Parameters {
             Self::Ease(p) => p.history.clone(),
             Self::Ials(p) => p.history.clone(),
             Self::Llr(p) => p.history.clone(),
+            Self::Cco(p) => p.history.clone(),
             Self::Rp3beta(p) => p.history.clone(),
             Self::Sequence(p) => HistoryParameters {
                 max_history: p.max_history,
@@ -117,6 +123,22 @@ impl Parameters {
                 ..HistoryParameters::default()
             },
             Self::Bpr(p) => p.history.clone(),
+        }
+    }
+
+    /// Every `cco` in it.
+    pub(crate) fn cco_mut(&mut self) -> Vec<&mut CcoParameters> {
+        match self {
+            Self::Cco(cco) => vec![cco],
+            Self::Blend(blend) => blend.parts.iter_mut().flat_map(|part| part.parameters.cco_mut()).collect(),
+            Self::Popularity(_)
+            | Self::ItemKnn(_)
+            | Self::Ease(_)
+            | Self::Ials(_)
+            | Self::Llr(_)
+            | Self::Rp3beta(_)
+            | Self::Sequence(_)
+            | Self::Bpr(_) => Vec::new(),
         }
     }
 
@@ -139,6 +161,7 @@ impl Parameters {
             Self::Ease(parameters) => map_of(parameters),
             Self::Ials(parameters) => map_of(parameters),
             Self::Llr(parameters) => map_of(parameters),
+            Self::Cco(parameters) => map_of(parameters),
             Self::Rp3beta(parameters) => map_of(parameters),
             Self::Sequence(parameters) => map_of(parameters),
             Self::Bpr(parameters) => map_of(parameters),
@@ -175,6 +198,7 @@ fn names(kind: RecommenderKind) -> Vec<&'static str> {
             (&["factors", "epochs", "lambda", "alpha", "nu", "block", "cold_items", "cold_users"], true)
         }
         RecommenderKind::Llr => (&["neighbours", "min_llr"], true),
+        RecommenderKind::Cco => (&["neighbours", "min_llr", "weight", "max_events_per_user", "indicators"], true),
         RecommenderKind::Rp3beta => (&["neighbours", "alpha", "beta"], true),
         RecommenderKind::Sequence => (
             &[

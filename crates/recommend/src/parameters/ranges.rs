@@ -4,7 +4,10 @@
 //! Never here: names and types (see `mod`).
 //! Start at [`Parameters::validate`].
 
-use super::{ContentParameters, HistoryParameters, Parameters, PopularityParameters, RecommenderKind};
+use super::{
+    CcoParameters, ContentParameters, HistoryParameters, IndicatorParameters, Parameters, PopularityParameters,
+    RecommenderKind,
+};
 use crate::{RecommendError, WeightScheme};
 
 /// Beyond it, the exact fold-in of a user (d³/6) is the wrong algorithm.
@@ -15,6 +18,12 @@ const MAX_NEIGHBOURS: usize = 100_000;
 
 /// A pair further apart adds less than a hundredth of a neighbour's weight, and each step costs a pass over the events.
 const MAX_WINDOW: usize = 100;
+
+/// Pairs are counted with the square of it: beyond, one user takes seconds.
+const MAX_EVENTS_PER_USER: usize = 100_000;
+
+/// Each indicator costs a pass over all users; nobody tells apart more kinds of behaviour.
+const MAX_INDICATORS: usize = 64;
 
 /// Each part of a blend costs a request its own scoring pass.
 const MAX_PARTS: usize = 8;
@@ -40,6 +49,7 @@ impl Parameters {
                 check.count("neighbours", p.neighbours, 1, MAX_NEIGHBOURS)?;
                 check.history(&p.history)
             }
+            Self::Cco(p) => check.cco(p),
             Self::Rp3beta(p) => {
                 check.between("alpha", p.alpha, 0.0, 4.0)?;
                 check.between("beta", p.beta, 0.0, 4.0)?;
@@ -183,6 +193,28 @@ impl Check {
         let is_plain = *part == part.for_the_known();
         let expected = "without `cold_items`, `cold_users` and `segment`: these are for a recommender by itself";
         self.that("parts", part.kind(), is_plain, expected)
+    }
+
+    fn cco(&self, parameters: &CcoParameters) -> Result<(), RecommendError> {
+        self.not_negative("min_llr", parameters.min_llr)?;
+        self.count("neighbours", parameters.neighbours, 1, MAX_NEIGHBOURS)?;
+        self.not_negative("weight", parameters.weight)?;
+        self.count("max_events_per_user", parameters.max_events_per_user, 1, MAX_EVENTS_PER_USER)?;
+        self.indicators(&parameters.indicators)?;
+        self.history(&parameters.history)
+    }
+
+    fn indicators(&self, indicators: &[IndicatorParameters]) -> Result<(), RecommendError> {
+        self.count("indicators", indicators.len(), 0, MAX_INDICATORS)?;
+        for (place, indicator) in indicators.iter().enumerate() {
+            let is_new = indicators[..place].iter().all(|other| other.name != indicator.name);
+            self.that("indicators", &indicator.name, is_new, "named once each")?;
+            self.that("indicators", "``", !indicator.name.is_empty(), "named")?;
+            self.not_negative("weight", indicator.weight)?;
+            indicator.min_llr.map_or(Ok(()), |ratio| self.not_negative("min_llr", ratio))?;
+            indicator.neighbours.map_or(Ok(()), |most| self.count("neighbours", most, 1, MAX_NEIGHBOURS))?;
+        }
+        Ok(())
     }
 
     fn history(&self, history: &HistoryParameters) -> Result<(), RecommendError> {

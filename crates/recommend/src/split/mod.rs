@@ -6,6 +6,7 @@
 //! Start at [`Split::new`].
 
 mod baskets;
+mod besides;
 mod last;
 mod strong;
 mod time;
@@ -120,12 +121,16 @@ impl<'a> Split<'a> {
 
     /// What recommenders are trained on for `window`.
     pub fn known(&self, window: Window) -> Interactions {
-        let with_validation = self.is_trained_again && window == Window::Test;
-        self.interactions.retain(|event| match self.part(event) {
+        let known = self.interactions.retain(|event| self.is_known(event, window));
+        known.with_indicators(self.known_indicators(window))
+    }
+
+    fn is_known(&self, event: &Event, window: Window) -> bool {
+        match self.part(event) {
             Part::Train => true,
-            Part::HeldOut(Window::Validation) => with_validation,
+            Part::HeldOut(Window::Validation) => self.is_trained_again && window == Window::Test,
             Part::HeldOut(Window::Test) | Part::FoldIn(_) => false,
-        })
+        }
     }
 
     /// One case per user of whom something is held out in `window`. A history is what `known` holds of the user, or what
@@ -145,14 +150,18 @@ impl<'a> Split<'a> {
                 continue;
             }
             let held_out: Vec<u32> = chosen.iter().filter_map(|item| item_in_known[*item as usize]).collect();
-            let trained_on = known.user_ordinal(id).map(|user| known.history(user)).unwrap_or_default();
             let told = events.iter().filter(|event| self.part(event) == Part::FoldIn(window)).map(|event| {
                 let item = item_in_known[event.item as usize].unwrap_or(Ranker::UNKNOWN_ITEM);
                 HistoryItem { item, ..HistoryItem::from(event) }
             });
             cases.push(Case {
                 user: id.clone(),
-                history: trained_on.iter().map(HistoryItem::from).chain(told).collect(),
+                history: known
+                    .known_of(id)
+                    .into_iter()
+                    .chain(told)
+                    .chain(self.told_besides(known, user, window))
+                    .collect(),
                 cold_items: chosen.len() - held_out.len(),
                 held_out,
                 profile: None,

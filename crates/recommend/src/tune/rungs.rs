@@ -64,6 +64,7 @@ impl Rung {
             | Parameters::ItemKnn(_)
             | Parameters::Ease(_)
             | Parameters::Llr(_)
+            | Parameters::Cco(_)
             | Parameters::Rp3beta(_)
             | Parameters::Sequence(_)
             | Parameters::Blend(_) => {}

@@ -65,6 +65,13 @@ fn knobs(kind: RecommenderKind) -> &'static [Knob] {
             ("min_llr", Range::Numbers(&[0.0, 3.84, 6.63, 10.8])),
             RECENCY,
         ],
+        // As `llr`; how much the interactions count beside the indicators, whose own weights stay as they are.
+        RecommenderKind::Cco => &[
+            ("neighbours", Range::Counts(&[25, 50, 100, 200])),
+            ("min_llr", Range::Numbers(&[0.0, 3.84, 6.63, 10.8])),
+            ("weight", Range::Log(0.1, 10.0)),
+            RECENCY,
+        ],
         // Reference 2.7: β is sharp, best at .7; Paudel et al. (2017) take α near 1.
         RecommenderKind::Rp3beta => &[
             ("beta", Range::Linear(0.3, 0.9)),

@@ -48,7 +48,8 @@ pub(super) fn best_weights(
     seed: u64,
 ) -> (Vec<f64>, Vec<f64>) {
     let candidates = candidates(parts, seed);
-    let request = RankRequest { limit: GUARD_CUTOFF, exclude_seen, hidden: None, reasons: 0, profile: None };
+    let request =
+        RankRequest { limit: GUARD_CUTOFF, exclude_seen, hidden: None, reasons: 0, profile: None, seed: None };
     let measured: Vec<Vec<f64>> = cases.par_iter().map(|case| measure(ranker, case, &candidates, &request)).collect();
     let column = |candidate: usize| -> Vec<f64> { measured.iter().map(|row| row[candidate]).collect() };
     let mut best: Option<(f64, usize)> = None;
