@@ -4,4 +4,5 @@
 //! Never here: tokio, HTTP, storage, SQL text.
 //! Start at [`stats`] for what a difference means.
 
+pub mod metric;
 pub mod stats;
