@@ -4,5 +4,8 @@
 //! Never here: tokio, HTTP, storage, SQL text.
 //! Start at [`stats`] for what a difference means.
 
+pub mod bandit;
+pub mod decision;
 pub mod metric;
+pub mod ranking;
 pub mod stats;

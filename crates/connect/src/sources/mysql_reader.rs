@@ -72,7 +72,10 @@ impl PartReader for MySqlReader {
                 with_all_digits(&mut values, &table.columns)?;
                 batcher.push(values.iter())?
             } else {
-                batcher.push((0..row.len()).map(|at| row.as_ref(at).unwrap_or(&Value::NULL)))?
+                let batch = batcher.push((0..row.len()).map(|at| row.as_ref(at).unwrap_or(&Value::NULL)))?;
+                // It may be 64 MB, and waits for the writer otherwise.
+                drop(row);
+                batch
             };
             if let Some((batch, bytes)) = batch {
                 writer.write(batch, bytes).await?;

@@ -88,7 +88,9 @@ impl RowBatcher {
         let arrays: Vec<ArrayRef> =
             self.cells.iter_mut().zip(types).map(|(cells, data_type)| cells.finish(data_type)).collect();
         for ((cells, column), array) in self.cells.iter_mut().zip(&self.columns).zip(&arrays) {
-            *cells = Cells::sized(column.kind, array.len() + array.len() / 8, text_bytes(array) * 9 / 8);
+            // A batch of one large row says nothing of the next, and its buffer would be as large again.
+            let bytes = (text_bytes(array) * 9 / 8).min(2 * BATCH_BYTES);
+            *cells = Cells::sized(column.kind, array.len() + array.len() / 8, bytes);
         }
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays);
         let bytes = self.batch_bytes;
