@@ -2,10 +2,16 @@
 //!
 //! In: definitions and attributes of a unit; sufficient statistics.  Out: a variant and the reason for it; effects, intervals, verdicts.
 //! Never here: tokio, HTTP, storage, SQL text.
-//! Start at [`stats`] for what a difference means.
+//! Start at [`assign`] for who sees what, at [`stats`] for what a difference means.
 
+pub mod assign;
 pub mod bandit;
 pub mod decision;
+pub mod definition;
+pub mod layer;
 pub mod metric;
+pub mod plan;
+pub mod program;
 pub mod ranking;
+pub mod results;
 pub mod stats;

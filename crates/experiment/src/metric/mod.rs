@@ -13,6 +13,8 @@ mod tests;
 use domain::TableName;
 use serde::{Deserialize, Serialize};
 
+use crate::stats::non_inferiority::Preference;
+
 pub use error::MetricError;
 pub use plan::{Cap, Measure, Reading, Span, Statistic, UnitPlan};
 
@@ -48,7 +50,7 @@ pub struct MetricFile {
     #[serde(default)]
     pub owner: Option<String>,
     #[serde(default)]
-    pub direction: Direction,
+    pub direction: Preference,
     /// What is counted; the numerator of a ratio.
     #[serde(default)]
     pub fact: Option<Fact>,
@@ -101,15 +103,6 @@ pub enum MetricKind {
     Funnel,
     /// A quantile of the number per unit.
     Quantile,
-}
-
-/// Which way is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    #[default]
-    Increase,
-    Decrease,
 }
 
 /// Rows that count: one table, one row per thing that happened.

@@ -6,7 +6,8 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI, SQRT_2};
 
-use statrs::function::erf::{erfc, erfc_inv};
+use libm::erfc;
+use statrs::function::erf::erfc_inv;
 
 use super::special::{Point, beta_regularized, beta_regularized_at, gamma_upper_regularized, ln_beta};
 
@@ -30,7 +31,11 @@ pub fn normal_quantile(p: f64) -> f64 {
     if p.is_nan() || !(0.0..=1.0).contains(&p) {
         return f64::NAN;
     }
-    -SQRT_2 * erfc_inv(2.0 * p)
+    let z = -SQRT_2 * erfc_inv(2.0 * p);
+    // A step of Newton's method: the start has ten to twelve digits.
+    let (share, tail) = if z < 0.0 { (normal_cdf(z), p) } else { (normal_sf(z), 1.0 - p) };
+    let step = z.signum() * (share - tail) / normal_density(z);
+    if step.is_finite() { z + step } else { z }
 }
 
 /// The share of Student's t with `df` > 0 degrees of freedom above `t`. NaN where `df` is not positive.
@@ -51,9 +56,14 @@ pub fn t_sf(t: f64, df: f64) -> f64 {
     if t.is_infinite() {
         return 0.0;
     }
-    if df >= LARGE_DF {
-        return normal_sf(equivalent_normal(t, df));
+    match equivalent_normal(t, df) {
+        Some(z) => normal_sf(z),
+        None => t_tail_by_beta(t, df),
     }
+}
+
+/// The tail of t > 0 as an incomplete beta.
+fn t_tail_by_beta(t: f64, df: f64) -> f64 {
     let ratio = t / df.sqrt();
     // Beyond 1e150 the square would overflow; its logarithm does not.
     let (ln_x, x, y) = if ratio > 1e150 {
@@ -69,14 +79,20 @@ pub fn t_sf(t: f64, df: f64) -> f64 {
 /// From here on the fraction for the incomplete beta loses digits to the rounding of x near 1, and Hill's expansion has them all.
 const LARGE_DF: f64 = 1e5;
 
-/// The z whose normal tail is the tail of `t`; its error is beyond double precision for `df` ≥ 1e5.
+/// The z whose normal tail is the tail of `t` > 0, where Hill's expansion has all digits: its first neglected term, estimated
+/// by the ratio of the two before it, moves the tail by less than 1e-14.  It takes a tenth of the time of the fraction.
 /// Source: Hill, Communications of the ACM 13 (1970), algorithm 395.
-fn equivalent_normal(t: f64, df: f64) -> f64 {
+fn equivalent_normal(t: f64, df: f64) -> Option<f64> {
+    if df < 100.0 {
+        return None;
+    }
     let a = df - 0.5;
     let b = 48.0 * a * a;
     let y = a * (t * t / df).ln_1p();
-    let inner = (((-0.4 * y - 3.3) * y - 24.0) * y - 85.5) / (0.8 * y * y + 100.0 + b);
-    (1.0 + ((inner + y) + 3.0) / b) * y.sqrt()
+    let second = (((-0.4 * y - 3.3) * y - 24.0) * y - 85.5) / (0.8 * y * y + 100.0 + b);
+    let neglected = (second / b).abs() * (0.8 * y * y + 100.0) / b * y.max(1.0);
+    let has_all_digits = df >= LARGE_DF || neglected < 1e-14;
+    has_all_digits.then(|| (1.0 + ((second + y) + 3.0) / b) * y.sqrt())
 }
 
 /// ln of t times the density at t > 0.
@@ -179,4 +195,35 @@ pub fn fair_coin_two_sided(successes: u64, trials: u64) -> f64 {
     let fewer = successes.min(trials.saturating_sub(successes)) as f64;
     let tail = beta_regularized(trials as f64 - fewer, fewer + 1.0, 0.5);
     if trials == 0 { 1.0 } else { (2.0 * tail).min(1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_of_the_normal_is_half_of_that_of_chi_square() {
+        for step in 1..3700 {
+            let z = 0.01 * f64::from(step);
+            let (one, other) = (normal_sf(z), 0.5 * chi_square_sf(z * z, 1.0));
+            assert!((one / other - 1.0).abs() < 1e-12, "z {z}: {one:e} {other:e}");
+            let back = normal_quantile(one);
+            assert!((back / -z - 1.0).abs() < 1e-12, "z {z}: {back}");
+        }
+    }
+
+    #[test]
+    fn both_ways_to_the_tail_of_t_agree_where_the_faster_one_is_taken() {
+        let mut taken = 0;
+        for df in [100.0, 150.0, 300.0, 1e3, 3e3, 1e4, 5e4, 9e4] {
+            for step in 1..400 {
+                let t = 0.08 * f64::from(step);
+                let Some(z) = equivalent_normal(t, df) else { continue };
+                taken += 1;
+                let (fast, slow) = (normal_sf(z), t_tail_by_beta(t, df));
+                assert!((fast / slow - 1.0).abs() < 1e-11, "t {t}, df {df}: {fast:e} {slow:e}");
+            }
+        }
+        assert!(taken > 1000, "{taken}");
+    }
 }

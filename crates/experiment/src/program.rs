@@ -1,0 +1,277 @@
+//! All experiments together, written as a payload that every GrowthBook SDK evaluates.
+//!
+//! In: experiments, layers, holdouts, saved groups.  Out: a payload.
+//! Never here: evaluation (see `assign`), what one experiment may say (see `definition`).
+//! Start at [`Program::payload`].
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::assign::{AssignError, Object, Payload, Value};
+use crate::definition::{Experiment, Slot, Sticky};
+use crate::layer::Layer;
+
+/// Units that are kept out of experiments, and out of what experiments decided, to measure what all of them do together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holdout {
+    /// Its name; exposures are counted under it.
+    pub key: String,
+    /// The share that is kept out, 0.0–1.0.
+    pub share: f64,
+    /// The attribute that names a unit.
+    #[serde(default = "default_attribute")]
+    pub hash_attribute: String,
+    /// What is hashed with the unit; the key if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<String>,
+}
+
+fn default_attribute() -> String {
+    "id".to_owned()
+}
+
+/// The key of the units that a holdout keeps out.
+pub const HELD_OUT: &str = "held_out";
+/// The key of the others.
+pub const INCLUDED: &str = "included";
+
+/// Everything that decides who sees what.
+#[derive(Debug, Clone, Default)]
+pub struct Program {
+    /// Experiments; the rules of those on one feature apply in this order.
+    pub experiments: Vec<Experiment>,
+    /// Layers that experiments name.
+    pub layers: Vec<Layer>,
+    /// Holdouts that experiments name.
+    pub holdouts: Vec<Holdout>,
+    /// Saved groups that audiences name, as the payload has them.
+    pub saved_groups: Object,
+}
+
+fn object(fields: Vec<(&str, Value)>) -> Value {
+    Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+fn pair(start: f64, end: f64) -> Value {
+    Value::Array(vec![Value::Number(start), Value::Number(end)])
+}
+
+impl Program {
+    /// The payload. Errors: whatever [`Experiment::check`] finds; keys that two have; layers and holdouts that are not there; slots that meet;
+    /// an audience that no SDK could match.
+    pub fn payload(&self) -> Result<Object, AssignError> {
+        self.check()?;
+        let mut features: Vec<(String, Value)> = Vec::new();
+        for (i, experiment) in self.experiments.iter().enumerate() {
+            if self.experiments[..i].iter().all(|earlier| earlier.feature() != experiment.feature()) {
+                features.push((experiment.feature().to_owned(), self.feature(experiment.feature())?));
+            }
+        }
+        let fields = [
+            ("features".to_owned(), Value::Object(features.into_iter().collect())),
+            ("savedGroups".to_owned(), Value::Object(self.saved_groups.clone())),
+        ];
+        Ok(fields.into_iter().collect())
+    }
+
+    fn check(&self) -> Result<(), AssignError> {
+        let mut keys = BTreeSet::new();
+        for experiment in &self.experiments {
+            experiment.check()?;
+            if !keys.insert(&experiment.key) {
+                return Err(experiment.error("stands here twice: give each experiment its own key"));
+            }
+            self.check_audience(experiment)?;
+            if let Some(slot) =
+                experiment.slots.iter().find(|slot| self.layers.iter().all(|layer| layer.name != slot.layer))
+            {
+                return Err(experiment.error(format!(
+                    "has a slot in the layer `{}`, which is not there: define it, or name another",
+                    slot.layer
+                )));
+            }
+        }
+        for holdout in &self.holdouts {
+            let named = || AssignError::Experiment {
+                experiment: holdout.key.clone(),
+                problem: "is a holdout and an experiment: rename one of them".to_owned(),
+            };
+            if !keys.insert(&holdout.key) {
+                return Err(named());
+            }
+            if !(0.0..=1.0).contains(&holdout.share) {
+                let problem = format!("holds out the share `{}`: write one from 0.0 to 1.0", holdout.share);
+                return Err(AssignError::Experiment { experiment: holdout.key.clone(), problem });
+            }
+        }
+        self.layers.iter().try_for_each(|layer| layer.check(&self.slots(&layer.name)))
+    }
+
+    /// The slots that are taken in a layer. A decided experiment has left its own.
+    pub fn slots(&self, layer: &str) -> Vec<(&str, &Slot)> {
+        let undecided = self.experiments.iter().filter(|experiment| experiment.winner.is_none());
+        undecided
+            .flat_map(|experiment| experiment.slots.iter().map(|slot| (experiment.key.as_str(), slot)))
+            .filter(|(_, slot)| slot.layer == layer)
+            .collect()
+    }
+
+    /// A condition is valid if a payload with nothing else is.
+    fn check_audience(&self, experiment: &Experiment) -> Result<(), AssignError> {
+        let Some(audience) = &experiment.audience else { return Ok(()) };
+        let rule = object(vec![("force", Value::Null), ("condition", audience.clone())]);
+        let feature = object(vec![("rules", Value::Array(vec![rule]))]);
+        let payload = [
+            ("features".to_owned(), object(vec![("x", feature)])),
+            ("savedGroups".to_owned(), Value::Object(self.saved_groups.clone())),
+        ];
+        let place = |at: &str| at.replace("features.x.rules.0.condition", "audience");
+        match Payload::compile_object(&payload.into_iter().collect()) {
+            Err(AssignError::Payload { at, problem }) => {
+                Err(experiment.error(format!("has an audience that cannot be read: `{}` {problem}", place(&at))))
+            }
+            Err(other) => Err(other),
+            Ok(compiled) => match compiled.warnings().iter().find(|warning| warning.at.starts_with("features.")) {
+                Some(warning) => Err(experiment.error(format!(
+                    "has an audience that would not match: `{}` {}",
+                    place(&warning.at),
+                    warning.problem
+                ))),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// A feature: allow-lists first; then, for each experiment, its holdout and its own rule.
+    fn feature(&self, feature: &str) -> Result<Value, AssignError> {
+        let experiments: Vec<&Experiment> =
+            self.experiments.iter().filter(|experiment| experiment.feature() == feature).collect();
+        let default = &experiments[0].variants[0].value;
+        if let Some(other) = experiments.iter().find(|experiment| experiment.variants[0].value != *default) {
+            let problem = format!(
+                "gives its control another value than `{}` on the same feature: make them equal",
+                experiments[0].key
+            );
+            return Err(other.error(problem));
+        }
+        let mut rules: Vec<Value> = experiments.iter().flat_map(|experiment| allow_list(experiment)).collect();
+        let mut held_out = BTreeSet::new();
+        for experiment in experiments.iter().filter(|experiment| !experiment.paused) {
+            if let Some(key) = &experiment.holdout {
+                let Some(holdout) = self.holdouts.iter().find(|holdout| holdout.key == *key) else {
+                    return Err(experiment
+                        .error(format!("has the holdout `{key}`, which is not there: define it, or name another")));
+                };
+                if held_out.insert(key) {
+                    rules.push(holdout_rule(holdout, default));
+                }
+            }
+            rules.push(match experiment.winner.as_deref().and_then(|winner| experiment.variant(winner)) {
+                Some(winner) => winner_rule(experiment, &winner.value),
+                None => self.experiment_rule(experiment),
+            });
+        }
+        Ok(object(vec![("defaultValue", default.clone()), ("rules", Value::Array(rules))]))
+    }
+
+    fn experiment_rule(&self, experiment: &Experiment) -> Value {
+        let values = experiment.variants.iter().map(|variant| variant.value.clone());
+        let meta = experiment.variants.iter().map(|variant| object(vec![("key", Value::from(variant.key.as_str()))]));
+        let ranges = experiment.ranges().into_iter().map(|range| pair(range.start, range.end));
+        let weights = experiment.shares().into_iter().map(Value::Number);
+        let mut fields = vec![
+            ("id", Value::from(experiment.key.as_str())),
+            ("key", Value::from(experiment.key.as_str())),
+            ("seed", Value::from(experiment.hash_seed().as_str())),
+            ("hashAttribute", Value::from(experiment.hash_attribute.as_str())),
+            ("hashVersion", Value::Number(2.0)),
+            ("variations", Value::Array(values.collect())),
+            ("weights", Value::Array(weights.collect())),
+            ("coverage", Value::Number(experiment.coverage)),
+            ("ranges", Value::Array(ranges.collect())),
+            ("meta", Value::Array(meta.collect())),
+            ("phase", Value::from(experiment.phase.to_string().as_str())),
+            ("bucketVersion", Value::Number(experiment.phase.into())),
+        ];
+        match &experiment.sticky {
+            None => fields.push(("disableStickyBucketing", Value::Bool(true))),
+            Some(Sticky { fallback_attribute, first_phase }) => {
+                fields.push(("minBucketVersion", Value::Number((*first_phase).into())));
+                fields.extend(
+                    fallback_attribute.as_deref().map(|attribute| ("fallbackAttribute", Value::from(attribute))),
+                );
+            }
+        }
+        fields.extend(experiment.audience.clone().map(|audience| ("condition", audience)));
+        let filters = self.filters(experiment);
+        if !filters.is_empty() {
+            fields.push(("filters", Value::Array(filters)));
+        }
+        object(fields)
+    }
+
+    /// One filter per layer: a unit must pass them all.
+    fn filters(&self, experiment: &Experiment) -> Vec<Value> {
+        let filter = |layer: &Layer| {
+            let slots: Vec<Value> = experiment
+                .slots
+                .iter()
+                .filter(|slot| slot.layer == layer.name)
+                .map(|slot| pair(slot.start, slot.end))
+                .collect();
+            (!slots.is_empty()).then(|| {
+                object(vec![
+                    ("seed", Value::from(layer.hash_seed().as_str())),
+                    ("attribute", Value::from(layer.hash_attribute.as_str())),
+                    ("hashVersion", Value::Number(2.0)),
+                    ("ranges", Value::Array(slots)),
+                ])
+            })
+        };
+        self.layers.iter().filter_map(filter).collect()
+    }
+}
+
+/// A rule per unit's variant. Text compares with numbers as well, as `$in` would not.
+fn allow_list(experiment: &Experiment) -> Vec<Value> {
+    let rule = |(unit, variant): (&String, &String)| {
+        let value = experiment.variant(variant)?.value.clone();
+        let is_unit = object(vec![(experiment.hash_attribute.as_str(), Value::from(unit.as_str()))]);
+        Some(object(vec![
+            ("id", Value::from(format!("{}/allow_list", experiment.key).as_str())),
+            ("condition", is_unit),
+            ("force", value),
+        ]))
+    };
+    experiment.allow_list.iter().filter_map(rule).collect()
+}
+
+/// Those held out keep the default; the others are counted and go on to the next rule.
+fn holdout_rule(holdout: &Holdout, default: &Value) -> Value {
+    let meta = vec![
+        object(vec![("key", Value::from(HELD_OUT))]),
+        object(vec![("key", Value::from(INCLUDED)), ("passthrough", Value::Bool(true))]),
+    ];
+    let seed = format!("holdout/{}", holdout.seed.as_deref().unwrap_or(&holdout.key));
+    object(vec![
+        ("id", Value::from(holdout.key.as_str())),
+        ("key", Value::from(holdout.key.as_str())),
+        ("seed", Value::from(seed.as_str())),
+        ("hashAttribute", Value::from(holdout.hash_attribute.as_str())),
+        ("hashVersion", Value::Number(2.0)),
+        ("variations", Value::Array(vec![default.clone(), default.clone()])),
+        ("weights", pair(holdout.share, 1.0 - holdout.share)),
+        ("ranges", Value::Array(vec![pair(0.0, holdout.share), pair(holdout.share, 1.0)])),
+        ("meta", Value::Array(meta)),
+        ("disableStickyBucketing", Value::Bool(true)),
+    ])
+}
+
+/// A decided experiment: its whole audience gets the winner and is not counted.
+fn winner_rule(experiment: &Experiment, value: &Value) -> Value {
+    let mut fields = vec![("id", Value::from(format!("{}/winner", experiment.key).as_str())), ("force", value.clone())];
+    fields.extend(experiment.audience.clone().map(|audience| ("condition", audience)));
+    object(fields)
+}
