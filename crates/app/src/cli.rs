@@ -96,6 +96,9 @@ pub enum Command {
     /// Recommend to one user and say why; without a user, fill the mart with everybody's list
     #[command(after_help = "Example:\n  montauk recommend 17850 -n 5")]
     Recommend(Recommend),
+    /// Say what experiments have done to their metrics, whether the data can be trusted, and what to do
+    #[command(after_help = "Example:\n  montauk analyze checkout --until 2026-12-01")]
+    Analyze(Analyze),
     /// Send marts to databases by difference, and write the feed that serving loads
     #[command(after_help = "Example:\n  montauk publish recommendations --plan")]
     Publish(Publish),
@@ -371,6 +374,17 @@ fn minutes(text: &str) -> Result<f64, String> {
 fn trials(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=10_000).contains(number));
     number.ok_or_else(|| "write a number from 1 to 10000".to_owned())
+}
+
+/// `montauk analyze`
+#[derive(Debug, Args)]
+pub struct Analyze {
+    /// Experiments, by the names of their files; all when none is named
+    #[arg(value_name = "EXPERIMENT")]
+    pub experiments: Vec<String>,
+    /// Leave out what happened on this day (UTC) and after it [default: tomorrow]
+    #[arg(long, value_name = "DATE")]
+    pub until: Option<chrono::NaiveDate>,
 }
 
 /// `montauk evaluate`

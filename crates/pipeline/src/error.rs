@@ -38,6 +38,10 @@ pub enum PipelineError {
     NothingPromoted,
     #[error("`{file}` has changed since the search began")]
     FileChanged { file: String },
+    #[error("this project has no experiment")]
+    NoExperiments,
+    #[error("experiment `{experiment}` cannot be analyzed: {}{reason}", at_table(table))]
+    Unanalyzable { experiment: String, table: String, reason: String },
     #[error("this project has no recommender")]
     NoRecommenders,
     #[error("recommender `{recommender}` has no artefact for the data as it is now")]
@@ -204,11 +208,16 @@ impl Problem for PipelineError {
             Self::NoProject { .. } | Self::UnknownName { .. } | Self::NoUser { .. } | Self::NothingPromoted => {
                 ErrorKind::NotFound
             }
-            Self::NoRecommenders | Self::NotTrained { .. } | Self::NothingStaged { .. } | Self::EmptyDatabase => {
-                ErrorKind::NotFound
-            }
+            Self::NoRecommenders
+            | Self::NoExperiments
+            | Self::NotTrained { .. }
+            | Self::NothingStaged { .. }
+            | Self::EmptyDatabase => ErrorKind::NotFound,
             Self::NoSuchReject { .. } => ErrorKind::NotFound,
-            Self::NotComparable { .. } | Self::ManyTables { .. } | Self::NoAttributes { .. } => ErrorKind::Invalid,
+            Self::NotComparable { .. }
+            | Self::ManyTables { .. }
+            | Self::NoAttributes { .. }
+            | Self::Unanalyzable { .. } => ErrorKind::Invalid,
             Self::FileChanged { .. } => ErrorKind::Conflict,
             Self::RunActive { .. }
             | Self::ChecksFailed { .. }
@@ -237,6 +246,8 @@ impl Problem for PipelineError {
             Self::NothingPromoted => "nothing_promoted",
             Self::FileChanged { .. } => "file_changed",
             Self::NoRecommenders => "no_recommenders",
+            Self::NoExperiments => "no_experiments",
+            Self::Unanalyzable { .. } => "unanalyzable",
             Self::NotTrained { .. } => "not_trained",
             Self::NoAttributes { .. } => "no_attributes",
             Self::NotComparable { .. } => "not_comparable",
@@ -292,6 +303,11 @@ impl Problem for PipelineError {
                     .to_owned(),
             ),
             Self::NoAttributes { key, .. } => Some(format!("add a line such as `{key} = \"marts.{key}\"` to the file")),
+            Self::NoExperiments => Some("add one: `experiments/checkout.toml` with `[assignment]` and `[analysis]`".to_owned()),
+            Self::Unanalyzable { .. } => Some(
+                "mend the metric's `value` or `where`, or the columns of the exposures: `unit_id`, `experiment`, `variant`, `occurred_at`"
+                    .to_owned(),
+            ),
             Self::NotTrained { recommender } => {
                 Some(format!("run `montauk train {recommender}`, then `montauk evaluate`"))
             }
@@ -331,6 +347,10 @@ fn holder(pid: u32, command: &str) -> String {
 
 fn plural(count: usize, word: &str) -> String {
     if count == 1 { word.to_owned() } else { format!("{word}s") }
+}
+
+fn at_table(table: &str) -> String {
+    if table.is_empty() { String::new() } else { format!("table `{table}`: ") }
 }
 
 fn share(part: u64, whole: u64) -> f64 {

@@ -4,6 +4,7 @@
 //! Never here: DataFusion or Delta (`warehouse`), statistics and kernels (`recommend`), terminals (`app`).
 //! Start at [`steps::demo`], which walks the whole line.
 
+mod analyze;
 mod artefacts;
 mod diff;
 mod error;

@@ -4,6 +4,7 @@
 //! Never here: logic of a step, exit codes (`exit`).
 //! Start at [`run`].
 
+mod analyze;
 mod build;
 mod check;
 mod completions;
@@ -78,6 +79,7 @@ async fn run_step(shell: &Shell, command: Option<Command>) -> Result<Outcome, Ap
         Some(Command::Evaluate(arguments)) => evaluate::run(shell, arguments).await,
         Some(Command::Rec(arguments)) => rec::run(shell, arguments).await,
         Some(Command::Recommend(arguments)) => recommend::run(shell, arguments).await,
+        Some(Command::Analyze(arguments)) => analyze::run(shell, arguments).await,
         Some(Command::Publish(arguments)) => publish::run(shell, arguments).await,
         Some(Command::Serve(arguments)) => serve::run(shell, arguments).await,
         Some(Command::Query(arguments)) => query::run(shell, arguments).await,

@@ -43,6 +43,14 @@ impl CovariateMoments {
         Ok(moments)
     }
 
+    /// Some of the entries, in the order given.
+    #[must_use]
+    pub fn part(&self, entries: &[usize]) -> Self {
+        let width = self.means.len();
+        let pairs = entries.iter().flat_map(|i| entries.iter().map(move |j| self.comoments[i * width + j]));
+        Self { n: self.n, means: entries.iter().map(|i| self.means[*i]).collect(), comoments: pairs.collect() }
+    }
+
     /// The moments of two disjoint parts together.  Source: Chan, Golub & LeVeque, Technical report STAN-CS-79-773 (1979), eq. 2.1.
     /// Errors: `UnequalLengths` where the parts have different covariates.
     pub fn merged(&self, other: &Self) -> Result<Self, StatsError> {

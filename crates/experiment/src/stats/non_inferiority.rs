@@ -10,9 +10,10 @@ use super::distributions::{normal_quantile, normal_sf, t_sf};
 use super::error::{StatsError, allowed, finite, open_share, positive};
 
 /// Which way a metric should move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preference {
+    #[default]
     Increase,
     Decrease,
 }

@@ -7,6 +7,7 @@
 mod airbyte;
 mod document;
 pub(crate) mod edit;
+mod experiments;
 mod lock;
 mod read;
 pub(crate) mod secret;
@@ -20,6 +21,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use domain::TableName;
+use experiment::metric::MetricFile;
+use experiment::plan::ExperimentFile;
 use recommend::RecommenderFile;
 use warehouse::{Check, Model};
 
@@ -49,6 +52,8 @@ pub struct Project {
     pub checks: Vec<Check>,
     pub recommenders: BTreeMap<String, RecommenderFile>,
     pub syncs: BTreeMap<String, SyncFile>,
+    pub metrics: BTreeMap<String, MetricFile>,
+    pub experiments: BTreeMap<String, ExperimentFile>,
 }
 
 impl Project {
@@ -130,6 +135,11 @@ impl Project {
     /// The recommender `name`, or an error with the nearest name.
     pub fn recommender(&self, name: &str) -> Result<&RecommenderFile, PipelineError> {
         look_up(&self.recommenders, "recommender", name)
+    }
+
+    /// The experiment `name`, or an error with the nearest name.
+    pub fn experiment(&self, name: &str) -> Result<&ExperimentFile, PipelineError> {
+        look_up(&self.experiments, "experiment", name)
     }
 
     /// The sync `name`, or an error with the nearest name.

@@ -13,6 +13,7 @@ use recommend::{RecommendError, RecommenderFile};
 use warehouse::{Check, CheckFile, Model, WarehouseError};
 
 use super::document::Document;
+use super::experiments;
 use super::settings::Settings;
 use super::source::SourceFile;
 use super::sync::SyncFile;
@@ -33,8 +34,11 @@ pub(super) fn read_project(dir: &Path) -> Result<Project, PipelineError> {
     let recommenders = read_folder(&dir, "recommenders", &mut documents, |_, document| read_recommender(document))?;
     let syncs =
         read_folder(&dir, "publish", &mut documents, |name, document| SyncFile::read(name, document, &settings))?;
+    let metrics = read_folder(&dir, "metrics", &mut documents, |_, document| experiments::read_metric(document))?;
+    let experiments =
+        read_folder(&dir, "experiments", &mut documents, |_, document| experiments::read_experiment(document))?;
     let checks = checks.into_values().flatten().collect();
-    let project = Project { dir, settings, sources, models, checks, recommenders, syncs };
+    let project = Project { dir, settings, sources, models, checks, recommenders, syncs, metrics, experiments };
     fit(&project, &documents)?;
     Ok(project)
 }
@@ -181,9 +185,9 @@ fn fit(project: &Project, documents: &[Document]) -> Result<(), PipelineError> {
     let known: Vec<String> = names.iter().map(ToString::to_string).collect();
     for (name, recommender) in &project.recommenders {
         let path = format!("recommenders/{name}.toml");
-        expect_table(&recommender.interactions, &known, documents, &path, "interactions")?;
+        expect_table(&recommender.interactions, &known, documents, &path, &["interactions"])?;
         if let Some(items) = &recommender.items {
-            expect_table(items, &known, documents, &path, "items")?;
+            expect_table(items, &known, documents, &path, &["items"])?;
         }
         for indicator in &recommender.indicators {
             expect_table(&indicator.mart, &known, documents, &path, "indicators")?;
@@ -192,10 +196,10 @@ fn fit(project: &Project, documents: &[Document]) -> Result<(), PipelineError> {
     indicators_agree(project, documents)?;
     for sync in project.syncs.values() {
         if let Some(table) = sync.from_table() {
-            expect_table(&table, &known, documents, &sync.path, "from")?;
+            expect_table(&table, &known, documents, &sync.path, &["from"])?;
         }
     }
-    Ok(())
+    experiments::fit(project, documents, &known)
 }
 
 /// One feed carries the indicators of all recommenders, so a name means the same everywhere.
@@ -235,24 +239,28 @@ fn targets_differ(project: &Project, documents: &[Document]) -> Result<(), Pipel
     Ok(())
 }
 
-fn expect_table(
+pub(super) fn expect_table(
     table: &TableName,
     known: &[String],
     documents: &[Document],
     path: &str,
-    key: &str,
+    key: &[&str],
 ) -> Result<(), PipelineError> {
     let name = table.to_string();
     if known.contains(&name) {
         return Ok(());
     }
     let message = format!("no source and no model makes table `{name}`");
-    Err(at(documents, path, &[key], "no_such_table", message)
-        .with_nearest(&name, known.iter().map(String::as_str))
-        .into())
+    Err(at(documents, path, key, "no_such_table", message).with_nearest(&name, known.iter().map(String::as_str)).into())
 }
 
-fn at(documents: &[Document], path: &str, keys: &[&str], code: &'static str, message: String) -> FileProblem {
+pub(super) fn at(
+    documents: &[Document],
+    path: &str,
+    keys: &[&str],
+    code: &'static str,
+    message: String,
+) -> FileProblem {
     match documents.iter().find(|document| document.path == path) {
         Some(document) => document.problem_at(keys, code, message),
         None => FileProblem::at_start(path, code, message),

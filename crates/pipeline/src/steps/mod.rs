@@ -5,6 +5,7 @@
 //! Never here: terminals, exit codes, or reading the clock.
 //! Start at [`extract`], the first verb on the line of data.
 
+pub mod analyze;
 pub mod build;
 pub mod check;
 pub mod copy;

@@ -8,13 +8,11 @@
 //! and deleted rows all change it. A change of an input that is not cut, of the SQL or of the engine opens every interval.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::{cast, max, min};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
-use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
 use domain::{Dialect, Progress, Provenance, TableName, quote_identifier};
 
@@ -28,7 +26,8 @@ use crate::widen::table_schema;
 use crate::write::Aside;
 use crate::{RunContext, Warehouse};
 
-use super::made::{Made, NextVersion, next_version, write_rows};
+use super::fill::{Fill, batches};
+use super::made::{Made, NextVersion, next_version};
 use super::report::IntervalReport;
 
 /// Most intervals of one model: 20 years of hours. A smaller interval than meant would otherwise make millions of files.
@@ -55,7 +54,7 @@ pub(super) async fn make_incremental(
     run: &RunContext,
     progress: &dyn Progress,
 ) -> Result<Option<Made>> {
-    let Materialization::Incremental { time, interval, .. } = &model.materialization else {
+    let Materialization::Incremental { time, interval, batch, .. } = &model.materialization else {
         return Err(WarehouseError::internal("a model that is not incremental was made as one"));
     };
     let session = warehouse.engine.session(scope)?;
@@ -73,22 +72,18 @@ pub(super) async fn make_incremental(
     let aside = Aside::begin(&warehouse.store, &model.table, run).await?;
     let mut adds = Vec::new();
     let mut intervals = work.kept.clone();
-    for (index, start) in work.open.iter().enumerate() {
-        let end = interval.end_of(*start);
-        let parameters = vec![("from", instant(*start)), ("to", instant(end))];
-        let bound = plan.clone().with_param_values(parameters).map_err(|error| engine_error(error, &model.path))?;
-        let frame = DataFrame::new(session.state(), bound);
-        let mut writer = aside.writer(Arc::clone(&schema), &format!("i{index}"));
-        let inside = |batch: &RecordBatch| stays_inside(model, batch, time_index, *start, end);
-        write_rows(frame, &mut writer, &schema, &model.path, progress, inside).await?;
-        let files = writer.finish().await?;
-        let filled = CatalogInterval {
-            fingerprint: work.wanted.get(start).cloned().unwrap_or_default(),
-            rows: files.iter().map(|file| file.rows).sum(),
-            files: files.iter().map(|file| file.path.clone()).collect(),
-        };
-        intervals.insert(*start, filled);
-        adds.extend(files);
+    let fill =
+        Fill { model, session: &session, plan: &plan, aside: &aside, schema: &schema, time: time_index, progress };
+    for batch in batches(&work.open, *interval, *batch) {
+        for (start, files) in fill.fill(&batch).await? {
+            let filled = CatalogInterval {
+                fingerprint: work.wanted.get(&start).cloned().unwrap_or_default(),
+                rows: files.iter().map(|file| file.rows).sum(),
+                files: files.iter().map(|file| file.path.clone()).collect(),
+            };
+            intervals.insert(start, filled);
+            adds.extend(files);
+        }
     }
     let stays: BTreeSet<&String> = work.kept.values().flat_map(|interval| &interval.files).collect();
     let kept: Vec<DataFile> =
@@ -224,38 +219,4 @@ fn read_fingerprints(batch: &RecordBatch) -> Result<Vec<(DateTime<Utc>, String)>
         Ok((at, text.join("/")))
     };
     (0..batch.num_rows()).map(row).collect()
-}
-
-fn instant(at: DateTime<Utc>) -> ScalarValue {
-    ScalarValue::TimestampMicrosecond(Some(at.timestamp_micros()), None)
-}
-
-/// Rows outside of the interval would be doubled or lost when their own interval is made.
-fn stays_inside(
-    model: &Model,
-    batch: &RecordBatch,
-    time: usize,
-    start: DateTime<Utc>,
-    end: DateTime<Utc>,
-) -> Result<()> {
-    let column = batch.column(time);
-    let fail = |message: String| WarehouseError::Model {
-        message,
-        at: model.path.clone(),
-        help: Some("the `time` column must lie in `$from <= time < $to`, as in date_trunc('day', at)".into()),
-    };
-    let name = batch.schema().field(time).name().clone();
-    if column.null_count() > 0 {
-        return Err(fail(format!("column `{name}` is null in a row of the interval {start}")));
-    }
-    let times = cast(column, &DataType::Timestamp(TimeUnit::Microsecond, None))
-        .map_err(|_| fail(format!("column `{name}` is not a time")))?;
-    let times = times
-        .as_primitive_opt::<TimestampMicrosecondType>()
-        .ok_or_else(|| fail(format!("column `{name}` is not a time")))?;
-    let (Some(least), Some(most)) = (min(times), max(times)) else { return Ok(()) };
-    if least < start.timestamp_micros() || most >= end.timestamp_micros() {
-        return Err(fail(format!("the SQL returns rows outside of the interval {start} to {end}")));
-    }
-    Ok(())
 }

@@ -60,7 +60,7 @@ pub(super) async fn make_table(
     let schema = table_schema(frame.schema().as_arrow())?;
     let aside = Aside::begin(&warehouse.store, &model.table, run).await?;
     let mut writer = aside.writer(Arc::clone(&schema), "");
-    write_rows(frame, &mut writer, &schema, &model.path, progress, |_| Ok(())).await?;
+    write_rows(frame, &mut writer, &schema, &model.path, progress).await?;
     let adds = writer.finish().await?;
     let next = NextVersion { schema, adds, kept: Vec::new(), intervals: BTreeMap::new() };
     let mut made = next_version(warehouse, &model.table, TableKind::Table, next, provenance, run).await?;
@@ -98,19 +98,17 @@ pub(super) async fn make_view(
     Ok(Made { entry, commit: None, provider, aside: None, intervals: None })
 }
 
-/// Streams the rows of a plan into a writer. `inspect` sees each batch in the table's schema before it is written.
-pub(super) async fn write_rows(
+/// Streams the rows of a plan into a writer.
+async fn write_rows(
     frame: DataFrame,
     writer: &mut AsideWriter,
     schema: &SchemaRef,
     at: &str,
     progress: &dyn Progress,
-    mut inspect: impl FnMut(&arrow::array::RecordBatch) -> Result<()>,
 ) -> Result<()> {
     let mut stream = frame.execute_stream().await.map_err(|error| engine_error(error, at))?;
     while let Some(batch) = stream.next().await {
         let batch = widen_batch(&batch.map_err(|error| engine_error(error, at))?, schema)?;
-        inspect(&batch)?;
         writer.write(&batch).await?;
         progress.advance(batch.num_rows() as u64);
     }

@@ -10,6 +10,7 @@
 //! at the version that was read, and the next build takes the new rows.
 
 mod attempt;
+mod fill;
 mod incremental;
 mod made;
 mod materialize;

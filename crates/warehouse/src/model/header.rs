@@ -12,7 +12,10 @@ use super::interval::Interval;
 use crate::error::{Result, WarehouseError};
 
 /// Known keys. `key` is another word for `grain`.
-const KEYS: [&str; 9] = ["materialized", "time", "interval", "start", "grain", "key", "checks", "tags", "owner"];
+const KEYS: [&str; 10] =
+    ["materialized", "time", "interval", "batch", "start", "grain", "key", "checks", "tags", "owner"];
+/// Most intervals that one run of the SQL may fill: a year of days. Each has a file open meanwhile.
+const MAX_BATCH: usize = 366;
 /// The three ways in which a model is made.
 const MATERIALIZATIONS: [&str; 3] = ["table", "view", "incremental"];
 
@@ -25,6 +28,7 @@ pub(super) struct Header {
     pub materialized_line: usize,
     pub time: Option<String>,
     pub interval: Option<Interval>,
+    pub batch: Option<usize>,
     pub start: Option<DateTime<Utc>>,
     pub grain: Vec<String>,
     pub tags: Vec<String>,
@@ -89,6 +93,10 @@ impl Header {
                     Interval::parse(value)
                         .ok_or_else(|| bad("write a number and hour, day, week or month, such as `1 day`"))?,
                 );
+            }
+            "batch" => {
+                let batch = value.parse().ok().filter(|batch| (1..=MAX_BATCH).contains(batch));
+                self.batch = Some(batch.ok_or_else(|| bad("write a number of intervals, 1 to 366"))?);
             }
             "start" => self.start = Some(instant(value).ok_or_else(|| bad("write a date such as 2010-12-01"))?),
             "grain" | "key" => self.grain = list(value),

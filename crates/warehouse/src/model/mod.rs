@@ -59,6 +59,10 @@ pub enum Materialization {
         /// Column of the result that says to which interval a row belongs.
         time: String,
         interval: Interval,
+        /// How many adjacent intervals the SQL may fill at once; each row says by its `time` to which it belongs. No part of what
+        /// they hold, so that another number opens none.
+        #[serde(skip)]
+        batch: usize,
         /// Rows before this are not built.
         start: Option<chrono::DateTime<chrono::Utc>>,
         /// Inputs that the SQL filters by `column >= $from and column < $to`: only what changed in an interval reopens it.
@@ -139,7 +143,7 @@ fn incremental(header: &header::Header, statement: &Statement, path: &str) -> Re
             "filter the fact table: `where at >= $from and at < $to`",
         ));
     }
-    Ok(Materialization::Incremental { time, interval, start: header.start, sliced })
+    Ok(Materialization::Incremental { time, interval, batch: header.batch.unwrap_or(1), start: header.start, sliced })
 }
 
 /// The one query of a text.

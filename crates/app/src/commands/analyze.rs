@@ -1,0 +1,126 @@
+//! `montauk analyze`: what an experiment has done to its metrics, and what to do about it.
+//!
+//! In: experiments, a day.  Out: per experiment a verdict and a table of effects with intervals.
+//! Never here: statistics and rules (`experiment`), SQL (`pipeline`).
+//! Start at [`run`].
+
+use ::experiment::decision::{Code, Reason, Role};
+use ::experiment::results::{Results, Row};
+use chrono::NaiveTime;
+use pipeline::steps::analyze::{self, ExperimentReport, Request};
+
+use super::{Outcome, Shell};
+use crate::cli;
+use crate::error::AppError;
+use crate::output::{Output, count, grouped};
+use crate::table::Table;
+
+pub async fn run(shell: &Shell, arguments: cli::Analyze) -> Result<Outcome, AppError> {
+    let until = arguments.until.map(|day| day.and_time(NaiveTime::MIN).and_utc());
+    let request = Request { experiments: arguments.experiments, until };
+    let reports = shell.write("analyze", async |context| analyze::run(context, request).await).await?;
+    shell.output.report(&reports, |output| {
+        for report in &reports {
+            draw(output, report)?;
+        }
+        output.done("Analyzed", &format!("{} in {}", count(reports.len() as u64, "experiment"), shell.took()));
+        Ok(())
+    })?;
+    Ok(Outcome::Done)
+}
+
+fn draw(output: &Output, report: &ExperimentReport) -> Result<(), AppError> {
+    let results = &report.results;
+    let state = if report.has_ended { "at its end" } else { "running" };
+    let mut text = format!("{}, {state}, until {}\n", report.key, report.until.format("%Y-%m-%d"));
+    text.push_str(&verdict(results));
+    text.push_str(&format!("units: {}\n\n", units(results)));
+    let mut table = Table::with_kinds(
+        [
+            ("metric", false),
+            ("arm", false),
+            ("control", true),
+            ("value", true),
+            ("lift", true),
+            ("interval", true),
+            ("p", true),
+            ("", false),
+        ]
+        .map(|(name, is_number)| (name.to_owned(), is_number)),
+    );
+    for row in &results.rows {
+        table.row(cells(row));
+    }
+    text.push_str(&table.render());
+    output.data(&text)
+}
+
+/// The verdict with its reasons, as codes: the same in every language and on every screen.
+fn verdict(results: &Results) -> String {
+    let Some(decision) = &results.decision else {
+        let problem = results.problem.as_deref().unwrap_or("nothing was seen");
+        return format!("verdict: none yet, because {problem}\n");
+    };
+    let reasons: Vec<String> = decision.verdict.reasons.iter().map(reason).collect();
+    let because = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+    let proposal = decision.proposal.as_ref().map_or(String::new(), |arm| format!(" `{arm}`"));
+    let left = decision.verdict.days_left.map_or(String::new(), |days| format!(", {days:.0} days left"));
+    format!("verdict: {}{proposal}{because}{left}\n", code(decision.verdict.code))
+}
+
+fn code(code: Code) -> &'static str {
+    match code {
+        Code::FixFirst => "fix_first",
+        Code::RollBack => "roll_back",
+        Code::Ship => "ship",
+        Code::NoDifference => "no_difference",
+        Code::KeepRunning => "keep_running",
+    }
+}
+
+/// `code key value …`, as in the JSON.
+fn reason(reason: &Reason) -> String {
+    let Ok(serde_json::Value::Object(mut fields)) = serde_json::to_value(reason) else { return String::new() };
+    let code = fields.remove("code").and_then(|code| code.as_str().map(str::to_owned)).unwrap_or_default();
+    let facts: String = fields.iter().map(|(key, value)| format!(" {key} {value}")).collect();
+    code + &facts
+}
+
+fn units(results: &Results) -> String {
+    let arms: Vec<String> = results.variants.iter().map(|(arm, units)| format!("{} {arm}", grouped(*units))).collect();
+    let health = &results.health;
+    let mut text = format!("{}; sample ratio p {:.4}", arms.join(", "), health.sample_ratio.p);
+    for (units, what) in
+        [(health.multiple_units, "saw several variants"), (health.unknown_units, "saw an unknown variant")]
+    {
+        if units > 0 {
+            text.push_str(&format!("; {} {what}", grouped(units)));
+        }
+    }
+    text
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let role = match row.role {
+        Role::Primary => "primary".to_owned(),
+        Role::Success => "goal".to_owned(),
+        Role::Guardrail { margin } => format!("guardrail, margin {:.1} %", 100.0 * margin),
+        Role::Watched => String::new(),
+    };
+    let note = row.problem.clone().unwrap_or(role);
+    let (Some(relative), Some(absolute)) = (&row.relative, &row.absolute) else {
+        let none = || "–".to_owned();
+        return vec![row.metric.clone(), row.arm.clone(), none(), none(), none(), none(), none(), note];
+    };
+    let interval = row.shown.unwrap_or(relative.figures.fixed.ci);
+    vec![
+        row.metric.clone(),
+        row.arm.clone(),
+        format!("{:.4}", absolute.comparison.control.mean),
+        format!("{:.4}", absolute.comparison.treatment.mean),
+        format!("{:+.2} %", 100.0 * relative.figures.estimate.effect),
+        format!("{:+.2} to {:+.2} %", 100.0 * interval.lower, 100.0 * interval.upper),
+        format!("{:.4}", relative.figures.fixed.p_value),
+        note,
+    ]
+}

@@ -1,0 +1,160 @@
+//! `experiments/<name>.toml`: who sees what, and how it will be judged, written down before anybody looks.
+//!
+//! In: text, parsed by whoever owns the project directory (plain serde, so that errors carry a position).
+//! Out: an [`ExperimentFile`]; what the analysis will do is an [`AnalysisPlan`].
+//! Never here: states and people (they are decided elsewhere), the meaning of a metric (see `metric`).
+//! Start at [`ExperimentFile`].
+
+use chrono::{DateTime, Utc};
+use domain::TableName;
+use serde::{Deserialize, Serialize};
+
+use crate::definition::Experiment;
+
+/// One experiment of a project.
+///
+/// ```toml
+/// [assignment]
+/// key = "checkout"
+/// variants = [{ key = "control", value = false }, { key = "short", value = true }]
+///
+/// [analysis]
+/// exposures = "marts.exposures"
+/// start = "2026-11-01T00:00:00Z"
+/// goals = ["revenue"]                                     # the first one is the primary metric
+/// guardrails = [{ metric = "returns", margin = 0.02 }]
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExperimentFile {
+    pub assignment: Experiment,
+    pub analysis: AnalysisPlan,
+}
+
+/// How an experiment is judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnalysisPlan {
+    /// Table or view with `unit_id`, `experiment`, `variant`, `occurred_at`, and optionally `forced` and `bot`, which leave a row out.
+    pub exposures: TableName,
+    /// Exposures from here on count.
+    pub start: DateTime<Utc>,
+    /// The planned end.
+    #[serde(default)]
+    pub end: Option<DateTime<Utc>>,
+    /// Names of metrics that decide; the first is the primary one.
+    pub goals: Vec<String>,
+    /// Metrics that must not become worse.
+    #[serde(default)]
+    pub guardrails: Vec<Guardrail>,
+    /// Metrics to look at; they decide nothing.
+    #[serde(default)]
+    pub secondary: Vec<String>,
+    /// Two-sided error rate of the whole experiment, 0.0–1.0. Default 0.05.
+    #[serde(default = "five_percent")]
+    pub alpha: f64,
+    /// The part of it that may be spent before the planned end. Default 0.01.
+    #[serde(default = "one_percent")]
+    pub running_alpha: f64,
+    /// Units of all variants for which it is planned; 5,000 tune the intervals if it is not given.
+    #[serde(default)]
+    pub planned_units: Option<u64>,
+    /// What becomes of units that saw several variants.
+    #[serde(default)]
+    pub multiple: Multiple,
+    /// Before, nothing is shipped. Default 7.
+    #[serde(default = "week")]
+    pub min_days: u32,
+    /// Share of units, 0.0–1.0, of which the tables of the metrics must know something; below it something is not joined. Default 0: where
+    /// metrics are rare, most units have nothing.
+    #[serde(default)]
+    pub min_join_rate: f64,
+    /// Newest fact, at most so old. Default 48.
+    #[serde(default = "two_days")]
+    pub max_data_age_hours: u32,
+    /// After, it is over. Default 56.
+    #[serde(default = "eight_weeks")]
+    pub max_days: u32,
+}
+
+/// A metric that must not become worse.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guardrail {
+    pub metric: String,
+    /// The relative loss that is still accepted, at least 0.0. Default 0.01.
+    #[serde(default = "one_percent")]
+    pub margin: f64,
+}
+
+/// What becomes of units that saw several variants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Multiple {
+    /// They are left out, and counted.
+    #[default]
+    Exclude,
+    /// They belong to the variant that they saw first.
+    First,
+}
+
+fn five_percent() -> f64 {
+    0.05
+}
+fn one_percent() -> f64 {
+    0.01
+}
+fn week() -> u32 {
+    7
+}
+fn two_days() -> u32 {
+    48
+}
+fn eight_weeks() -> u32 {
+    56
+}
+
+impl AnalysisPlan {
+    /// Names of all metrics, each once, goals first.
+    pub fn metrics(&self) -> Vec<&str> {
+        let all =
+            self.goals.iter().chain(self.guardrails.iter().map(|guardrail| &guardrail.metric)).chain(&self.secondary);
+        let mut names: Vec<&str> = Vec::new();
+        for name in all {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The key that is wrong, and why; `None` for a plan that can be followed.
+    pub fn problem(&self) -> Option<(&'static str, String)> {
+        let share = |value: f64| value > 0.0 && value < 1.0;
+        if self.goals.is_empty() {
+            return Some(("goals", "an experiment needs a metric that decides: name one".to_owned()));
+        }
+        if let Some(twice) = self.guardrails.iter().find(|guardrail| self.goals.contains(&guardrail.metric)) {
+            return Some(("guardrails", format!("`{}` cannot be a goal and a guardrail", twice.metric)));
+        }
+        if let Some(bad) = self.guardrails.iter().find(|guardrail| !(0.0..1.0).contains(&guardrail.margin)) {
+            return Some((
+                "guardrails",
+                format!("the margin of `{}` is `{}`: write a share from 0.0", bad.metric, bad.margin),
+            ));
+        }
+        if !share(self.alpha) {
+            return Some(("alpha", format!("`{}` is no error rate: write a share between 0.0 and 1.0", self.alpha)));
+        }
+        if !(share(self.running_alpha) && self.running_alpha < self.alpha) {
+            return Some(("running_alpha", format!("`{}` must be above 0 and below `alpha`", self.running_alpha)));
+        }
+        if self.end.is_some_and(|end| end <= self.start) {
+            return Some(("end", "it lies before `start`".to_owned()));
+        }
+        if self.min_days == 0 || self.max_days < self.min_days {
+            return Some(("max_days", "it must be at least `min_days`, and that at least 1".to_owned()));
+        }
+        None
+    }
+}

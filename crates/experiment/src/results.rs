@@ -1,0 +1,334 @@
+//! The results of an experiment: every metric in every treatment arm, the health of the data, and what to do.
+//!
+//! In: [`Observed`]: units and sufficient statistics per variant, and the plan.  Out: [`Results`].
+//! Never here: where statistics come from; words for people.
+//! Start at [`results`].
+
+use serde::Serialize;
+
+use crate::decision::{ArmFacts, Clock, Decision, Facts, Health, MetricFact, Role, decide};
+use crate::stats::always_valid::{DEFAULT_TUNING_N, hybrid};
+use crate::stats::analysis::{Settings, View, view};
+use crate::stats::covariates::{CovariateMoments, compare_ratio_with_covariates, compare_with_covariates};
+use crate::stats::multiple::benjamini_hochberg;
+use crate::stats::non_inferiority::Preference;
+use crate::stats::quantile::Quantile;
+use crate::stats::sample_ratio::{
+    SampleRatio, SequentialSampleRatio, check_sample_ratio, default_concentration, multiple_exposure_share,
+};
+use crate::stats::{Alternative, Comparison, Scale, Statistic, StatsError, compare};
+
+/// Power to plan for, as is usual: Cohen, Statistical Power Analysis (1988), § 2.4.
+const TARGET_POWER: f64 = 0.8;
+
+/// One variant's share of a metric.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sample {
+    /// Entry 0 is the value, the others are covariates.
+    Mean(CovariateMoments),
+    /// Entries 0 and 1 are numerator and denominator, the others covariates.
+    Ratio(CovariateMoments),
+    Quantile(Quantile),
+}
+
+/// One metric as it was seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObservedMetric {
+    pub name: String,
+    pub role: Role,
+    pub preference: Preference,
+    /// Whether its values are zeros and ones.
+    pub is_proportion: bool,
+    /// In the order of the variants; `None` where no unit was seen.
+    pub samples: Vec<Option<Sample>>,
+    /// The smallest relative effect worth finding.
+    pub min_effect: f64,
+    pub cap: Option<f64>,
+    /// Values that were no finite numbers.
+    pub bad_values: u64,
+}
+
+/// Everything that was seen of an experiment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observed {
+    /// Key and planned share, control first.
+    pub variants: Vec<(String, f64)>,
+    /// Units in the order of the variants, those of several variants left out or not, as planned.
+    pub units: Vec<u64>,
+    /// Units of variants that the experiment does not have.
+    pub unknown_units: u64,
+    /// Units that saw several variants.
+    pub multiple_units: u64,
+    pub exposures: u64,
+    /// Share of units of which some table of the metrics knows something.
+    pub join_rate: f64,
+    pub data_age_hours: f64,
+    pub metrics: Vec<ObservedMetric>,
+    pub clock: Clock,
+    pub has_ended: bool,
+    pub alpha: f64,
+    pub running_alpha: f64,
+    pub planned_units: Option<u64>,
+    /// Less than this share known to the metrics' tables, or older data, is a fault.
+    pub least_join_rate: f64,
+    pub most_data_age_hours: f64,
+}
+
+/// One metric in one treatment arm, beside control.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    pub metric: String,
+    pub role: Role,
+    pub preference: Preference,
+    pub arm: String,
+    pub cap: Option<f64>,
+    pub bad_values: u64,
+    /// `None` where nothing can be said; `problem` says why.
+    pub relative: Option<View>,
+    pub absolute: Option<View>,
+    /// The relative effect without covariates, where there are some.
+    pub unadjusted: Option<View>,
+    /// The level of `shown`: what of α this metric may spend now.
+    pub shown_alpha: f64,
+    /// The relative interval that decides: always-valid while it runs, fixed at its end.
+    pub shown: Option<crate::stats::Interval>,
+    /// Corrected over all metrics that decide nothing (Benjamini & Hochberg).
+    pub adjusted_p: Option<f64>,
+    pub problem: Option<String>,
+}
+
+/// What is known of the data's health.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HealthReport {
+    pub sample_ratio: SampleRatio,
+    pub unknown_units: u64,
+    pub multiple_units: u64,
+    /// What the verdict rests on.
+    pub facts: Health,
+}
+
+/// The results.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Results {
+    pub variants: Vec<(String, u64)>,
+    pub health: HealthReport,
+    pub rows: Vec<Row>,
+    /// `None` while there is nothing to decide from; `problem` says why.
+    pub decision: Option<Decision>,
+    pub problem: Option<String>,
+}
+
+/// Computes everything.  Errors: variants that cannot be an experiment (fewer than two, shares that are none).
+pub fn results(observed: &Observed) -> Result<Results, StatsError> {
+    let shares: Vec<f64> = observed.variants.iter().map(|(_, share)| *share).collect();
+    let sample_ratio = check_sample_ratio(&observed.units, &shares)?;
+    let mut sequential = SequentialSampleRatio::new(&shares, default_concentration(observed.units.iter().sum()))?;
+    // A day's look is one of many; it may be read at any time.
+    sequential.add(&observed.units)?;
+    let mut rows = Vec::new();
+    for (arm, (name, _)) in observed.variants.iter().enumerate().skip(1) {
+        rows.extend(observed.metrics.iter().map(|metric| row(observed, metric, arm, name)));
+    }
+    adjust(&mut rows, observed.alpha)?;
+    let all: u64 = observed.units.iter().sum::<u64>() + observed.multiple_units;
+    let facts = Health {
+        sample_ratio_p: sample_ratio.p,
+        sequential_sample_ratio_p: sequential.p(),
+        leaked_units: sample_ratio.leaked_units + observed.unknown_units,
+        multiple_exposure_share: multiple_exposure_share(all, observed.multiple_units.min(all))?,
+        pre_exposure: pre_exposure(observed),
+        join_rate: observed.join_rate,
+        least_join_rate: observed.least_join_rate,
+        data_age_hours: observed.data_age_hours,
+        most_data_age_hours: observed.most_data_age_hours,
+        exposures: observed.exposures,
+        missing_metrics: Vec::new(),
+    };
+    let health = HealthReport {
+        sample_ratio,
+        unknown_units: observed.unknown_units,
+        multiple_units: observed.multiple_units,
+        facts: facts.clone(),
+    };
+    let (decision, problem) = match verdict(observed, &rows, facts) {
+        Ok(decision) => (Some(decision), None),
+        Err(reason) => (None, Some(reason)),
+    };
+    let variants = observed.variants.iter().map(|(name, _)| name.clone()).zip(observed.units.iter().copied()).collect();
+    Ok(Results { variants, health, rows, decision, problem })
+}
+
+/// How much of α a metric may spend: success metrics share it, guardrails are asked one-sided at all of it (Schultzberg et al. 2024).
+fn share_of_alpha(observed: &Observed, role: Role) -> f64 {
+    let goals = observed.metrics.iter().filter(|metric| matches!(metric.role, Role::Primary | Role::Success)).count();
+    match role {
+        Role::Primary | Role::Success => 1.0 / goals.max(1) as f64,
+        Role::Guardrail { .. } => 2.0,
+        Role::Watched => 1.0,
+    }
+}
+
+fn row(observed: &Observed, metric: &ObservedMetric, arm: usize, name: &str) -> Row {
+    let share = share_of_alpha(observed, metric.role);
+    let mut row = Row {
+        metric: metric.name.clone(),
+        role: metric.role,
+        preference: metric.preference,
+        arm: name.to_owned(),
+        cap: metric.cap,
+        bad_values: metric.bad_values,
+        relative: None,
+        absolute: None,
+        unadjusted: None,
+        shown_alpha: 0.0,
+        shown: None,
+        adjusted_p: None,
+        problem: None,
+    };
+    if let Err(problem) = fill(observed, metric, arm, share, &mut row) {
+        row.problem = Some(problem.to_string());
+    }
+    row
+}
+
+fn fill(observed: &Observed, metric: &ObservedMetric, arm: usize, share: f64, row: &mut Row) -> Result<(), StatsError> {
+    let none = StatsError::TooFewUnits { n: 0, least: 2 };
+    let sample = |at: usize| metric.samples.get(at).and_then(Option::as_ref).ok_or(none.clone());
+    let (control, treatment) = (sample(0)?, sample(arm)?);
+    let comparison = compare_samples(control, treatment)?;
+    let tuning_n = observed.planned_units.map_or(DEFAULT_TUNING_N, |units| units as f64);
+    let settings = |scale: Scale| Settings {
+        scale,
+        alpha: observed.alpha,
+        tuning_n,
+        is_lower_better: metric.preference == Preference::Decrease,
+        mde: (scale == Scale::Relative).then_some(metric.min_effect),
+        target_power: TARGET_POWER,
+        ..Settings::default()
+    };
+    row.absolute = Some(view(&comparison, &settings(Scale::Absolute))?);
+    row.relative = Some(view(&comparison, &settings(Scale::Relative))?);
+    if let (Some(control), Some(treatment)) = (without_covariates(control), without_covariates(treatment)) {
+        row.unadjusted = Some(view(&compare_samples(&control, &treatment)?, &settings(Scale::Relative))?);
+    }
+    let estimate = comparison.estimate(Scale::Relative)?;
+    let (alpha, running) = (observed.alpha * share, observed.running_alpha * share);
+    let judged = hybrid(&estimate, Alternative::TwoSided, alpha, running, tuning_n, observed.has_ended, 1.0)?;
+    row.shown_alpha = judged.alpha;
+    row.shown = Some(judged.shown.ci);
+    Ok(())
+}
+
+fn compare_samples(control: &Sample, treatment: &Sample) -> Result<Comparison, StatsError> {
+    match (control, treatment) {
+        (Sample::Mean(c), Sample::Mean(t)) => Ok(compare_with_covariates(c, t, 0.0)?.comparison),
+        (Sample::Ratio(c), Sample::Ratio(t)) => Ok(compare_ratio_with_covariates(c, t, 0.0)?.comparison),
+        (Sample::Quantile(c), Sample::Quantile(t)) => compare(&Statistic::Quantile(*c), &Statistic::Quantile(*t)),
+        (c, t) => Err(StatsError::MixedStatistics { control: c.kind(), treatment: t.kind() }),
+    }
+}
+
+impl Sample {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Mean(_) => "mean",
+            Self::Ratio(_) => "ratio",
+            Self::Quantile(_) => "quantile",
+        }
+    }
+}
+
+/// The same sample without its covariates; `None` where it has none.
+fn without_covariates(sample: &Sample) -> Option<Sample> {
+    match sample {
+        Sample::Mean(moments) if moments.means.len() > 1 => Some(Sample::Mean(moments.part(&[0]))),
+        Sample::Ratio(moments) if moments.means.len() > 2 => Some(Sample::Ratio(moments.part(&[0, 1]))),
+        Sample::Mean(_) | Sample::Ratio(_) | Sample::Quantile(_) => None,
+    }
+}
+
+/// C3: the covariates of the planned metrics must not differ between arms. One p per metric and arm.
+fn pre_exposure(observed: &Observed) -> Vec<(String, f64)> {
+    let mut found = Vec::new();
+    for metric in &observed.metrics {
+        let before = |sample: &Option<Sample>| match sample {
+            Some(Sample::Mean(moments)) if moments.means.len() > 1 => Some(moments.part(&[1])),
+            // Of a ratio the numerator's, which has the more of the noise.
+            Some(Sample::Ratio(moments)) if moments.means.len() > 2 => Some(moments.part(&[2])),
+            Some(Sample::Mean(_) | Sample::Ratio(_) | Sample::Quantile(_)) | None => None,
+        };
+        let Some(control) = metric.samples.first().and_then(before) else { continue };
+        for treatment in metric.samples.iter().skip(1).filter_map(before) {
+            let compared = compare_with_covariates(&control, &treatment, 0.0);
+            let test = compared.and_then(|found| found.comparison.estimate(Scale::Absolute));
+            // A covariate without variance cannot differ.
+            if let Ok(test) = test.and_then(|estimate| estimate.test(Alternative::TwoSided, observed.alpha)) {
+                found.push((metric.name.clone(), test.p_value));
+            }
+        }
+    }
+    found
+}
+
+/// M2: metrics that decide nothing are many; their p-values are corrected together.
+fn adjust(rows: &mut [Row], alpha: f64) -> Result<(), StatsError> {
+    let mut watched: Vec<&mut Row> =
+        rows.iter_mut().filter(|row| row.role == Role::Watched && row.relative.is_some()).collect();
+    let p: Vec<f64> = watched.iter().filter_map(|row| Some(row.relative.as_ref()?.figures.fixed.p_value)).collect();
+    if p.is_empty() {
+        return Ok(());
+    }
+    for (row, adjusted) in watched.iter_mut().zip(benjamini_hochberg(&p, alpha)?) {
+        row.adjusted_p = Some(adjusted.p);
+    }
+    Ok(())
+}
+
+/// What to do, or why that cannot be said.
+fn verdict(observed: &Observed, rows: &[Row], mut health: Health) -> Result<Decision, String> {
+    let mut arms = Vec::new();
+    for (index, (name, _)) in observed.variants.iter().enumerate().skip(1) {
+        let mine: Vec<&Row> = rows.iter().filter(|row| row.arm == *name).collect();
+        let mut metrics = Vec::new();
+        for row in &mine {
+            match (&row.shown, &row.relative) {
+                (Some(interval), Some(relative)) => metrics.push(MetricFact {
+                    key: row.metric.clone(),
+                    role: row.role,
+                    preference: row.preference,
+                    estimate: relative.figures.estimate.effect,
+                    interval: *interval,
+                    is_post_hoc: false,
+                }),
+                (None, _) | (_, None) if row.role == Role::Watched => {}
+                (None, _) | (_, None) if observed.exposures == 0 => {}
+                (None, _) | (_, None) => health.missing_metrics.push(row.metric.clone()),
+            }
+        }
+        let primary = observed.metrics.iter().find(|metric| metric.role == Role::Primary);
+        let primary = primary.ok_or("no metric is the primary one")?;
+        let row = mine.iter().find(|row| row.metric == primary.name);
+        let problem = || row.and_then(|row| row.problem.clone()).unwrap_or_else(|| "nothing was seen".to_owned());
+        let relative = row.and_then(|row| row.relative.as_ref()).ok_or_else(problem)?;
+        let outlook = relative
+            .figures
+            .outlooks
+            .map(|outlooks| if observed.has_ended { outlooks.fixed } else { outlooks.always_valid });
+        let per_day = (observed.units[0] + observed.units[index]) as f64 / observed.clock.days_running.max(1.0);
+        let conversions = |arm: usize, mean: f64| {
+            if primary.is_proportion { (mean * observed.units[arm] as f64).round() as u64 } else { observed.units[arm] }
+        };
+        arms.push(ArmFacts {
+            arm: name.clone(),
+            conversions: conversions(index, relative.comparison.treatment.unadjusted_mean),
+            control_conversions: conversions(0, relative.comparison.control.unadjusted_mean),
+            metrics,
+            mde: Some(primary.min_effect),
+            power: outlook.map(|outlook| outlook.power_now),
+            target_power: TARGET_POWER,
+            days_to_power: outlook.and_then(|outlook| outlook.additional_units).map(|units| units / per_day.max(1.0)),
+        });
+    }
+    let facts = Facts { health, clock: observed.clock, arms };
+    decide(&facts).map_err(|error| error.to_string())
+}

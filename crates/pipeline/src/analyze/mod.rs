@@ -1,0 +1,131 @@
+//! From exposures and facts to the figures of an experiment: SQL models of our own, and what is read from the last of them.
+//!
+//! In: an experiment, its metrics, the catalog.  Out: models for `warehouse` to build; sufficient statistics for `experiment`.
+//! Never here: DataFusion; what a difference means (`experiment::stats`).
+//! Start at [`models`], the four steps:
+//!
+//! ```text
+//! exposures ──▶ units (first exposure) ──▶ bounds (when each window begins and ends) ─┐
+//! facts, each table once, day by day ──────────────────────────────────────────────┴▶ days (unit × day) ──▶ values (unit)
+//! ```
+//!
+//! A run makes again only the days whose facts or bounds changed, late ones included. Days hold whole windows' parts, never
+//! statistics: those of different days cannot be added up, for (Σy)² is not Σy².
+
+mod days;
+mod freshness;
+mod statistics;
+mod units;
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use domain::{Dialect, TableName, quote_identifier};
+use experiment::metric::{Measure, Reading, UnitPlan};
+use experiment::plan::ExperimentFile;
+use warehouse::Model;
+
+use crate::PipelineError;
+
+pub(crate) use freshness::{Freshness, read_freshness};
+pub(crate) use statistics::{MetricMoments, Sample, read_samples};
+pub(crate) use units::read_counts;
+
+/// Where the tables of experiments are.
+const SCHEMA: &str = "experiments";
+
+/// An experiment with all that its SQL depends on.
+pub(crate) struct Subject<'a> {
+    pub(crate) file: &'a ExperimentFile,
+    /// Name of the metric and its plan, in the order of the experiment.
+    pub(crate) metrics: Vec<(&'a str, UnitPlan)>,
+    /// Columns of the exposures.
+    pub(crate) exposure_columns: BTreeSet<String>,
+    /// What happened before this moment counts; midnight.
+    pub(crate) until: DateTime<Utc>,
+}
+
+/// One scan: all measures over one table, one naming of units and one of times.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Scan {
+    table: TableName,
+    unit: String,
+    time: String,
+}
+
+impl Subject<'_> {
+    /// Scans, each with what is read in it; the index of a reading is the number in the names of its columns.
+    fn scans(&self) -> BTreeMap<Scan, Vec<&Reading>> {
+        let mut scans: BTreeMap<Scan, Vec<&Reading>> = BTreeMap::new();
+        for measure in self.measures() {
+            let readings = scans.entry(scan_of(measure)).or_default();
+            if !readings.contains(&&measure.reading) {
+                readings.push(&measure.reading);
+            }
+        }
+        scans
+    }
+
+    fn measures(&self) -> impl Iterator<Item = &Measure> {
+        self.metrics.iter().flat_map(|(_, plan)| &plan.measures)
+    }
+
+    /// Hours after exposure at which a window begins or ends.
+    fn bounds(&self) -> BTreeSet<u32> {
+        self.measures().flat_map(|measure| [measure.span.from_hours, measure.span.to_hours]).collect()
+    }
+
+    /// `experiments.<key>_<part>`; what cannot stand in a name becomes `_`.
+    pub(crate) fn table(&self, part: &str) -> Result<TableName, PipelineError> {
+        let key = &self.file.assignment.key;
+        let plain = key.to_lowercase().replace(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit()), "_");
+        TableName::new(SCHEMA, &format!("e_{plain}_{part}")).map_err(|error| PipelineError::Internal {
+            what: format!("name the tables of experiment `{key}`"),
+            reason: error.to_string(),
+        })
+    }
+
+    fn model(&self, part: &str, text: &str) -> Result<Model, PipelineError> {
+        let table = self.table(part)?;
+        let path = format!("experiment `{}`, table {table}", self.file.assignment.key);
+        Ok(Model::parse(table.schema(), table.name(), &path, text)?)
+    }
+}
+
+/// The models of an experiment, in their order.
+pub(crate) fn models(subject: &Subject<'_>) -> Result<Vec<Model>, PipelineError> {
+    let mut models = vec![
+        subject.model("units", &units::units_sql(subject))?,
+        subject.model("bounds", &units::bounds_sql(subject)?)?,
+    ];
+    for (index, (scan, readings)) in subject.scans().iter().enumerate() {
+        let text = days::days_sql(subject, scan, readings)?;
+        models.push(subject.model(&days::part(index), &text)?);
+    }
+    models.push(subject.model("values", &values::values_sql(subject)?)?);
+    Ok(models)
+}
+
+fn scan_of(measure: &Measure) -> Scan {
+    Scan { table: measure.table.clone(), unit: measure.unit.clone(), time: measure.time.clone() }
+}
+
+fn quote(name: &str) -> String {
+    quote_identifier(Dialect::Standard, name)
+}
+
+/// A text as a constant of SQL. Models take no parameters, and names come from project files.
+fn text(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "''"))
+}
+
+/// A moment as a constant of SQL.
+fn moment(at: DateTime<Utc>) -> String {
+    format!("arrow_cast('{}', 'Timestamp(Microsecond, None)')", at.format("%Y-%m-%dT%H:%M:%S%.6f"))
+}
+
+/// A column of times, whatever their unit and zone, as moments in UTC.
+fn as_moment(column: &str) -> String {
+    format!("arrow_cast({}, 'Timestamp(Microsecond, None)')", quote(column))
+}

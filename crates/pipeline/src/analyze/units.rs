@@ -1,0 +1,101 @@
+//! Units of an experiment: the first exposure of each, and the moments at which its windows begin and end.
+//!
+//! In: a [`Subject`].  Out: the SQL of two tables; counts of what was seen.
+//! Never here: facts.
+//! Start at [`units_sql`].
+
+use std::collections::BTreeMap;
+
+use warehouse::{Catalog, Warehouse};
+
+use super::{Subject, as_moment, moment, quote, text};
+use crate::PipelineError;
+use crate::rows::Columns;
+
+/// Columns of the exposures that take a row out when they are true.
+const LEFT_OUT: [&str; 2] = ["forced", "bot"];
+
+/// `unit, variant, start_at, is_multiple, exposures`, one row per unit. Of a unit that saw several variants, the first counts.
+pub(super) fn units_sql(subject: &Subject<'_>) -> String {
+    let plan = &subject.file.analysis;
+    let left_out: String = LEFT_OUT
+        .iter()
+        .filter(|column| subject.exposure_columns.contains(**column))
+        .map(|column| format!("\n  and not coalesce({}, false)", quote(column)))
+        .collect();
+    let end = plan.end.map_or(subject.until, |end| end.min(subject.until));
+    let at = as_moment("occurred_at");
+    format!(
+        "-- The first exposure of each unit of experiment {key}.\n\
+         -- materialized: table   grain: unit\n\
+         select unit, variant, start_at, least_variant <> most_variant as is_multiple, exposures\n\
+         from (\n  \
+         select cast(unit_id as varchar) as unit, first_value(cast(variant as varchar) order by {at}, variant) as variant,\n    \
+         min({at}) as start_at, min(variant) as least_variant, max(variant) as most_variant, count(*) as exposures\n  \
+         from {table}\n  \
+         where experiment = {literal} and unit_id is not null and variant is not null\n  \
+         and {at} >= {start} and {at} < {end}{left_out}\n  \
+         group by 1\n)",
+        key = one_line(&subject.file.assignment.key),
+        table = plan.exposures,
+        literal = text(&subject.file.assignment.key),
+        start = moment(plan.start),
+        end = moment(end),
+    )
+}
+
+/// `unit, after_hours, at`: when, after its first exposure, each window of a unit begins or ends.
+pub(super) fn bounds_sql(subject: &Subject<'_>) -> Result<String, PipelineError> {
+    let units = subject.table("units")?;
+    let parts: Vec<String> = subject
+        .bounds()
+        .iter()
+        .map(|hours| {
+            format!("select unit, {hours} as after_hours, start_at + interval '{hours} hours' as at from {units}")
+        })
+        .collect();
+    Ok(format!(
+        "-- When the windows of each unit begin and end.\n-- materialized: table   grain: unit, after_hours\n{}",
+        parts.join("\nunion all\n")
+    ))
+}
+
+/// Comments end with their line.
+fn one_line(key: &str) -> String {
+    key.replace(['\n', '\r'], " ")
+}
+
+/// What was seen of an experiment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ExposureCounts {
+    /// Units by the variant that they saw first, those with several left out.
+    pub(crate) units: BTreeMap<String, u64>,
+    pub(crate) multiple: u64,
+    pub(crate) exposures: u64,
+}
+
+/// Counts units and exposures.
+pub(crate) async fn read_counts(
+    warehouse: &Warehouse,
+    catalog: &Catalog,
+    subject: &Subject<'_>,
+) -> Result<ExposureCounts, PipelineError> {
+    let units = subject.table("units")?;
+    let sql = format!(
+        "select variant, count(*) filter (where not is_multiple) as units, count(*) filter (where is_multiple) as multiple, \
+         sum(exposures) as exposures from {units} group by variant order by variant"
+    );
+    let result = warehouse.query(catalog, &sql).await?;
+    let name = units.to_string();
+    let columns = Columns::new(&name, &result);
+    let number = |name: &str| columns.number(name);
+    let mut counts = ExposureCounts::default();
+    let rows =
+        columns.text("variant")?.into_iter().zip(number("units")?).zip(number("multiple")?).zip(number("exposures")?);
+    for (((variant, units), multiple), exposures) in rows {
+        counts.units.insert(variant.unwrap_or_default(), units.unwrap_or_default() as u64);
+        counts.multiple += multiple.unwrap_or_default() as u64;
+        counts.exposures += exposures.unwrap_or_default() as u64;
+    }
+    Ok(counts)
+}
