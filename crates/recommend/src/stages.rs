@@ -225,6 +225,9 @@ impl Ranker {
             let is_after = |entry: &RankedItem| ranked.items.iter().all(|known| known.item != entry.item);
             let next = longer.items.into_iter().filter(is_after).collect();
             ranked.items = mix(ranked.items, next, rules, seed);
+            // What the lot brought may have been filled in.
+            let is_filled = ranked.items.iter().any(|entry| entry.source != ItemSource::Recommender);
+            ranked.fallback = ranked.fallback.or(longer.fallback.filter(|_| is_filled));
         }
         ranked
     }
@@ -495,6 +498,12 @@ mod tests {
             let is_allowed = |item: u32| !every_third.contains(item) && history.iter().all(|event| event.item != item);
             assert!(explored.items.iter().all(|entry| is_allowed(entry.item) && entry.propensity.is_some()));
             assert_eq!(explored.items[0].propensity, Some(1.0));
+            let displaced =
+                list.items.iter().filter(|entry| explored.items.iter().all(|other| other.item != entry.item));
+            for entry in displaced {
+                let why = exploring(0.3).why_not(&history, &with_seed, entry.item);
+                assert_eq!(why.stage, crate::why_not::Stage::Reordered);
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use crate::{HistoryItem, RankRequest, Ranker};
+use crate::{HistoryItem, RankRequest, RankedList, Ranker};
 
 /// What became of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -73,13 +73,18 @@ impl Ranker {
 
     /// For an item that may be shown and is not.
     fn outdone(&self, history: &[HistoryItem], request: &RankRequest<'_>, item: u32, rank: Option<usize>) -> Stage {
+        // Without the lot it would be there.
+        let without_lot = RankRequest { seed: None, reasons: 0, ..*request };
+        let is_listed = |list: RankedList| list.items.iter().any(|entry| entry.item == item);
+        if request.seed.is_some() && is_listed(self.recommend(history, &without_lot)) {
+            return Stage::Reordered;
+        }
         let Some(rank) = rank else {
             return Stage::NotScored;
         };
         if let Some(rules) = self.rules() {
             let uncapped = self.clone().with_rules(rules.without_caps());
-            let list = uncapped.recommend(history, &RankRequest { reasons: 0, seed: None, ..*request });
-            if list.items.iter().any(|entry| entry.item == item) {
+            if is_listed(uncapped.recommend(history, &without_lot)) {
                 return Stage::Capped;
             }
         }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise: the panic is the report")]
 
 mod airbyte;
+mod analyzed;
 mod bad_input;
 mod cli;
 mod cold;

@@ -189,8 +189,11 @@ fn fit(project: &Project, documents: &[Document]) -> Result<(), PipelineError> {
         if let Some(items) = &recommender.items {
             expect_table(items, &known, documents, &path, &["items"])?;
         }
+        if let Some(users) = &recommender.users {
+            expect_table(users, &known, documents, &path, &["users"])?;
+        }
         for indicator in &recommender.indicators {
-            expect_table(&indicator.mart, &known, documents, &path, "indicators")?;
+            expect_table(&indicator.mart, &known, documents, &path, &["indicators"])?;
         }
     }
     indicators_agree(project, documents)?;

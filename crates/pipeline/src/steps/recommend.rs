@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, Int32Array, RecordBatch, StringArray};
 use domain::{FeedItem, ItemId, Profile, Promotion, Provenance, TableName, UserId};
-use recommend::{Artefact, Catalogue, Event, ItemSet, RankRequest, RankedList, Ranker, Reranker};
+use recommend::{Artefact, Catalogue, ItemSet, RankRequest, RankedList, Ranker, Reranker};
 use warehouse::{Catalog, Check, Materialized};
 
 use super::Context;
@@ -145,6 +145,8 @@ struct Serving {
     ranker: Ranker,
     /// What is known of each user; empty without a users table.
     profiles: HashMap<UserId, Profile>,
+    /// Version of that table; empty without it.
+    users_version: String,
     limit: usize,
 }
 
@@ -174,12 +176,12 @@ impl Serving {
         let is_hidden = |id: &&ItemId| items.get(*id).map_or(!items.is_empty(), |item| !item.available);
         let hidden = ranker.item_set(ranker.items().iter().filter(is_hidden));
         let users = context.project.recommenders.values().find_map(|file| file.users.as_ref());
-        let profiles = match users.filter(|_| !ranker.profile_columns().is_empty()) {
-            Some(table) => profiles::users(&context.warehouse, catalog, table).await?,
-            None => Vec::new(),
+        let (profiles, users_version) = match users.filter(|_| !ranker.profile_columns().is_empty()) {
+            Some(table) => (profiles::users(&context.warehouse, catalog, table).await?, marts::version(catalog, table)),
+            None => (Vec::new(), String::new()),
         };
         let profiles = profiles.into_iter().map(|user| (user.id, user.attributes)).collect();
-        Ok(Self { promotion, mart, items, items_version, hidden, ranker, profiles, limit: file.limit })
+        Ok(Self { promotion, mart, items, items_version, hidden, ranker, profiles, users_version, limit: file.limit })
     }
 
     fn list_of(&self, user: &str, limit: usize) -> Result<UserReport, PipelineError> {
@@ -261,10 +263,19 @@ impl Serving {
         self.items.get(id).and_then(|item| item.title.clone())
     }
 
+    /// Everybody of whom anything is known, rising: by what they did, or by a profile alone.
+    fn everybody(&self) -> Vec<UserId> {
+        let mut users = indicators::users(&self.mart.interactions);
+        users.extend(self.profiles.keys().cloned());
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
     /// Everybody's list as one batch: `user_id`, `rank`, `item_id`, `score`, `source`.
     fn all(&self, limit: usize) -> Result<RecordBatch, PipelineError> {
         let (mut users, mut ranks, mut items, mut scores, mut sources) = (vec![], vec![], vec![], vec![], vec![]);
-        let everybody = indicators::users(&self.mart.interactions);
+        let everybody = self.everybody();
         for user in &everybody {
             let list = self.rank(user, limit, 0);
             for (rank, item) in (1i32..).zip(&list.items) {
@@ -293,9 +304,10 @@ async fn write_all(context: &Context, serving: Serving, limit: usize) -> Result<
     let mut inputs = serving.mart.indicators.clone();
     inputs.insert("interactions".to_owned(), serving.mart.content.clone());
     inputs.insert("items".to_owned(), serving.items_version.clone());
+    inputs.insert("users".to_owned(), serving.users_version.clone());
     inputs.insert("artefact".to_owned(), serving.promotion.artefact.clone());
     inputs.insert("fallback".to_owned(), serving.promotion.fallback_artefact.clone().unwrap_or_default());
-    let config = (limit, serving.promotion.filter_seen);
+    let config = (limit, serving.promotion.filter_seen, &serving.promotion.rerank);
     let provenance = Provenance {
         inputs,
         config_hash: domain::hash_json(&config).map_err(|error| PipelineError::json("limit", &error))?,
@@ -305,7 +317,7 @@ async fn write_all(context: &Context, serving: Serving, limit: usize) -> Result<
         ..Provenance::default()
     };
     let (recommender, artefact) = (serving.promotion.recommender.clone(), serving.promotion.artefact.clone());
-    let users = indicators::users(&serving.mart.interactions).len();
+    let users = serving.everybody().len();
     context.progress.begin("recommend", Some(users as u64));
     let (serving, batch) = off_the_async_threads(move || {
         let batch = serving.all(limit)?;

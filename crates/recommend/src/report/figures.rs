@@ -161,7 +161,7 @@ pub(super) fn history(report: &EvaluationReport, window: &WindowReport) -> Strin
     let title = format!("{} by length of history", guard_metric());
     let picture = sliced(report, window, "history", &title, is_of_histories);
     let caption = format!(
-        "{} by how many events of a user were known, on one scale. Users without history get popularity from every recommender. \
+        "{} by how many events of a user were known, on one scale. Users without history get popularity, the list of their segment, or one by their profile. \
          <em>Few</em> is fewer than {FEW}: such an interval is narrower than it should be.",
         guard_metric()
     );
