@@ -149,8 +149,13 @@ impl AnalysisPlan {
         if !(share(self.running_alpha) && self.running_alpha < self.alpha) {
             return Some(("running_alpha", format!("`{}` must be above 0 and below `alpha`", self.running_alpha)));
         }
-        if self.end.is_some_and(|end| end <= self.start) {
-            return Some(("end", "it lies before `start`".to_owned()));
+        let least = chrono::TimeDelta::days(i64::from(self.min_days));
+        if self.end.is_some_and(|end| end < self.start + least) {
+            let days = self.min_days;
+            return Some((
+                "end",
+                format!("it is not {days} days after `start`, and before `min_days` nothing is decided"),
+            ));
         }
         if self.min_days == 0 || self.max_days < self.min_days {
             return Some(("max_days", "it must be at least `min_days`, and that at least 1".to_owned()));

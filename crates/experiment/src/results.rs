@@ -16,7 +16,7 @@ use crate::stats::quantile::Quantile;
 use crate::stats::sample_ratio::{
     SampleRatio, SequentialSampleRatio, check_sample_ratio, default_concentration, multiple_exposure_share,
 };
-use crate::stats::{Alternative, Comparison, Scale, Statistic, StatsError, compare};
+use crate::stats::{Alternative, Comparison, Interval, Scale, Statistic, StatsError, compare};
 
 /// Power to plan for, as is usual: Cohen, Statistical Power Analysis (1988), § 2.4.
 const TARGET_POWER: f64 = 0.8;
@@ -91,10 +91,12 @@ pub struct Row {
     /// The level of `shown`: what of α this metric may spend now.
     pub shown_alpha: f64,
     /// The relative interval that decides: always-valid while it runs, fixed at its end.
-    pub shown: Option<crate::stats::Interval>,
+    pub shown: Option<Interval>,
     /// Corrected over all metrics that decide nothing (Benjamini & Hochberg).
     pub adjusted_p: Option<f64>,
     pub problem: Option<String>,
+    /// Too few units yet: there is nothing wrong, and nothing to say.
+    pub is_pending: bool,
 }
 
 /// What is known of the data's health.
@@ -113,7 +115,7 @@ pub struct Results {
     pub variants: Vec<(String, u64)>,
     pub health: HealthReport,
     pub rows: Vec<Row>,
-    /// `None` while there is nothing to decide from; `problem` says why.
+    /// `None` where the plan itself cannot be decided by; `problem` says why.
     pub decision: Option<Decision>,
     pub problem: Option<String>,
 }
@@ -144,15 +146,16 @@ pub fn results(observed: &Observed) -> Result<Results, StatsError> {
         exposures: observed.exposures,
         missing_metrics: Vec::new(),
     };
+    let (facts, decision) = verdict(observed, &rows, facts);
     let health = HealthReport {
         sample_ratio,
         unknown_units: observed.unknown_units,
         multiple_units: observed.multiple_units,
-        facts: facts.clone(),
+        facts,
     };
-    let (decision, problem) = match verdict(observed, &rows, facts) {
+    let (decision, problem) = match decision {
         Ok(decision) => (Some(decision), None),
-        Err(reason) => (None, Some(reason)),
+        Err(error) => (None, Some(error.to_string())),
     };
     let variants = observed.variants.iter().map(|(name, _)| name.clone()).zip(observed.units.iter().copied()).collect();
     Ok(Results { variants, health, rows, decision, problem })
@@ -184,8 +187,10 @@ fn row(observed: &Observed, metric: &ObservedMetric, arm: usize, name: &str) -> 
         shown: None,
         adjusted_p: None,
         problem: None,
+        is_pending: false,
     };
     if let Err(problem) = fill(observed, metric, arm, share, &mut row) {
+        row.is_pending = matches!(problem, StatsError::TooFewUnits { .. });
         row.problem = Some(problem.to_string());
     }
     row
@@ -284,51 +289,49 @@ fn adjust(rows: &mut [Row], alpha: f64) -> Result<(), StatsError> {
     Ok(())
 }
 
-/// What to do, or why that cannot be said.
-fn verdict(observed: &Observed, rows: &[Row], mut health: Health) -> Result<Decision, String> {
-    let mut arms = Vec::new();
-    for (index, (name, _)) in observed.variants.iter().enumerate().skip(1) {
-        let mine: Vec<&Row> = rows.iter().filter(|row| row.arm == *name).collect();
-        let mut metrics = Vec::new();
-        for row in &mine {
-            match (&row.shown, &row.relative) {
-                (Some(interval), Some(relative)) => metrics.push(MetricFact {
-                    key: row.metric.clone(),
-                    role: row.role,
-                    preference: row.preference,
-                    estimate: relative.figures.estimate.effect,
-                    interval: *interval,
-                    is_post_hoc: false,
-                }),
-                (None, _) | (_, None) if row.role == Role::Watched => {}
-                (None, _) | (_, None) if observed.exposures == 0 => {}
-                (None, _) | (_, None) => health.missing_metrics.push(row.metric.clone()),
-            }
-        }
-        let primary = observed.metrics.iter().find(|metric| metric.role == Role::Primary);
-        let primary = primary.ok_or("no metric is the primary one")?;
-        let row = mine.iter().find(|row| row.metric == primary.name);
-        let problem = || row.and_then(|row| row.problem.clone()).unwrap_or_else(|| "nothing was seen".to_owned());
-        let relative = row.and_then(|row| row.relative.as_ref()).ok_or_else(problem)?;
-        let outlook = relative
-            .figures
-            .outlooks
-            .map(|outlooks| if observed.has_ended { outlooks.fixed } else { outlooks.always_valid });
-        let per_day = (observed.units[0] + observed.units[index]) as f64 / observed.clock.days_running.max(1.0);
-        let conversions = |arm: usize, mean: f64| {
-            if primary.is_proportion { (mean * observed.units[arm] as f64).round() as u64 } else { observed.units[arm] }
-        };
-        arms.push(ArmFacts {
-            arm: name.clone(),
-            conversions: conversions(index, relative.comparison.treatment.unadjusted_mean),
-            control_conversions: conversions(0, relative.comparison.control.unadjusted_mean),
-            metrics,
-            mde: Some(primary.min_effect),
-            power: outlook.map(|outlook| outlook.power_now),
-            target_power: TARGET_POWER,
-            days_to_power: outlook.and_then(|outlook| outlook.additional_units).map(|units| units / per_day.max(1.0)),
-        });
-    }
+/// What to do, and the health that it rests on. A planned metric without figures says nothing, neither for shipping nor against.
+fn verdict(observed: &Observed, rows: &[Row], mut health: Health) -> (Health, Result<Decision, StatsError>) {
+    let is_missing = |row: &&Row| row.shown.is_none() && !row.is_pending && row.role != Role::Watched;
+    health.missing_metrics = rows.iter().filter(is_missing).map(|row| row.metric.clone()).collect();
+    health.missing_metrics.dedup();
+    let arms = observed.variants.iter().enumerate().skip(1);
+    let arms = arms.map(|(index, (name, _))| arm_facts(observed, rows, index, name)).collect();
     let facts = Facts { health, clock: observed.clock, arms };
-    decide(&facts).map_err(|error| error.to_string())
+    let decision = decide(&facts);
+    (facts.health, decision)
+}
+
+fn arm_facts(observed: &Observed, rows: &[Row], index: usize, name: &str) -> ArmFacts {
+    const NOTHING: Interval = Interval { lower: f64::NEG_INFINITY, upper: f64::INFINITY };
+    let mine = || rows.iter().filter(|row| row.arm == name);
+    let fact = |row: &Row| MetricFact {
+        key: row.metric.clone(),
+        role: row.role,
+        preference: row.preference,
+        estimate: row.relative.as_ref().map_or(0.0, |relative| relative.figures.estimate.effect),
+        interval: row.shown.unwrap_or(NOTHING),
+        is_post_hoc: false,
+    };
+    let primary = observed.metrics.iter().find(|metric| metric.role == Role::Primary);
+    let relative = primary.and_then(|primary| mine().find(|row| row.metric == primary.name)?.relative.as_ref());
+    let outlook = relative.and_then(|relative| relative.figures.outlooks);
+    let outlook = outlook.map(|both| if observed.has_ended { both.fixed } else { both.always_valid });
+    let units = |arm: usize| observed.units.get(arm).copied().unwrap_or(0);
+    let per_day = (units(0) + units(index)) as f64 / observed.clock.days_running.max(1.0);
+    let conversions = |arm: usize, mean: Option<f64>| match mean.filter(|_| primary.is_some_and(|it| it.is_proportion))
+    {
+        Some(mean) => (mean * units(arm) as f64).round() as u64,
+        None => units(arm),
+    };
+    let comparison = relative.map(|relative| &relative.comparison);
+    ArmFacts {
+        arm: name.to_owned(),
+        conversions: conversions(index, comparison.map(|found| found.treatment.unadjusted_mean)),
+        control_conversions: conversions(0, comparison.map(|found| found.control.unadjusted_mean)),
+        metrics: mine().map(fact).collect(),
+        mde: primary.map(|primary| primary.min_effect),
+        power: outlook.map(|outlook| outlook.power_now),
+        target_power: TARGET_POWER,
+        days_to_power: outlook.and_then(|outlook| outlook.additional_units).map(|units| units / per_day.max(1.0)),
+    }
 }

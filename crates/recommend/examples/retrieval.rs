@@ -43,6 +43,13 @@ fn main() -> Result<(), Failure> {
         println!("Montauk, {name}\t{least:.3}\t{median:.3}");
     }
     let all = ItemSet::full(items);
+    for many in [8, 32] {
+        let batch = |round: usize| -> Vec<(&[f32], &ItemSet, usize)> {
+            (round..round + many).map(|at| (query(at), &all, k)).collect()
+        };
+        let (least, median) = milliseconds(|round| index.best_of_each(rows, &batch(round)));
+        println!("Montauk, {many} queries at once, each\t{:.3}\t{:.3}", least / many as f64, median / many as f64);
+    }
     let (least, median) = milliseconds(|round| rows.best(query(round), k, &all));
     println!("Montauk, all scores in f32\t{least:.3}\t{median:.3}");
     Ok(())

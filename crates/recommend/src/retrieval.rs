@@ -118,33 +118,79 @@ impl FactorIndex {
     ///
     /// Cost: a read of d bytes for each item of a word of 64 that holds one of the set; about 2k scores.
     pub fn best(&self, rows: FactorRows<'_>, query: &[f32], k: usize, allowed: &ItemSet) -> Vec<(u32, f32)> {
+        self.best_of_each(rows, &[(query, allowed, k)]).pop().unwrap_or_default()
+    }
+
+    /// [`Self::best`] for several queries, each with its set of items and its k; the bytes of an item are read once for all.
+    pub fn best_of_each(&self, rows: FactorRows<'_>, queries: &[(&[f32], &ItemSet, usize)]) -> Vec<Vec<(u32, f32)>> {
+        let mut searches: Vec<Option<Search<'_>>> =
+            queries.iter().map(|(query, allowed, k)| self.search(rows, query, *k, allowed)).collect();
+        for word in 0..self.errors.len() {
+            for search in searches.iter_mut().flatten() {
+                search.scan(self, word);
+            }
+        }
+        let answer = |(&(query, allowed, k), search): (&(&[f32], &ItemSet, usize), Option<Search<'_>>)| match search {
+            Some(search) => search.finish(rows, query, k),
+            None => rows.best(query, k, allowed),
+        };
+        queries.iter().zip(searches).map(answer).collect()
+    }
+
+    /// `None` where the factors themselves are the better way, or the only one.
+    fn search<'a>(&self, rows: FactorRows<'_>, query: &[f32], k: usize, allowed: &'a ItemSet) -> Option<Search<'a>> {
         let largest = query.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         let fits = (MIN_QUERY_MAGNITUDE..=MAX_MAGNITUDE).contains(&largest) && query.iter().all(|v| v.is_finite());
         let is_selective = (allowed.len() as f64) < GATHER_BELOW * rows.items() as f64;
         if k == 0 || !fits || is_selective || rows.items() <= k {
-            return rows.best(query, k, allowed);
+            return None;
         }
         let scale = largest / LEVELS;
         let mut levels = vec![0i8; rows.d];
         let (rounding, _) = quantise(query, scale, &mut levels);
         let norm = query.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
-        let of_query = QueryError { d: rows.d, norm, rounding };
-        let mut candidates = Candidates::new(k, self.largest_bias * 16.0 * f32::EPSILON);
-        let query_bytes = Query::new(&levels, scale);
-        for (word, bits) in allowed.words().iter().enumerate().filter(|(_, bits)| **bits != 0) {
-            let error = of_query.within(self.errors[word]);
-            let mut products = [0i32; WORD];
-            let mut left = bits & self.scan.reaching(word, &query_bytes, error, candidates.threshold, &mut products);
-            while left != 0 {
-                let place = left.trailing_zeros() as usize;
-                left &= left - 1;
-                let item = word * WORD + place;
-                let (low, high) = self.scan.bounds(item, products[place], scale, error);
-                candidates.push(item as u32, low, high);
-            }
+        Some(Search {
+            error: QueryError { d: rows.d, norm, rounding },
+            bytes: Query::new(&levels, scale),
+            scale,
+            allowed: allowed.words(),
+            candidates: Candidates::new(k, self.largest_bias * 16.0 * f32::EPSILON),
+        })
+    }
+}
+
+/// One query on its way through the items.
+struct Search<'a> {
+    error: QueryError,
+    bytes: Query,
+    scale: f32,
+    allowed: &'a [u64],
+    candidates: Candidates,
+}
+
+impl Search<'_> {
+    /// Takes the items of a word that can still be among the best.
+    fn scan(&mut self, index: &FactorIndex, word: usize) {
+        let bits = self.allowed[word];
+        if bits == 0 {
+            return;
         }
+        let error = self.error.within(index.errors[word]);
+        let mut products = [0i32; WORD];
+        let mut left = bits & index.scan.reaching(word, &self.bytes, error, self.candidates.threshold, &mut products);
+        while left != 0 {
+            let place = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let item = word * WORD + place;
+            let (low, high) = index.scan.bounds(item, products[place], self.scale, error);
+            self.candidates.push(item as u32, low, high);
+        }
+    }
+
+    /// Scores the candidates from the factors.
+    fn finish(self, rows: FactorRows<'_>, query: &[f32], k: usize) -> Vec<(u32, f32)> {
         let mut best = Best::new(k);
-        for item in candidates.finish() {
+        for item in self.candidates.finish() {
             let entry = (item, rows.score(query, item));
             if best.would_take(entry) {
                 best.take(entry);
@@ -291,6 +337,23 @@ mod tests {
                 check(d, &rows, if round < 4 { &[] } else { &biases }, &query, &sets);
             }
         }
+    }
+
+    #[test]
+    fn many_queries_at_once_get_the_lists_of_one_by_one() {
+        let mut random = Random::new(37, 0);
+        let (items, d) = (2_500, 24);
+        let rows = skewed(&mut random, items, d);
+        let rows = FactorRows::new(d, &rows, &[]);
+        let index = FactorIndex::new(rows).unwrap();
+        let sets = sets(&mut random, items);
+        let queries = skewed(&mut random, 31, d);
+        let queries: Vec<(&[f32], &ItemSet, usize)> =
+            queries.chunks_exact(d).enumerate().map(|(at, query)| (query, &sets[at % sets.len()], at)).collect();
+        let found = index.best_of_each(rows, &queries);
+        let expected: Vec<_> = queries.iter().map(|(query, allowed, k)| rows.best(query, *k, allowed)).collect();
+        assert_eq!(found, expected);
+        assert!(index.best_of_each(rows, &[]).is_empty());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::popular::{Order, Popular};
 use crate::rerank::Reranker;
 use crate::scorer::WeighedHistory;
 use crate::top_k::top_k;
-use crate::{Artefact, Event, FactorIndex, ItemSet, RecommendError, RecommenderKind, Thing};
+use crate::{Artefact, Event, FactorIndex, FactorRows, ItemSet, RecommendError, RecommenderKind, Thing};
 
 /// From so many items on, an index is faster than scores for all of them; below, both take microseconds.
 const INDEX_FROM_ITEMS: usize = 1_000;
@@ -230,6 +230,16 @@ impl Ranker {
             ranked.fallback = ranked.fallback.or(longer.fallback.filter(|_| is_filled));
         }
         ranked
+    }
+
+    /// The factors of items and their index, where there is one.
+    pub(crate) fn shareable(&self) -> Option<(FactorRows<'_>, &FactorIndex)> {
+        Some((self.artefact.scorer().rows()?, self.index.as_deref()?))
+    }
+
+    /// No rule orders lists or gives places away, so that the best by score are the list.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.rules.as_ref().is_none_or(|rules| !rules.orders() && rules.explore().is_none())
     }
 
     /// What of a history speaks.

@@ -58,7 +58,7 @@ fn draw(output: &Output, report: &ExperimentReport) -> Result<(), AppError> {
 /// The verdict with its reasons, as codes: the same in every language and on every screen.
 fn verdict(results: &Results) -> String {
     let Some(decision) = &results.decision else {
-        let problem = results.problem.as_deref().unwrap_or("nothing was seen");
+        let problem = results.problem.as_deref().unwrap_or("the plan cannot be decided by");
         return format!("verdict: none yet, because {problem}\n");
     };
     let reasons: Vec<String> = decision.verdict.reasons.iter().map(reason).collect();

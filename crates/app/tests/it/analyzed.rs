@@ -180,9 +180,9 @@ fn load(project: &Path) {
     }
 }
 
-fn analyze(project: &Path) -> Value {
+fn analyze(project: &Path, until: &str) -> Value {
     let mut command = montauk();
-    command.arg("-C").arg(project).args(["--json", "analyze", "checkout", "--until", UNTIL]);
+    command.arg("-C").arg(project).args(["--json", "analyze", "checkout", "--until", until]);
     run(&mut command)[0].take()
 }
 
@@ -322,7 +322,7 @@ fn figures_are_those_of_the_events_themselves() {
     let mut shop = shop();
     let dir = project(&shop);
     let project = dir.path();
-    let report = analyze(project);
+    let report = analyze(project, UNTIL);
     check(&report, &shop);
     let health = &report["results"]["health"];
     assert_eq!(health["unknown_units"], 1, "{health}");
@@ -339,7 +339,9 @@ fn figures_are_those_of_the_events_themselves() {
             .collect()
     };
     assert_eq!(changed(&report).len(), 4, "{report}");
-    assert_eq!(changed(&analyze(project)), Vec::<String>::new());
+    assert_eq!(changed(&analyze(project, UNTIL)), Vec::<String>::new());
+    // A day more makes no day anew.
+    assert_eq!(changed(&analyze(project, "2026-03-21")), ["experiments.e_checkout_values"]);
 
     // Events that come late change their days, and with them the values, and nothing else.
     let late =
@@ -349,9 +351,30 @@ fn figures_are_those_of_the_events_themselves() {
     write_events(project, "late", &late);
     shop.events.extend(late);
     load(project);
-    let report = analyze(project);
+    let report = analyze(project, UNTIL);
     assert_eq!(changed(&report), ["experiments.e_checkout_days_0", "experiments.e_checkout_values"]);
     check(&report, &shop);
+}
+
+#[test]
+fn an_experiment_that_nobody_saw_says_so() {
+    let dir = project(&shop());
+    let project = dir.path();
+    let plan = fs::read_to_string(project.join("experiments/checkout.toml")).unwrap();
+    write(project, "experiments/checkout.toml", &plan.replace("key = \"checkout\"", "key = \"chekout\""));
+    let report = analyze(project, UNTIL);
+    let verdict = &report["results"]["decision"]["verdict"];
+    assert_eq!((&verdict["code"], &verdict["reasons"][0]["code"]), (&"fix_first".into(), &"no_exposure".into()));
+    // Before a day has passed, that is no fault yet.
+    let verdict = analyze(project, "2026-03-01")["results"]["decision"]["verdict"].take();
+    assert_eq!((&verdict["code"], &verdict["reasons"][0]["code"]), (&"keep_running".into(), &"too_early".into()));
+    // Half of an experiment is none: one of its variants was never seen.
+    write(project, "experiments/checkout.toml", &plan.replace("key = \"short\"", "key = \"shrot\""));
+    let verdict = analyze(project, UNTIL)["results"]["decision"]["verdict"].take();
+    assert_eq!(verdict["code"], "fix_first", "{verdict}");
+    let reasons: Vec<&str> =
+        verdict["reasons"].as_array().unwrap().iter().map(|reason| reason["code"].as_str().unwrap()).collect();
+    assert!(reasons.contains(&"sample_ratio") && reasons.contains(&"leak"), "{verdict}");
 }
 
 #[test]
@@ -380,6 +403,10 @@ fn mistakes_name_their_place_and_nothing_is_shown_that_is_not_there() {
         &["analyze"],
     );
     assert!(said.contains("experiments/checkout.toml"), "{said}");
+    write(project, "experiments/other.toml", &plan.replace("key = \"checkout\"", "key = \"Checkout\""));
+    let said = fails("experiments/checkout.toml", &plan, &["analyze"]);
+    assert!(said.contains("differs in signs or capitals at most"), "{said}");
+    fs::remove_file(project.join("experiments/other.toml")).unwrap();
     let metric = "kind = \"mean\"\n[fact]\ntable = \"marts.events\"\nvalue = \"amnt\"\n";
     let said = fails("metrics/revenue.toml", metric, &["analyze"]);
     assert!(said.contains("cannot be analyzed") && said.contains("amnt"), "{said}");

@@ -9,7 +9,7 @@
 
 use experiment::metric::{Aggregate, Reading};
 
-use super::{Scan, Subject, as_moment, moment, quote};
+use super::{Scan, Subject, as_moment, quote};
 use crate::PipelineError;
 
 /// Days that one run fills at most. A first run over months reads the table once per so many days.
@@ -36,7 +36,7 @@ pub(super) fn days_sql(subject: &Subject<'_>, scan: &Scan, readings: &[&Reading]
             columns.push(format!("{} as r{index}_to_{hours}", aggregate(index, reading, &format!("at < b{hours}"))));
         }
         if has_numbers(reading) {
-            columns.push(format!("count(x{index}) - count(v{index}) as r{index}_bad"));
+            columns.push(format!("count(x{index}) filter (where w{index}) - count(v{index}) as r{index}_bad"));
         }
     }
     let pivoted: Vec<String> =
@@ -47,7 +47,7 @@ pub(super) fn days_sql(subject: &Subject<'_>, scan: &Scan, readings: &[&Reading]
          -- grain: day, unit\n\
          with facts as (\n  \
          select cast({unit} as varchar) as unit, {at} as at{inputs}\n  \
-         from {table} where {time} >= $from and {time} < $to and {at} < {until} and {unit} is not null\n\
+         from {table} where {time} >= $from and {time} < $to and {unit} is not null\n\
          ),\n\
          numbers as (select *{finite} from facts),\n\
          bounds as (\n  \
@@ -62,7 +62,6 @@ pub(super) fn days_sql(subject: &Subject<'_>, scan: &Scan, readings: &[&Reading]
         unit = quote(&scan.unit),
         time = quote(&scan.time),
         at = as_moment(&scan.time),
-        until = moment(subject.until),
         inputs = inputs.concat(),
         finite = readings.iter().enumerate().map(|(index, reading)| finite(index, reading)).collect::<String>(),
         pivoted = pivoted.join(", "),

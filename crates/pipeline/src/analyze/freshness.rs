@@ -34,7 +34,7 @@ pub(crate) async fn read_freshness(
         let until = moment(subject.until);
         let sql = format!(
             "select (cast(arrow_cast({until}, 'Int64') as double) - max(arrow_cast(arrow_cast(day, 'Timestamp(Microsecond, None)'), 'Int64'))) \
-             / 3.6e9 - 24 as age from {table}"
+             / 3.6e9 - 24 as age from {table} where day < {until}"
         );
         // A table without facts is as old as can be.
         let age = first(&table, &warehouse.query(catalog, &sql).await?, "age")?.unwrap_or(f64::MAX);

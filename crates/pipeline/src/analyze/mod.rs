@@ -21,7 +21,7 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use domain::{Dialect, TableName, quote_identifier};
+use domain::{Dialect, IdError, TableName, quote_identifier};
 use experiment::metric::{Measure, Reading, UnitPlan};
 use experiment::plan::ExperimentFile;
 use warehouse::Model;
@@ -76,12 +76,9 @@ impl Subject<'_> {
         self.measures().flat_map(|measure| [measure.span.from_hours, measure.span.to_hours]).collect()
     }
 
-    /// `experiments.<key>_<part>`; what cannot stand in a name becomes `_`.
-    pub(crate) fn table(&self, part: &str) -> Result<TableName, PipelineError> {
-        let key = &self.file.assignment.key;
-        let plain = key.to_lowercase().replace(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit()), "_");
-        TableName::new(SCHEMA, &format!("e_{plain}_{part}")).map_err(|error| PipelineError::Internal {
-            what: format!("name the tables of experiment `{key}`"),
+    fn table(&self, part: &str) -> Result<TableName, PipelineError> {
+        table_of(&self.file.assignment.key, part).map_err(|error| PipelineError::Internal {
+            what: format!("name the tables of experiment `{}`", self.file.assignment.key),
             reason: error.to_string(),
         })
     }
@@ -91,6 +88,12 @@ impl Subject<'_> {
         let path = format!("experiment `{}`, table {table}", self.file.assignment.key);
         Ok(Model::parse(table.schema(), table.name(), &path, text)?)
     }
+}
+
+/// `experiments.e_<key>_<part>`; what cannot stand in a name becomes `_`. Keys too long for a name have no tables.
+pub(crate) fn table_of(key: &str, part: &str) -> Result<TableName, IdError> {
+    let plain = key.to_lowercase().replace(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit()), "_");
+    TableName::new(SCHEMA, &format!("e_{plain}_{part}"))
 }
 
 /// The models of an experiment, in their order.

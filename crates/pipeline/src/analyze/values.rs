@@ -53,7 +53,7 @@ pub(super) fn values_sql(subject: &Subject<'_>) -> Result<String, PipelineError>
             }
         }
         sets.push(format!(
-            "s{index} as (\n  select units.unit,\n    {}\n  from units join {} days on days.unit = units.unit\n  group by units.unit\n)",
+            "s{index} as (\n  select units.unit,\n    {}\n  from units join {} days on days.unit = units.unit and days.day < {until}\n  group by units.unit\n)",
             columns.join(",\n    "),
             subject.table(&days::part(index))?,
         ));

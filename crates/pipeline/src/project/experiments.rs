@@ -11,6 +11,7 @@ use experiment::plan::ExperimentFile;
 use super::Project;
 use super::document::Document;
 use super::read::{at, expect_table};
+use crate::analyze::table_of;
 use crate::error::PipelineError;
 
 pub(super) fn read_metric(document: &Document) -> Result<MetricFile, PipelineError> {
@@ -51,15 +52,28 @@ pub(super) fn fit(project: &Project, documents: &[Document], tables: &[String]) 
         expect_table(&experiment.analysis.exposures, tables, documents, &path, &["analysis", "exposures"])?;
         let missing = experiment.analysis.metrics().into_iter().find(|metric| !project.metrics.contains_key(*metric));
         if let Some(metric) = missing {
+            let plan = &experiment.analysis;
+            let is_guardrail = plan.guardrails.iter().any(|guardrail| guardrail.metric == metric);
+            let key = match (plan.goals.iter().any(|goal| goal == metric), is_guardrail) {
+                (true, _) => "goals",
+                (false, true) => "guardrails",
+                (false, false) => "secondary",
+            };
             let message = format!("there is no metric `{metric}`");
             let known = project.metrics.keys().map(String::as_str);
-            let problem = at(documents, &path, &["analysis", "goals"], "no_such_metric", message);
+            let problem = at(documents, &path, &["analysis", key], "no_such_metric", message);
             return Err(problem.with_nearest(metric, known).into());
         }
         let key = &experiment.assignment.key;
-        let twice = project.experiments.iter().find(|(other, file)| *other != name && file.assignment.key == *key);
-        if let Some((other, _)) = twice {
-            let message = format!("experiments/{other}.toml has the key `{key}` as well");
+        let Ok(table) = table_of(key, "values") else {
+            let message = format!("`{key}` is too long: the names of its tables hold it");
+            return Err(at(documents, &path, &["assignment", "key"], "bad_key", message).into());
+        };
+        // Exposures are counted by the key itself, tables are named by what of it can stand in a name.
+        let is_same =
+            |other: &ExperimentFile| table_of(&other.assignment.key, "values").is_ok_and(|other| other == table);
+        if let Some((other, _)) = project.experiments.iter().find(|(other, file)| *other != name && is_same(file)) {
+            let message = format!("the key of experiments/{other}.toml differs in signs or capitals at most");
             return Err(at(documents, &path, &["assignment", "key"], "duplicate_key", message).into());
         }
     }

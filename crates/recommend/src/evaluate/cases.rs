@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::results::Repeats;
 use crate::metrics::{measure_list, metric_names};
-use crate::{Case, HistoryItem, RankRequest, Ranker};
+use crate::{Case, HistoryItem, RankRequest, RankedList, Ranker, TOGETHER};
 
 /// What came of running a ranker over cases.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,16 +108,31 @@ pub(super) fn run_translated(
 ) -> CaseResults {
     let limit = cutoffs.iter().copied().max().unwrap_or_default();
     let measured: Vec<(Vec<u32>, Vec<f64>)> = cases
-        .par_iter()
-        .map(|case| {
-            let profile = case.profile.as_deref();
-            let request = RankRequest { limit, exclude_seen, hidden: None, reasons: 0, profile, seed: None };
-            let history = translation.map_or(Cow::Borrowed(&case.history), |to| Cow::Owned(to.history(&case.history)));
-            let list = ranker.recommend(&history, &request);
+        .par_chunks(TOGETHER)
+        .flat_map_iter(|cases| {
+            let histories: Vec<Cow<'_, [HistoryItem]>> = cases
+                .iter()
+                .map(|case| {
+                    translation.map_or(Cow::Borrowed(case.history.as_slice()), |to| to.history(&case.history).into())
+                })
+                .collect();
+            let asked: Vec<(&[HistoryItem], RankRequest<'_>)> = histories
+                .iter()
+                .zip(cases)
+                .map(|(history, case)| {
+                    let profile = case.profile.as_deref();
+                    let request = RankRequest { limit, exclude_seen, hidden: None, reasons: 0, profile, seed: None };
+                    (history.as_ref(), request)
+                })
+                .collect();
             let named = |item: u32| translation.map_or(item, |from| from.from_ranker[item as usize]);
-            let list: Vec<u32> = list.items.iter().map(|entry| named(entry.item)).collect();
-            let values = measure_list(&list, &case.held_out, cutoffs);
-            (list, values)
+            let lists = ranker.recommend_each(&asked).into_iter();
+            let measure = |(list, case): (RankedList, &Case)| {
+                let list: Vec<u32> = list.items.iter().map(|entry| named(entry.item)).collect();
+                let values = measure_list(&list, &case.held_out, cutoffs);
+                (list, values)
+            };
+            lists.zip(cases).map(measure).collect::<Vec<_>>()
         })
         .collect();
     let mut results = CaseResults { names: metric_names(cutoffs), values: Vec::new(), lists: Vec::new() };
