@@ -85,8 +85,8 @@ mod tests {
                 .map(|user| interactions.history(user).iter().map(HistoryItem::from).take(user as usize % 9).collect())
                 .collect();
             let request = |user: usize| {
-                let hidden = (user % 2 == 0).then_some(&every_third);
-                RankRequest { hidden, exclude_seen: user % 5 > 0, ..RankRequest::new(1 + user % 30) }
+                let hidden = user.is_multiple_of(2).then_some(&every_third);
+                RankRequest { hidden, exclude_seen: !user.is_multiple_of(5), ..RankRequest::new(1 + user % 30) }
             };
             let asked: Vec<(&[HistoryItem], RankRequest<'_>)> =
                 histories.iter().enumerate().map(|(user, history)| (history.as_slice(), request(user))).collect();
