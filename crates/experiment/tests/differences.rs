@@ -1,7 +1,7 @@
 //! The worked example, degenerate input, and properties of comparisons.
 //!
 //! In: the worked data set's sufficient statistics; drawn statistics with fixed seeds.  Out: pass.
-//! Never here: cases of the oracle (see `oracle`); long-run error rates (see `simulations`).
+//! Never here: cases of the oracle (see `oracle`); long-run error rates (see `coverage`, `long_runs`).
 //! Start at [`the_worked_example_has_its_published_figures`].
 
 mod draws;

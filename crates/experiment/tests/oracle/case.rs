@@ -1,7 +1,7 @@
 //! One case of the oracle, the data sets it refers to, and the comparison with the tolerance that it carries.
 //!
 //! In: `tests/fixtures/oracle.json` and the CSV files beside it.  Out: typed cases; a list of differences per case.
-//! Never here: how an expected figure is computed (see `methods_a`, `methods_b`).
+//! Never here: how an expected figure is computed (see `comparisons`, `procedures`).
 //! Start at [`cases`] and [`differences`].
 
 use std::collections::BTreeMap;

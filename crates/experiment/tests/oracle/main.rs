@@ -5,10 +5,10 @@
 //! Start at [`compute`].
 
 mod case;
-mod methods_a;
-mod methods_b;
-mod methods_ranking;
+mod comparisons;
 mod pipeline;
+mod procedures;
+mod ranking;
 mod worked_example;
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 /// The outputs of a case under the oracle's own field names; `None` for an unknown method.
 fn compute(case: &Case) -> Option<Value> {
-    methods_a::compute(case).or_else(|| methods_b::compute(case))
+    comparisons::compute(case).or_else(|| procedures::compute(case))
 }
 
 #[test]

@@ -12,7 +12,7 @@ use experiment::stats::{Scale, Statistic};
 use serde_json::{Value, json};
 
 use crate::case::{Case, number};
-use crate::methods_a::pair;
+use crate::comparisons::pair;
 
 fn arm(row: &Value) -> Cuped {
     let of = |name: &str| number(&row[format!("m0_{name}")]);

@@ -12,7 +12,7 @@ use experiment::ranking::off_policy::{Estimator, Log};
 use serde_json::{Value, json};
 
 use crate::case::{Case, dataset, number};
-use crate::methods_b::ends;
+use crate::procedures::ends;
 
 /// Computes a case, or says with `None` that its method is not among ours.
 pub fn compute(case: &Case) -> Option<Value> {

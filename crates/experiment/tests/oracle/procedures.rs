@@ -36,7 +36,7 @@ pub fn compute(case: &Case) -> Option<Value> {
         "chi_square_two_proportions" => chi_square(case),
         "mann_whitney" => ranks(case),
         "winsorise_upper" => winsorised(case),
-        _ => return crate::methods_ranking::compute(case),
+        _ => return crate::ranking::compute(case),
     })
 }
 
