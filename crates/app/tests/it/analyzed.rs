@@ -15,7 +15,7 @@ use experiment::stats::{Alternative, Comparison, Scale, Statistic, compare};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Dice, montauk, run};
+use crate::support::{Dice, montauk, repository, run};
 
 const UNITS: u64 = 1_200;
 const UNTIL: &str = "2026-03-20";
@@ -375,6 +375,48 @@ fn an_experiment_that_nobody_saw_says_so() {
     let reasons: Vec<&str> =
         verdict["reasons"].as_array().unwrap().iter().map(|reason| reason["code"].as_str().unwrap()).collect();
     assert!(reasons.contains(&"sample_ratio") && reasons.contains(&"leak"), "{verdict}");
+}
+
+/// The files of docs/how-to/analyze-an-experiment.md over the shop of this test, whose days lie in March.
+#[test]
+fn the_page_is_followed() {
+    let dir = project(&shop());
+    let project = dir.path();
+    fs::remove_dir_all(project.join("metrics")).unwrap();
+    let page = fs::read_to_string(repository().join("docs/how-to/analyze-an-experiment.md")).unwrap();
+    let mut experiment = String::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(language) = line.strip_prefix("```").filter(|language| !language.is_empty()) else { continue };
+        let code: String = lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
+        let first = code.lines().next().unwrap();
+        let file = first.strip_prefix("-- ").or(first.strip_prefix("# "));
+        match (language, file) {
+            ("toml", Some(file)) if file.starts_with("experiments/") => experiment.push_str(&code),
+            ("toml", Some(file)) | ("sql", Some(file)) => write(project, file, &code),
+            // The other keys of `[analysis]`, with their defaults.
+            ("toml", None) => experiment.push_str(&code),
+            _ => {}
+        }
+    }
+    write(
+        project,
+        "metrics/visits.toml",
+        "kind = \"count\"\n[fact]\ntable = \"marts.events\"\nwhere = \"kind = 'view'\"\n",
+    );
+    write(
+        project,
+        "models/marts/events.sql",
+        "-- materialized: view\nselect *, cast(false as boolean) as returned from raw.events\n",
+    );
+    write(project, "experiments/checkout.toml", &experiment.replace("2026-11-", "2026-03-"));
+    load(project);
+    let report = analyze(project, UNTIL);
+    let rows = report["results"]["rows"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row["metric"].as_str().unwrap()).collect();
+    let of_page = ["revenue", "visits", "orders", "bought", "order_value", "came_back", "path", "spend_p90"];
+    assert_eq!(names, of_page);
+    assert!(rows.iter().all(|row| row["relative"].is_object() || row["is_pending"] == true), "{report}");
 }
 
 #[test]
