@@ -53,12 +53,15 @@ pub struct ObservedMetric {
 pub struct Observed {
     /// Key and planned share, control first.
     pub variants: Vec<(String, f64)>,
-    /// Units in the order of the variants, those of several variants left out or not, as planned.
-    pub units: Vec<u64>,
+    /// Units by the day of their first exposure, rising, and on each in the order of the variants; those of several variants left out or
+    /// not, as planned.
+    pub daily_units: Vec<Vec<u64>>,
     /// Units of variants that the experiment does not have.
     pub unknown_units: u64,
-    /// Units that saw several variants.
+    /// Units that saw several variants, whether they count or not.
     pub multiple_units: u64,
+    /// All units that were seen.
+    pub seen_units: u64,
     pub exposures: u64,
     /// Share of units of which some table of the metrics knows something.
     pub join_rate: f64,
@@ -72,6 +75,14 @@ pub struct Observed {
     /// Less than this share known to the metrics' tables, or older data, is a fault.
     pub least_join_rate: f64,
     pub most_data_age_hours: f64,
+}
+
+impl Observed {
+    /// Units in the order of the variants.
+    pub fn units(&self) -> Vec<u64> {
+        let of_variant = |variant: usize| self.daily_units.iter().filter_map(|day| day.get(variant)).sum();
+        (0..self.variants.len()).map(of_variant).collect()
+    }
 }
 
 /// One metric in one treatment arm, beside control.
@@ -123,21 +134,25 @@ pub struct Results {
 /// Computes everything.  Errors: variants that cannot be an experiment (fewer than two, shares that are none).
 pub fn results(observed: &Observed) -> Result<Results, StatsError> {
     let shares: Vec<f64> = observed.variants.iter().map(|(_, share)| *share).collect();
-    let sample_ratio = check_sample_ratio(&observed.units, &shares)?;
-    let mut sequential = SequentialSampleRatio::new(&shares, default_concentration(observed.units.iter().sum()))?;
-    // A day's look is one of many; it may be read at any time.
-    sequential.add(&observed.units)?;
+    let units = observed.units();
+    let sample_ratio = check_sample_ratio(&units, &shares)?;
+    let planned = observed.planned_units.unwrap_or(units.iter().sum());
+    let mut sequential = SequentialSampleRatio::new(&shares, default_concentration(planned))?;
+    // Every day was a look, whether somebody looked or not: an alarm of last week stays one.
+    for day in &observed.daily_units {
+        sequential.add(day)?;
+    }
     let mut rows = Vec::new();
     for (arm, (name, _)) in observed.variants.iter().enumerate().skip(1) {
         rows.extend(observed.metrics.iter().map(|metric| row(observed, metric, arm, name)));
     }
     adjust(&mut rows, observed.alpha)?;
-    let all: u64 = observed.units.iter().sum::<u64>() + observed.multiple_units;
+    let multiple = multiple_exposure_share(observed.seen_units, observed.multiple_units)?;
     let facts = Health {
         sample_ratio_p: sample_ratio.p,
         sequential_sample_ratio_p: sequential.p(),
         leaked_units: sample_ratio.leaked_units + observed.unknown_units,
-        multiple_exposure_share: multiple_exposure_share(all, observed.multiple_units.min(all))?,
+        multiple_exposure_share: multiple,
         pre_exposure: pre_exposure(observed),
         join_rate: observed.join_rate,
         least_join_rate: observed.least_join_rate,
@@ -157,7 +172,7 @@ pub fn results(observed: &Observed) -> Result<Results, StatsError> {
         Ok(decision) => (Some(decision), None),
         Err(error) => (None, Some(error.to_string())),
     };
-    let variants = observed.variants.iter().map(|(name, _)| name.clone()).zip(observed.units.iter().copied()).collect();
+    let variants = observed.variants.iter().map(|(name, _)| name.clone()).zip(units).collect();
     Ok(Results { variants, health, rows, decision, problem })
 }
 
@@ -316,7 +331,8 @@ fn arm_facts(observed: &Observed, rows: &[Row], index: usize, name: &str) -> Arm
     let relative = primary.and_then(|primary| mine().find(|row| row.metric == primary.name)?.relative.as_ref());
     let outlook = relative.and_then(|relative| relative.figures.outlooks);
     let outlook = outlook.map(|both| if observed.has_ended { both.fixed } else { both.always_valid });
-    let units = |arm: usize| observed.units.get(arm).copied().unwrap_or(0);
+    let all = observed.units();
+    let units = |arm: usize| all.get(arm).copied().unwrap_or(0);
     let per_day = (units(0) + units(index)) as f64 / observed.clock.days_running.max(1.0);
     let conversions = |arm: usize, mean: Option<f64>| match mean.filter(|_| primary.is_some_and(|it| it.is_proportion))
     {

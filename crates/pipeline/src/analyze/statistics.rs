@@ -10,11 +10,11 @@
 use std::collections::BTreeMap;
 
 use experiment::metric::{Cap, Statistic, UnitPlan};
-use experiment::plan::Multiple;
 use experiment::stats::covariates::CovariateMoments;
 use experiment::stats::quantile::{Quantile, bound_ranks};
 use warehouse::{Catalog, Warehouse};
 
+use super::units::kept;
 use super::values::{before_column, mature_column, value_column};
 use super::{Subject, text};
 use crate::PipelineError;
@@ -60,15 +60,7 @@ pub(crate) async fn read_samples(
     Ok(found)
 }
 
-/// Which units count.
-fn kept(subject: &Subject<'_>) -> &'static str {
-    match subject.file.analysis.multiple {
-        Multiple::Exclude => "not is_multiple",
-        Multiple::First => "true",
-    }
-}
-
-/// Which of them count for a metric.
+/// Which of the units that count do so for a metric.
 fn kept_for(metric: usize, plan: &UnitPlan) -> String {
     if plan.mature_only { mature_column(metric) } else { "true".to_owned() }
 }

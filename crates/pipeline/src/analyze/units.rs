@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use experiment::plan::Multiple;
 use warehouse::{Catalog, Warehouse};
 
 use super::{Subject, as_moment, moment, quote, text};
@@ -65,12 +66,23 @@ fn one_line(key: &str) -> String {
     key.replace(['\n', '\r'], " ")
 }
 
+/// Which units count.
+pub(super) fn kept(subject: &Subject<'_>) -> &'static str {
+    match subject.file.analysis.multiple {
+        Multiple::Exclude => "not is_multiple",
+        Multiple::First => "true",
+    }
+}
+
 /// What was seen of an experiment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ExposureCounts {
-    /// Units by the variant that they saw first, those with several left out.
-    pub(crate) units: BTreeMap<String, u64>,
+    /// Units that count, by the day of their first exposure, and on it by the variant that they saw first; rising days.
+    pub(crate) days: Vec<BTreeMap<String, u64>>,
+    /// Units that saw several variants, whether they count or not.
     pub(crate) multiple: u64,
+    /// All units.
+    pub(crate) seen: u64,
     pub(crate) exposures: u64,
 }
 
@@ -82,19 +94,29 @@ pub(crate) async fn read_counts(
 ) -> Result<ExposureCounts, PipelineError> {
     let units = subject.table("units")?;
     let sql = format!(
-        "select variant, count(*) filter (where not is_multiple) as units, count(*) filter (where is_multiple) as multiple, \
-         sum(exposures) as exposures from {units} group by variant order by variant"
+        "select date_trunc('day', start_at) as day, variant, count(*) filter (where {}) as units, \
+         count(*) filter (where is_multiple) as multiple, count(*) as seen, sum(exposures) as exposures from {units} group by 1, 2 order by 1, 2",
+        kept(subject),
     );
     let result = warehouse.query(catalog, &sql).await?;
     let name = units.to_string();
     let columns = Columns::new(&name, &result);
     let number = |name: &str| columns.number(name);
     let mut counts = ExposureCounts::default();
-    let rows =
-        columns.text("variant")?.into_iter().zip(number("units")?).zip(number("multiple")?).zip(number("exposures")?);
-    for (((variant, units), multiple), exposures) in rows {
-        counts.units.insert(variant.unwrap_or_default(), units.unwrap_or_default() as u64);
+    let figures = number("units")?.into_iter().zip(number("multiple")?).zip(number("seen")?).zip(number("exposures")?);
+    let mut last = None;
+    for ((day, variant), (((units, multiple), seen), exposures)) in
+        columns.seconds("day")?.into_iter().zip(columns.text("variant")?).zip(figures)
+    {
+        if last != Some(day) {
+            counts.days.push(BTreeMap::new());
+            last = Some(day);
+        }
+        if let Some(of_day) = counts.days.last_mut() {
+            of_day.insert(variant.unwrap_or_default(), units.unwrap_or_default() as u64);
+        }
         counts.multiple += multiple.unwrap_or_default() as u64;
+        counts.seen += seen.unwrap_or_default() as u64;
         counts.exposures += exposures.unwrap_or_default() as u64;
     }
     Ok(counts)

@@ -4,7 +4,7 @@
 //! Never here: SQL (`analyze`), statistics and rules (`experiment`).
 //! Start at [`run`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Days, NaiveTime, Utc};
 use experiment::decision::{Clock, Role};
@@ -135,8 +135,11 @@ async fn observe(context: &Context, catalog: &Catalog, subject: &Subject<'_>) ->
     let Freshness { join_rate, data_age_hours } = analyze::read_freshness(&context.warehouse, catalog, subject).await?;
     let variants: Vec<(String, f64)> =
         assignment.variants.iter().map(|variant| variant.key.clone()).zip(assignment.shares()).collect();
-    let units: Vec<u64> = variants.iter().map(|(key, _)| counts.units.get(key).copied().unwrap_or(0)).collect();
-    let known: u64 = units.iter().sum();
+    let of_day = |day: &BTreeMap<String, u64>| -> Vec<u64> {
+        variants.iter().map(|(key, _)| day.get(key).copied().unwrap_or(0)).collect()
+    };
+    let daily_units: Vec<Vec<u64>> = counts.days.iter().map(of_day).collect();
+    let known: u64 = daily_units.iter().flatten().sum();
     let end = plan.end.map_or(subject.until, |end| end.min(subject.until));
     let days = |from: DateTime<Utc>, to: DateTime<Utc>| (to - from).num_minutes() as f64 / (24.0 * 60.0);
     let days_running = days(plan.start, end).max(0.0);
@@ -149,9 +152,10 @@ async fn observe(context: &Context, catalog: &Catalog, subject: &Subject<'_>) ->
     };
     let is_planned_end = plan.end.is_some_and(|end| subject.until >= end) || clock.has_planned_units;
     Ok(Observed {
-        units,
-        unknown_units: counts.units.values().sum::<u64>() - known,
+        daily_units,
+        unknown_units: counts.days.iter().flat_map(BTreeMap::values).sum::<u64>() - known,
         multiple_units: counts.multiple,
+        seen_units: counts.seen,
         exposures: counts.exposures,
         join_rate,
         data_age_hours,

@@ -1,0 +1,129 @@
+//! Results as a whole: what stays an alarm, what is not yet a fault, and what may not be shipped.
+//!
+//! In: what was seen of an experiment.  Out: its results.
+//! Never here: single figures (see `differences`), single rules (see `decision`).
+//! Start at [`seen`].
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise: the panic is the report")]
+
+use experiment::decision::{Clock, Code, Reason, Role};
+use experiment::results::{Observed, ObservedMetric, Sample, results};
+use experiment::stats::covariates::CovariateMoments;
+use experiment::stats::non_inferiority::Preference;
+
+/// 2,000 units an arm whose values alternate around a mean: variance 1 or so, no covariate.
+fn sample(mean: f64) -> Option<Sample> {
+    let rows: Vec<[f64; 1]> = (0..2_000).map(|row| [mean + if row % 2 == 0 { 1.0 } else { -1.0 }]).collect();
+    Some(Sample::Mean(CovariateMoments::from_rows(1, rows.iter().map(|row| &row[..])).unwrap()))
+}
+
+fn metric(name: &str, role: Role, samples: [Option<Sample>; 2]) -> ObservedMetric {
+    ObservedMetric {
+        name: name.to_owned(),
+        role,
+        preference: Preference::Increase,
+        is_proportion: false,
+        samples: samples.to_vec(),
+        min_effect: 0.05,
+        cap: None,
+        bad_values: 0,
+    }
+}
+
+/// A clear success at its end, in perfect health.
+fn seen() -> Observed {
+    Observed {
+        variants: vec![("control".to_owned(), 0.5), ("short".to_owned(), 0.5)],
+        daily_units: vec![vec![1_000, 1_000], vec![1_000, 1_000]],
+        unknown_units: 0,
+        multiple_units: 0,
+        seen_units: 4_000,
+        exposures: 4_000,
+        join_rate: 1.0,
+        data_age_hours: 0.0,
+        metrics: vec![metric("revenue", Role::Primary, [sample(10.0), sample(11.0)])],
+        clock: Clock {
+            days_running: 14.0,
+            least_days: 7.0,
+            most_days: 56.0,
+            planned_days: Some(14.0),
+            has_planned_units: false,
+        },
+        has_ended: true,
+        alpha: 0.05,
+        running_alpha: 0.01,
+        planned_units: None,
+        least_join_rate: 0.0,
+        most_data_age_hours: 48.0,
+    }
+}
+
+fn code(observed: &Observed) -> Code {
+    results(observed).unwrap().decision.unwrap().verdict.code
+}
+
+#[test]
+fn a_success_is_shipped() {
+    let found = results(&seen()).unwrap();
+    let decision = found.decision.unwrap();
+    assert_eq!((decision.verdict.code, decision.proposal.as_deref()), (Code::Ship, Some("short")));
+    let lift = found.rows[0].relative.unwrap().figures.estimate.effect;
+    assert!((lift - 0.1).abs() < 1e-12, "{lift}");
+}
+
+#[test]
+fn a_mismatch_of_one_day_stays_an_alarm_when_the_totals_are_even_again() {
+    let mut observed = seen();
+    observed.daily_units = vec![vec![1_300, 700], vec![700, 1_300]];
+    let found = results(&observed).unwrap();
+    assert!(found.health.sample_ratio.p > 0.99);
+    let verdict = found.decision.unwrap().verdict;
+    assert_eq!(verdict.code, Code::FixFirst);
+    assert!(matches!(verdict.reasons[..], [Reason::SequentialSampleRatio { p }] if p < 1e-6), "{verdict:?}");
+}
+
+#[test]
+fn a_guardrail_that_cannot_speak_yet_keeps_a_success_from_being_shipped_and_is_no_fault() {
+    let mut observed = seen();
+    let guardrail = |samples| metric("returns", Role::Guardrail { margin: 0.02 }, samples);
+    observed.metrics.push(guardrail([None, None]));
+    let found = results(&observed).unwrap();
+    assert!(found.rows[1].is_pending && found.health.facts.missing_metrics.is_empty());
+    assert_eq!(found.decision.unwrap().verdict.code, Code::NoDifference);
+    observed.metrics[1] = guardrail([sample(3.0), sample(3.0)]);
+    assert_eq!(code(&observed), Code::Ship);
+    // A guardrail whose figures do not exist for another reason is a fault, by name.
+    let constant = || {
+        let rows = [[4.0], [4.0], [4.0]];
+        Some(Sample::Mean(CovariateMoments::from_rows(1, rows.iter().map(|row| &row[..])).unwrap()))
+    };
+    observed.metrics[1] = guardrail([constant(), constant()]);
+    let verdict = results(&observed).unwrap().decision.unwrap().verdict;
+    assert_eq!(verdict.reasons, [Reason::MissingMetric { metric: "returns".to_owned() }]);
+}
+
+#[test]
+fn a_primary_metric_that_cannot_speak_yet_keeps_the_experiment_running() {
+    let mut observed = seen();
+    observed.metrics[0].samples = vec![None, None];
+    observed.has_ended = false;
+    observed.clock = Clock { days_running: 3.0, planned_days: None, ..observed.clock };
+    assert_eq!(code(&observed), Code::KeepRunning);
+}
+
+#[test]
+fn metrics_that_decide_nothing_are_corrected_together() {
+    let mut observed = seen();
+    for place in 0..4 {
+        let treatment = sample(10.0 + 0.05 * f64::from(place));
+        observed.metrics.push(metric(&format!("m{place}"), Role::Watched, [sample(10.0), treatment]));
+    }
+    let found = results(&observed).unwrap();
+    let adjusted: Vec<f64> = found.rows.iter().filter_map(|row| row.adjusted_p).collect();
+    let plain: Vec<f64> = found.rows[1..].iter().map(|row| row.relative.unwrap().figures.fixed.p_value).collect();
+    assert_eq!(adjusted.len(), 4);
+    assert!(adjusted.iter().zip(&plain).all(|(adjusted, plain)| adjusted >= plain));
+    // Benjamini & Hochberg: the smallest of four is multiplied by four.
+    let least = plain.iter().copied().fold(1.0, f64::min);
+    let least_adjusted = adjusted.iter().copied().fold(1.0, f64::min);
+    assert!((least_adjusted - (4.0 * least).min(1.0)).abs() <= 1e-12 + 4.0 * least * 1e-9, "{least} {least_adjusted}");
+}
