@@ -4,16 +4,18 @@
 //! Never here: windows longer than a day (see `values`).
 //! Start at [`days_sql`].
 //!
-//! Each reading has a column for the whole day, and for every bound two that count from it on and up to it: filled on the day of
+//! Each reading has a column for the whole day, and one for each of its bounds that counts from it on or up to it: filled on the day of
 //! the bound, so that a window begins and ends at the minute, though its middle is made of whole days.
+
+use std::collections::BTreeSet;
 
 use experiment::metric::{Aggregate, Reading};
 
-use super::{Scan, Subject, as_moment, quote};
+use super::{Scan, Subject, as_moment, quote, scan_of};
 use crate::PipelineError;
 
-/// Days that one run fills at most. A first run over months reads the table once per so many days.
-const BATCH_DAYS: u32 = 92;
+/// Days that one run fills at most: a first run over months reads the table once per week, and holds the units of a week.
+const BATCH_DAYS: u32 = 7;
 /// Largest finite double: beyond are infinities, and NaN sorts behind them.
 const LARGEST: &str = "1.7976931348623157e308";
 
@@ -31,8 +33,13 @@ pub(super) fn days_sql(subject: &Subject<'_>, scan: &Scan, readings: &[&Reading]
     let mut columns = Vec::new();
     for (index, reading) in readings.iter().enumerate() {
         columns.push(format!("{} as r{index}", aggregate(index, reading, "")));
-        for hours in &bounds {
+        let spans =
+            || subject.measures().filter(|it| scan_of(it) == *scan && it.reading == **reading).map(|it| it.span);
+        let (begin, end): (BTreeSet<u32>, BTreeSet<u32>) = spans().map(|span| (span.from_hours, span.to_hours)).unzip();
+        for hours in begin {
             columns.push(format!("{} as r{index}_from_{hours}", aggregate(index, reading, &format!("at >= b{hours}"))));
+        }
+        for hours in end {
             columns.push(format!("{} as r{index}_to_{hours}", aggregate(index, reading, &format!("at < b{hours}"))));
         }
         if has_numbers(reading) {
@@ -55,7 +62,7 @@ pub(super) fn days_sql(subject: &Subject<'_>, scan: &Scan, readings: &[&Reading]
          from {bounds_table} where at >= $from and at < $to group by 1, 2\n\
          )\n\
          select date_trunc('day', numbers.at) as day, numbers.unit,\n  {columns}\n\
-         from numbers left join bounds on bounds.unit = numbers.unit and bounds.day = date_trunc('day', numbers.at)\n\
+         from bounds right join numbers on bounds.unit = numbers.unit and bounds.day = date_trunc('day', numbers.at)\n\
          group by 1, 2",
         table = scan.table,
         first = first.format("%Y-%m-%d"),
