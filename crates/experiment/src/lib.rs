@@ -6,6 +6,7 @@
 
 pub mod assign;
 pub mod bandit;
+mod coin;
 pub mod decision;
 pub mod definition;
 pub mod layer;

@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
-use super::coin::Coin;
+use crate::coin::Coin;
 use crate::stats::distributions::{fair_coin_two_sided, t_quantile, t_sf};
 use crate::stats::error::{enough, open_share, row_allowed};
 use crate::stats::proportions::{Share, exact_interval, wilson_interval};

@@ -4,10 +4,9 @@
 //! Never here: how a ranking is made, and whether a user is in the experiment.
 //! Start at [`interleave`] for live traffic, [`off_policy`] for logs.
 
-mod coin;
 pub mod interleave;
 pub mod off_policy;
 pub mod optimized;
 pub mod slates;
 
-pub use coin::Coin;
+pub use crate::coin::Coin;

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::hash::Hash;
 
-use super::coin::Coin;
+use crate::coin::Coin;
 use crate::stats::StatsError;
 use crate::stats::error::{allowed, enough};
 

@@ -12,8 +12,8 @@ use super::compare::Statistic;
 use super::difference::Difference;
 use super::error::{StatsError, finite};
 use super::moments::{Mean, Ratio};
-use super::random::SplitMix64;
 use super::regression::{Reference, clustered_effect};
+use crate::coin::Coin;
 
 /// What one randomised cluster sums to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -117,7 +117,7 @@ fn randomisation_p(values: &[f64], is_treated: &[bool], draws: u32, seed: u64) -
         (treated_sum / treated as f64 - (total - treated_sum) / (values.len() - treated) as f64).abs()
     };
     let observed = gap(values.iter().zip(is_treated).filter(|(_, t)| **t).map(|(x, _)| x).sum());
-    let mut random = SplitMix64::new(seed);
+    let mut random = Coin::new(seed);
     let mut order: Vec<usize> = (0..values.len()).collect();
     // Rounding must not make an equal assignment look smaller.
     let threshold = observed * (1.0 - 1e-12);

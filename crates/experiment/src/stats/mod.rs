@@ -26,7 +26,6 @@ pub mod power;
 pub mod proportions;
 pub(crate) mod quadrature;
 pub mod quantile;
-mod random;
 pub mod rank;
 pub mod regression;
 pub mod sample_ratio;

@@ -11,7 +11,7 @@ use super::compare::{Estimate, Scale, Statistic, compare};
 use super::difference::{Alternative, Difference, Interval, critical_value, p_value};
 use super::error::{StatsError, finite, open_share};
 use super::moments::{Cuped, Mean};
-use super::random::SplitMix64;
+use crate::coin::Coin;
 
 /// The largest distance of sorted p-values from the uniform distribution, and how surprising it is.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -91,7 +91,7 @@ pub fn a_a_check(
     for value in outcomes.iter().chain(pre.unwrap_or_default()) {
         finite("outcome", *value)?;
     }
-    let mut random = SplitMix64::new(seed);
+    let mut random = Coin::new(seed);
     let mut order: Vec<usize> = (0..outcomes.len()).collect();
     let half = outcomes.len() / 2;
     let mut p_values = Vec::with_capacity(draws as usize);

@@ -35,6 +35,14 @@ impl Coin {
         ((u128::from(self.next_u64()) * limit as u128) >> 64) as usize
     }
 
+    /// Moves a random choice of `count` entries to the front (Fisher & Yates, stopped early).
+    pub fn choose_front(&mut self, entries: &mut [usize], count: usize) {
+        for at in 0..count.min(entries.len()) {
+            let other = at + self.below(entries.len() - at);
+            entries.swap(at, other);
+        }
+    }
+
     /// Any order (Fisher & Yates, in Durstenfeld's form of 1964).
     pub fn shuffle<T>(&mut self, values: &mut [T]) {
         for last in (1..values.len()).rev() {
