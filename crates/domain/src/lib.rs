@@ -1,6 +1,6 @@
 //! The shared nouns of Montauk and every format that two rooms exchange by file.
 //!
-//! In: nothing.  Out: ids, error kinds, stage manifest, provenance, feed records, identifier quoting, progress.
+//! In: nothing.  Out: ids, error kinds, stage manifest, provenance, feed records, experiment snapshot, identifier quoting, progress.
 //! Never here: I/O, async, a clock, randomness, or anything that only one room needs.
 //! Start at [`StageManifest`], the first versioned thing on the line of data, and [`Provenance`], which every one carries.
 
@@ -16,6 +16,7 @@ mod proof;
 mod provenance;
 mod quote;
 mod rerank;
+mod snapshot;
 
 pub use error::{ErrorKind, Problem};
 pub use feed::{
@@ -34,3 +35,4 @@ pub use proof::{CellForm, Checksum, ColumnProof, ProofHash, SourceProof, date_te
 pub use provenance::Provenance;
 pub use quote::{Dialect, quote_identifier};
 pub use rerank::{Boost, Cap, Explore, Quota, RerankRules};
+pub use snapshot::{ExperimentSnapshot, SNAPSHOT_FORMAT_VERSION, SdkConnection, SnapshotExperiment};
