@@ -49,7 +49,7 @@ bench-ingest:
 	.venv-bench/bin/python bench/ingest.py $(BENCH)
 
 bench-recsys:
-	cargo build --release --workspace --locked --example splits --example scale --example retrieval
+	cargo build --release --workspace --locked --bins --example splits --example scale --example retrieval
 	test -x .venv-bench/bin/python || python3 -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet -r bench/requirements-recsys.txt
 	.venv-bench/bin/python bench/recsys.py $(BENCH)

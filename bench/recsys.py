@@ -1,8 +1,8 @@
 """Prints the quality and the processor seconds of Montauk's recommenders beside the peers', on one machine in one run.
 
 Usage: .venv-bench/bin/python bench/recsys.py --shared DIR [--target DIR] [--only PART,...]
-DIR (or MONTAUK_SHARED) holds what the repository must not: `data/splits`, `data/ml-1m` and the peers' scripts `bench/recsys`.
-Parts, short ones first: retrieval quality sequence speed neighbours growth ease.  `ease` takes minutes and 3 GB.
+DIR (or MONTAUK_SHARED) holds what the repository must not: `data/splits`, `data/ml-1m`, `data/ml-100k` and the peers' scripts `bench/recsys`.
+Parts, short ones first: retrieval sql quality sequence speed neighbours growth ease.  `ease` takes minutes and 3 GB.
 Needs a release build of recommend's examples (`make bench-recsys` makes it). Nothing is asserted about time.
 """
 
@@ -20,6 +20,7 @@ import time
 
 import numpy
 
+import sql_recommender
 from run import ROOT, machine
 
 # The blend of 2.10: chosen on the item before the last of each user, never on the last.
@@ -260,7 +261,14 @@ def retrieval(bench):
     table("best 100, one thread, ms", ["items", "", "least", "median"], rows())
 
 
-PARTS = {"retrieval": retrieval, "quality": quality, "sequence": sequence, "speed": speed, "neighbours": neighbours, "growth": growth, "ease": ease}
+def sql(bench):
+    """The same recommendation where the data lives: statements of the how-to beside the kernels."""
+    ratings = bench.shared / "data/ml-100k/u.data"
+    rows = sql_recommender.compare(bench.examples.parent / "montauk", ratings, bench.directory)
+    table("MovieLens 100k, SQL beside kernels", ["", "CPU s in SQL", "CPU s in memory", "compared", "largest relative difference"], rows)
+
+
+PARTS = {"retrieval": retrieval, "sql": sql, "quality": quality, "sequence": sequence, "speed": speed, "neighbours": neighbours, "growth": growth, "ease": ease}
 
 
 def main():
@@ -273,9 +281,9 @@ def main():
     if unknown := set(wanted) - set(PARTS):
         sys.exit(f"no part `{unknown.pop()}`; there are: {' '.join(PARTS)}")
     if arguments.shared is None:
-        sys.exit("no data: --shared DIR or MONTAUK_SHARED must name a directory with data/splits, data/ml-1m and bench/recsys")
-    needed = [arguments.shared / name for name in ("data/splits", "data/ml-1m", "bench/recsys/baselines.py")]
-    needed += [arguments.target / "release/examples" / name for name in ("splits", "scale", "retrieval")]
+        sys.exit("no data: --shared DIR or MONTAUK_SHARED must name a directory with data/splits, data/ml-1m, data/ml-100k and bench/recsys")
+    needed = [arguments.shared / name for name in ("data/splits", "data/ml-1m", "data/ml-100k", "bench/recsys/baselines.py")]
+    needed += [arguments.target / "release" / name for name in ("montauk", "examples/splits", "examples/scale", "examples/retrieval")]
     if missing := [str(path) for path in needed if not path.exists()]:
         sys.exit(f"missing: {', '.join(missing)}")
     print(time.strftime("%Y-%m-%d"), machine(), flush=True)
