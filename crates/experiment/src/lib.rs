@@ -12,6 +12,7 @@ pub mod definition;
 pub mod layer;
 pub mod metric;
 pub mod plan;
+pub mod planning;
 pub mod program;
 pub mod ranking;
 pub mod results;

@@ -19,7 +19,7 @@ use crate::stats::sample_ratio::{
 use crate::stats::{Alternative, Comparison, Interval, Scale, Statistic, StatsError, compare};
 
 /// Power to plan for, as is usual: Cohen, Statistical Power Analysis (1988), § 2.4.
-const TARGET_POWER: f64 = 0.8;
+pub(crate) const TARGET_POWER: f64 = 0.8;
 
 /// One variant's share of a metric.
 #[derive(Debug, Clone, PartialEq)]
@@ -239,7 +239,7 @@ fn fill(observed: &Observed, metric: &ObservedMetric, arm: usize, share: f64, ro
     Ok(())
 }
 
-fn compare_samples(control: &Sample, treatment: &Sample) -> Result<Comparison, StatsError> {
+pub(crate) fn compare_samples(control: &Sample, treatment: &Sample) -> Result<Comparison, StatsError> {
     match (control, treatment) {
         (Sample::Mean(c), Sample::Mean(t)) => Ok(compare_with_covariates(c, t, 0.0)?.comparison),
         (Sample::Ratio(c), Sample::Ratio(t)) => Ok(compare_ratio_with_covariates(c, t, 0.0)?.comparison),
@@ -259,7 +259,7 @@ impl Sample {
 }
 
 /// The same sample without its covariates; `None` where it has none.
-fn without_covariates(sample: &Sample) -> Option<Sample> {
+pub(crate) fn without_covariates(sample: &Sample) -> Option<Sample> {
     match sample {
         Sample::Mean(moments) if moments.means.len() > 1 => Some(Sample::Mean(moments.part(&[0]))),
         Sample::Ratio(moments) if moments.means.len() > 2 => Some(Sample::Ratio(moments.part(&[0, 1]))),
