@@ -16,4 +16,5 @@ pub mod planning;
 pub mod program;
 pub mod ranking;
 pub mod results;
+pub mod simulate;
 pub mod stats;
