@@ -139,6 +139,14 @@ impl Experiment {
 
     /// Checks what can be checked without other experiments.
     pub fn check(&self) -> Result<(), AssignError> {
+        if self.variants.len() < 2 {
+            return Err(self.error("has fewer than two variants: add a control and something to compare with it"));
+        }
+        self.check_draft()
+    }
+
+    /// Checks what stands there already: a draft may lack variants.
+    pub fn check_draft(&self) -> Result<(), AssignError> {
         let named = [("key", &self.key), ("hash_attribute", &self.hash_attribute)];
         if let Some((field, _)) = named.into_iter().find(|(_, value)| value.is_empty()) {
             return Err(self.error(format!("has an empty `{field}`: give it a name")));
@@ -173,9 +181,6 @@ impl Experiment {
     }
 
     fn check_variants(&self) -> Result<(), AssignError> {
-        if self.variants.len() < 2 {
-            return Err(self.error("has fewer than two variants: add a control and something to compare with it"));
-        }
         let mut keys = BTreeSet::new();
         for Variant { key, weight, .. } in &self.variants {
             if key.is_empty() {
@@ -189,7 +194,7 @@ impl Experiment {
             }
         }
         let total: f64 = self.variants.iter().map(|variant| variant.weight).sum();
-        if !total.is_normal() {
+        if !self.variants.is_empty() && !total.is_normal() {
             return Err(self.error(format!("has weights that sum to `{total}`: give at least one variant more than 0")));
         }
         Ok(())

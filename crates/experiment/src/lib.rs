@@ -10,6 +10,7 @@ mod coin;
 pub mod decision;
 pub mod definition;
 pub mod layer;
+pub mod lifecycle;
 pub mod metric;
 pub mod plan;
 pub mod program;

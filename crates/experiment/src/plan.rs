@@ -2,7 +2,7 @@
 //!
 //! In: text, parsed by whoever owns the project directory (plain serde, so that errors carry a position).
 //! Out: an [`ExperimentFile`]; what the analysis will do is an [`AnalysisPlan`].
-//! Never here: states and people (they are decided elsewhere), the meaning of a metric (see `metric`).
+//! Never here: states and decisions (see `lifecycle`), the meaning of a metric (see `metric`).
 //! Start at [`ExperimentFile`].
 
 use chrono::{DateTime, Utc};
@@ -14,6 +14,9 @@ use crate::definition::Experiment;
 /// One experiment of a project.
 ///
 /// ```toml
+/// [about]
+/// hypothesis = "People who fill in one form instead of three buy more, because fewer give up"
+///
 /// [assignment]
 /// key = "checkout"
 /// variants = [{ key = "control", value = false }, { key = "short", value = true }]
@@ -27,8 +30,33 @@ use crate::definition::Experiment;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExperimentFile {
+    /// What people say about it; nothing here changes who sees what.
+    #[serde(default)]
+    pub about: About,
     pub assignment: Experiment,
     pub analysis: AnalysisPlan,
+}
+
+/// What people say about an experiment.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// What people call it; its key if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// What is believed, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hypothesis: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The person or team to ask; whoever makes it if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The project whose people may change it; `default` if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 /// How an experiment is judged.
