@@ -86,7 +86,19 @@ fn put_if_absent(path: &Path, text: &str) -> Result<(), ControlError> {
     written.and(removed.map_err(failed))
 }
 
-/// Removes all but the newest files, and what killed writers left aside.
+/// Removes what killed writers left aside. Only for whoever holds the store's lock: nobody else is writing then.
+fn sweep_aside(directory: &Path) -> Result<(), ControlError> {
+    let failed = |source| ControlError::Io { path: directory.display().to_string(), source };
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "aside") {
+            fs::remove_file(&path).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes all but the newest files.
 fn sweep(directory: &Path) -> Result<(), ControlError> {
     let failed = |source| ControlError::Io { path: directory.display().to_string(), source };
     let found = revisions(directory)?;
@@ -184,10 +196,17 @@ impl Control {
     async fn write_snapshots(&self, directory: &Path) -> Result<(), ControlError> {
         let mut change = self.store.begin().await?;
         let rows = pending(&mut change).await?;
-        for (revision, _, document) in &rows {
-            put_if_absent(&file_of(directory, *revision), document)?;
-        }
         let newest = rows.last().map_or(0, |(revision, _, _)| *revision);
+        let directory = directory.to_path_buf();
+        // Syncing takes milliseconds, which the async threads have not.
+        let written = tokio::task::spawn_blocking(move || {
+            sweep_aside(&directory)?;
+            rows.iter().try_for_each(|(revision, _, document)| put_if_absent(&file_of(&directory, *revision), document))
+        });
+        written.await.map_err(|error| ControlError::Io {
+            path: "the snapshot's directory".to_owned(),
+            source: std::io::Error::other(error),
+        })??;
         sqlx::query("DELETE FROM snapshots WHERE revision <= $1")
             .bind(number(newest.saturating_sub(KEPT_ROWS)))
             .execute(&mut *change.transaction)
