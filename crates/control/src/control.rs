@@ -54,3 +54,23 @@ pub(crate) fn check_key(field: &'static str, key: &str) -> Result<(), ControlErr
     let value = key.chars().take(MOST).collect();
     Err(ControlError::Invalid { field, value, problem: problem.to_owned() })
 }
+
+/// A record holds a file's values a few levels deeper than they came in, its snapshot as well, and JSON is read to 127 levels only: what is
+/// accepted must always be read again.
+const SPARE_LEVELS: usize = 20;
+
+/// Errors: a record that is larger than a megabyte, or nested too deeply.
+pub(crate) fn check_size(field: &'static str, key: &str, record: &impl serde::Serialize) -> Result<(), ControlError> {
+    /// A variant's value may be a whole page; a record of ten of them still travels in one answer.
+    const MOST_BYTES: usize = 1 << 20;
+    let text = serde_json::to_string(record).unwrap_or_default();
+    let nested = format!("{}{text}{}", "[".repeat(SPARE_LEVELS), "]".repeat(SPARE_LEVELS));
+    let problem = if text.len() > MOST_BYTES {
+        format!("it has {} bytes; keep it below {MOST_BYTES}", text.len())
+    } else if serde_json::from_str::<serde_json::Value>(&nested).is_err() {
+        "its values are nested too deeply; keep them below 100 levels".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(ControlError::Invalid { field, value: key.to_owned(), problem })
+}

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use experiment::lifecycle::{By, LifecycleError, State, Step, changes};
+use experiment::lifecycle::{By, LifecycleError, State, Step, changes, normalised};
 use experiment::plan::ExperimentFile;
 use serde::{Deserialize, Serialize};
 
@@ -36,13 +36,20 @@ pub enum DriftChange {
     /// A new draft.
     Create,
     /// Fields that may change as it stands.
-    Update { fields: Vec<String> },
+    Update {
+        fields: Vec<String>,
+    },
     /// Fields that units have seen: only a new phase can change them, with results from zero.
-    NewPhase { fields: Vec<String> },
+    NewPhase {
+        fields: Vec<String>,
+    },
     /// A draft without a file.
     Delete,
     /// Cannot be done; what the field is and why not.
-    Blocked { field: String, reason: String },
+    Blocked {
+        field: String,
+        reason: String,
+    },
 }
 
 /// One line of a plan.
@@ -169,7 +176,10 @@ async fn compare(
         return Ok(of_error(&error));
     }
     let policy = policy(change, &record.project).await?;
-    let file = with_verbs(&source.file, record);
+    let file = match normalised(with_verbs(&source.file, record)) {
+        Ok(file) => file,
+        Err(error) => return Ok(of_error(&error.into())),
+    };
     let is_later = source.file.assignment.phase > record.course.assignment.phase;
     let by = By { person: &actor.person, at: now, policy };
     let has_phases = matches!(record.course.state, State::Running | State::Paused | State::Decided);

@@ -35,7 +35,9 @@ pub enum ControlError {
     NotReady { key: String, blockers: Vec<Blocker> },
     #[error("{kind} `{key}` is used by {by}; change that first")]
     InUse { kind: &'static str, key: String, by: String },
-    #[error("`{key}` still serves the value of `{arm}`, which is not the default of `{flag}`; choose `make_default`, or set the default first")]
+    #[error(
+        "`{key}` still serves the value of `{arm}`, which is not the default of `{flag}`; choose `make_default`, or set the default first"
+    )]
     StillServed { key: String, arm: String, flag: String },
     #[error("`{key}` comes from the file `{path}`; change the file and apply it")]
     ManagedByCode { key: String, path: String },

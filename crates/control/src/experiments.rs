@@ -12,7 +12,7 @@ use experiment::plan::ExperimentFile;
 use experiment::program::{Flag, ValueType};
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Control, check_key};
+use crate::control::{Control, check_key, check_size};
 use crate::error::ControlError;
 use crate::people::{Actor, Permission};
 use crate::store::{Change, Document, Entry, snapshot};
@@ -23,8 +23,6 @@ use crate::things::{Kind, ProjectPolicy, Stored, Thing, audit, check_seen, store
 pub(crate) const DEFAULT_PROJECT: &str = "default";
 /// The project that means all others, in a policy.
 const ANY_PROJECT: &str = "*";
-/// A variant's value may be a whole page; a record of ten of them still travels in one answer.
-const MOST_FILE_BYTES: usize = 1 << 20;
 
 /// Where the truth of an experiment lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,12 +188,7 @@ pub(crate) fn check_file(file: &ExperimentFile) -> Result<(), ControlError> {
     check_key("assignment.key", &file.assignment.key)?;
     check_key("assignment.feature", file.assignment.feature())?;
     check_key("about.project", &project_of(file))?;
-    let size = serde_json::to_string(file).map_or(usize::MAX, |text| text.len());
-    if size > MOST_FILE_BYTES {
-        let problem = format!("it has {size} bytes; keep it below {MOST_FILE_BYTES}");
-        return Err(ControlError::Invalid { field: "assignment", value: file.assignment.key.clone(), problem });
-    }
-    Ok(())
+    check_size("assignment", &file.assignment.key, file)
 }
 
 /// The policy of a project: its own, that of all, or the default.

@@ -55,11 +55,7 @@ impl Document {
 }
 
 fn document(row: &sqlx::any::AnyRow) -> Result<Document, sqlx::Error> {
-    Ok(Document {
-        key: row.try_get(0)?,
-        revision: row.try_get::<i64, _>(1)?.unsigned_abs(),
-        text: row.try_get(2)?,
-    })
+    Ok(Document { key: row.try_get(0)?, revision: row.try_get::<i64, _>(1)?.unsigned_abs(), text: row.try_get(2)? })
 }
 
 /// Characters that would end the path in a URL.
@@ -219,7 +215,12 @@ impl Change {
     }
 
     /// Writes a document under the number of the next change; [`Change::record`] has to follow.
-    pub(crate) async fn write(&mut self, kind: Kind, key: &str, document: &impl Serialize) -> Result<u64, ControlError> {
+    pub(crate) async fn write(
+        &mut self,
+        kind: Kind,
+        key: &str,
+        document: &impl Serialize,
+    ) -> Result<u64, ControlError> {
         let revision = self.newest + 1;
         let table = kind.table();
         let statement = format!(
@@ -280,10 +281,18 @@ pub(crate) fn number(value: u64) -> i64 {
 }
 
 pub(crate) fn json(kind: Kind, key: &str, value: &impl Serialize) -> Result<String, ControlError> {
-    serde_json::to_string(value).map_err(|source| ControlError::Document { kind: kind.name(), key: key.to_owned(), source })
+    serde_json::to_string(value).map_err(|source| ControlError::Document {
+        kind: kind.name(),
+        key: key.to_owned(),
+        source,
+    })
 }
 
 /// A value as the audit log keeps it.
 pub(crate) fn snapshot(kind: Kind, key: &str, value: &impl Serialize) -> Result<serde_json::Value, ControlError> {
-    serde_json::to_value(value).map_err(|source| ControlError::Document { kind: kind.name(), key: key.to_owned(), source })
+    serde_json::to_value(value).map_err(|source| ControlError::Document {
+        kind: kind.name(),
+        key: key.to_owned(),
+        source,
+    })
 }

@@ -43,11 +43,7 @@ pub(crate) fn records(documents: &[Document]) -> Result<Vec<ExperimentRecord>, C
     Ok(records)
 }
 
-async fn things<T>(
-    change: &mut Change,
-    kind: Kind,
-    pick: impl Fn(Thing) -> Option<T>,
-) -> Result<Vec<T>, ControlError> {
+async fn things<T>(change: &mut Change, kind: Kind, pick: impl Fn(Thing) -> Option<T>) -> Result<Vec<T>, ControlError> {
     let mut found = Vec::new();
     for document in change.list(kind).await? {
         found.extend(pick(document.read::<Stored>(kind)?.thing));
@@ -57,17 +53,27 @@ async fn things<T>(
 
 impl Surroundings {
     pub(crate) async fn load(change: &mut Change) -> Result<Self, ControlError> {
-        let groups = things(change, Kind::Group, |thing| if let Thing::Group(group) = thing { Some((group.key, Value::Array(group.values))) } else { None });
+        let groups = things(change, Kind::Group, |thing| {
+            if let Thing::Group(group) = thing { Some((group.key, Value::Array(group.values))) } else { None }
+        });
         Ok(Self {
             groups: groups.await?.into_iter().collect(),
             records: experiments(change).await?,
-            layers: things(change, Kind::Layer, |thing| if let Thing::Layer(layer) = thing { Some(layer) } else { None })
+            layers: things(
+                change,
+                Kind::Layer,
+                |thing| if let Thing::Layer(layer) = thing { Some(layer) } else { None },
+            )
             .await?,
-            holdouts: things(change, Kind::Holdout, |thing| if let Thing::Holdout(holdout) = thing { Some(holdout) } else { None })
+            holdouts: things(change, Kind::Holdout, |thing| {
+                if let Thing::Holdout(holdout) = thing { Some(holdout) } else { None }
+            })
             .await?,
             flags: things(change, Kind::Flag, |thing| if let Thing::Flag(flag) = thing { Some(flag) } else { None })
-            .await?,
-            connections: things(change, Kind::Connection, |thing| if let Thing::Connection(connection) = thing { Some(connection) } else { None })
+                .await?,
+            connections: things(change, Kind::Connection, |thing| {
+                if let Thing::Connection(connection) = thing { Some(connection) } else { None }
+            })
             .await?,
             qa: qa_entries(change).await?,
         })
@@ -78,11 +84,7 @@ impl Surroundings {
     }
 
     /// What is missing for a launch.
-    pub(crate) fn checklist(
-        &self,
-        record: &ExperimentRecord,
-        facts: &checklist::LaunchFacts,
-    ) -> checklist::Checklist {
+    pub(crate) fn checklist(&self, record: &ExperimentRecord, facts: &checklist::LaunchFacts) -> checklist::Checklist {
         let others: Vec<Course> =
             self.records.iter().filter(|other| other.key != record.key).map(|other| other.course.clone()).collect();
         let holdouts: Vec<String> = self.holdouts.iter().map(|holdout| holdout.key.clone()).collect();

@@ -14,7 +14,7 @@ use experiment::program::{Flag, Holdout};
 use serde::{Deserialize, Serialize};
 use sqlx::SqlStr;
 
-use crate::control::{Control, check_key};
+use crate::control::{Control, check_key, check_size};
 use crate::error::ControlError;
 use crate::people::{Actor, Permission, Person, Role};
 use crate::secret::{hex, random};
@@ -167,12 +167,9 @@ impl Thing {
                 encryption_key: connection.encryption_key.as_ref().map(|_| "…".to_owned()),
                 ..connection.clone()
             }),
-            Self::Layer(_)
-            | Self::Holdout(_)
-            | Self::Flag(_)
-            | Self::Group(_)
-            | Self::Person(_)
-            | Self::Policy(_) => self.clone(),
+            Self::Layer(_) | Self::Holdout(_) | Self::Flag(_) | Self::Group(_) | Self::Person(_) | Self::Policy(_) => {
+                self.clone()
+            }
         }
     }
 }
@@ -208,20 +205,12 @@ pub(crate) fn stored(kind: Kind, document: &Document) -> Result<Stored, ControlE
 }
 
 /// Errors: `NotFound`; `Stale` names both revisions.
-pub(crate) fn check_seen(
-    kind: Kind,
-    key: &str,
-    found: Option<&Document>,
-    seen: u64,
-) -> Result<(), ControlError> {
+pub(crate) fn check_seen(kind: Kind, key: &str, found: Option<&Document>, seen: u64) -> Result<(), ControlError> {
     match found {
         None => Err(ControlError::NotFound { kind: kind.name(), key: key.to_owned() }),
-        Some(document) if document.revision != seen => Err(ControlError::Stale {
-            kind: kind.name(),
-            key: key.to_owned(),
-            seen,
-            current: document.revision,
-        }),
+        Some(document) if document.revision != seen => {
+            Err(ControlError::Stale { kind: kind.name(), key: key.to_owned(), seen, current: document.revision })
+        }
         Some(_) => Ok(()),
     }
 }
@@ -233,7 +222,9 @@ impl Control {
         let mut found = Vec::new();
         for document in self.store.list(kind).await? {
             let thing = visible(actor, stored(kind, &document)?);
-            found.extend(thing.filter(|thing| thing.project.as_deref().is_none_or(|name| actor.projects.hold(name))));
+            if thing.project.as_deref().is_none_or(|name| actor.projects.hold(name)) {
+                found.push(thing);
+            }
         }
         Ok(found)
     }
@@ -243,7 +234,7 @@ impl Control {
         actor.require(Permission::Read, None)?;
         let absent = || ControlError::NotFound { kind: kind.name(), key: key.to_owned() };
         let document = self.store.find(kind, key).await?.ok_or_else(absent)?;
-        let thing = visible(actor, stored(kind, &document)?).ok_or_else(absent)?;
+        let thing = visible(actor, stored(kind, &document)?);
         if thing.project.as_deref().is_some_and(|name| !actor.projects.hold(name)) {
             return Err(absent());
         }
@@ -320,11 +311,11 @@ impl Control {
 }
 
 /// Secrets are for those who may change them.
-fn visible(actor: &Actor, mut stored: Stored) -> Option<Stored> {
+fn visible(actor: &Actor, mut stored: Stored) -> Stored {
     if stored.thing.kind() == Kind::Connection && actor.require(Permission::EditConnection, None).is_err() {
         stored.thing = stored.thing.without_secrets();
     }
-    Some(stored)
+    stored
 }
 
 pub(crate) async fn audit(
@@ -369,6 +360,7 @@ fn complete(thing: Thing) -> Result<Thing, ControlError> {
 
 fn check(thing: &Thing) -> Result<(), ControlError> {
     check_key("key", thing.key())?;
+    check_size("thing", thing.key(), thing)?;
     match thing {
         Thing::Connection(connection) => {
             if !connection.client_key.starts_with("sdk-") {
@@ -376,9 +368,10 @@ fn check(thing: &Thing) -> Result<(), ControlError> {
                 let value = connection.client_key.clone();
                 return Err(ControlError::Invalid { field: "client_key", value, problem });
             }
-            let decoded = connection.encryption_key.as_ref().map(|key| {
-                base64::engine::general_purpose::STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16)
-            });
+            let decoded = connection
+                .encryption_key
+                .as_ref()
+                .map(|key| base64::engine::general_purpose::STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16));
             if decoded == Some(false) {
                 let problem = "write base64 of 16 bytes, or leave it empty for a new one".to_owned();
                 return Err(ControlError::Invalid { field: "encryption_key", value: "…".to_owned(), problem });
@@ -408,14 +401,16 @@ async fn check_users(change: &mut Change, before: &Stored, after: Option<&Thing>
         by: by.to_owned(),
     };
     if let Thing::Person(person) = &before.thing {
-        return check_last_admin(change, person, after).await.and_then(|is_last| {
-            if is_last { Err(in_use("the store, which needs one admin")) } else { Ok(()) }
-        });
+        return check_last_admin(change, person, after)
+            .await
+            .and_then(|is_last| if is_last { Err(in_use("the store, which needs one admin")) } else { Ok(()) });
     }
     let removed = after.is_none();
     // What is only told apart by its words may change at any time.
     let moves = match (&before.thing, after) {
-        (Thing::Layer(old), Some(Thing::Layer(new))) => old.hash_seed() != new.hash_seed() || old.hash_attribute != new.hash_attribute,
+        (Thing::Layer(old), Some(Thing::Layer(new))) => {
+            old.hash_seed() != new.hash_seed() || old.hash_attribute != new.hash_attribute
+        }
         (Thing::Holdout(old), Some(Thing::Holdout(new))) => old != new,
         (Thing::Flag(old), Some(Thing::Flag(new))) => old.value_type != new.value_type,
         (Thing::Layer(_) | Thing::Holdout(_) | Thing::Flag(_) | Thing::Group(_), None) => true,

@@ -131,8 +131,7 @@ impl Control {
         if !change.list(Kind::Person).await?.is_empty() {
             return Ok(None);
         }
-        let actor =
-            Actor { person: name.to_owned(), role: Role::Admin, projects: Projects::All, via: Via::Cli };
+        let actor = Actor { person: name.to_owned(), role: Role::Admin, projects: Projects::All, via: Via::Cli };
         let admin = Person { name: name.to_owned(), role: Role::Admin, projects: Projects::All, active: true };
         let mut after = Stored { revision: 0, project: None, updated_at: now, thing: Thing::Person(admin) };
         after.revision = change.write(Kind::Person, name, &after).await?;
@@ -223,9 +222,8 @@ impl Control {
     pub async fn tokens(&self, actor: &Actor) -> Result<Vec<TokenRecord>, ControlError> {
         actor.require(Permission::OwnTokens, None)?;
         let sees_all = actor.require_everywhere(Permission::OthersTokens).is_ok();
-        let rows = sqlx::query("SELECT id, document, last_used FROM tokens ORDER BY id")
-            .fetch_all(self.store.pool())
-            .await?;
+        let rows =
+            sqlx::query("SELECT id, document, last_used FROM tokens ORDER BY id").fetch_all(self.store.pool()).await?;
         let mut tokens = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
         tokens.retain(|token| sees_all || token.person == actor.person);
         tokens.sort_by_key(|token| token.created_at);

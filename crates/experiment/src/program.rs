@@ -120,18 +120,17 @@ impl Program {
         for experiment in &self.experiments {
             on.entry(experiment.feature()).or_default().push(experiment);
         }
+        let flags: BTreeMap<&str, &Flag> = self.flags.iter().map(|flag| (flag.key.as_str(), flag)).collect();
         let mut features: Vec<(String, Value)> = Vec::new();
         for experiment in &self.experiments {
             if let Some(experiments) = on.remove(experiment.feature()) {
-                let flag = self.flags.iter().find(|flag| flag.key == experiment.feature());
+                let flag = flags.get(experiment.feature()).copied();
                 features.push((experiment.feature().to_owned(), self.feature(&experiments, flag)?));
             }
         }
         let named: BTreeSet<&str> = self.experiments.iter().map(Experiment::feature).collect();
         let alone = self.flags.iter().filter(|flag| !named.contains(flag.key.as_str()));
-        features.extend(
-            alone.map(|flag| (flag.key.clone(), object(vec![("defaultValue", flag.default.clone())]))),
-        );
+        features.extend(alone.map(|flag| (flag.key.clone(), object(vec![("defaultValue", flag.default.clone())]))));
         let fields = [
             ("features".to_owned(), Value::Object(features.into_iter().collect())),
             ("savedGroups".to_owned(), Value::Object(self.saved_groups.clone())),

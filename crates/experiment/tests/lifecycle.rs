@@ -136,9 +136,13 @@ const FIELDS: &[(&str, Change, &[State])] = {
         ("assignment.audience", |file| file.assignment.audience = Some(Value::Null), DRAFT),
         ("assignment.holdout", |file| file.assignment.holdout = Some("all".to_owned()), DRAFT),
         ("assignment.sticky", |file| file.assignment.sticky = Some(Default::default()), DRAFT),
-        ("assignment.slots", |file| {
-            file.assignment.slots.push(toml::from_str("layer = 'l'\nstart = 0.0\nend = 0.5").unwrap());
-        }, DRAFT),
+        (
+            "assignment.slots",
+            |file| {
+                file.assignment.slots.push(toml::from_str("layer = 'l'\nstart = 0.0\nend = 0.5").unwrap());
+            },
+            DRAFT,
+        ),
         ("analysis.goals", |file| file.analysis.goals.push("orders".to_owned()), DRAFT),
         ("analysis.guardrails", |file| file.analysis.guardrails[0].margin = 0.5, DRAFT),
         ("analysis.alpha", |file| file.analysis.alpha = 0.1, DRAFT),
@@ -277,7 +281,10 @@ fn a_decision_serves_an_arm_that_fits_and_says_why_it_overrides() {
 fn a_new_phase_has_a_new_seed_and_keeps_the_old_one_readable() {
     let decided = in_state(State::Decided);
     let reopened = go(&decided, &[Verb::Reopen]);
-    assert_eq!((reopened.state, reopened.assignment.phase, reopened.assignment.winner.as_ref()), (State::Draft, 1, None));
+    assert_eq!(
+        (reopened.state, reopened.assignment.phase, reopened.assignment.winner.as_ref()),
+        (State::Draft, 1, None)
+    );
     assert_ne!(reopened.assignment.hash_seed(), decided.assignment.hash_seed());
     assert_eq!(reopened.earlier[0].decision, decided.decision);
     assert_eq!((reopened.spans.len(), reopened.approval.as_ref(), reopened.plan_hash.as_ref()), (0, None, None));
@@ -325,18 +332,25 @@ fn the_checklist_is_empty_for_a_complete_experiment_and_names_everything_else() 
     bad.analysis.end = None;
     bad.assignment.holdout = Some("all".to_owned());
     bad.assignment.slots = vec![toml::from_str("layer = 'l'\nstart = 0.0\nend = 0.5").unwrap()];
-    let facts = LaunchFacts { power: Some(0.5), planned_days: Some(3.0), exposure_seen: Some(false), ..Default::default() };
+    let facts =
+        LaunchFacts { power: Some(0.5), planned_days: Some(3.0), exposure_seen: Some(false), ..Default::default() };
     let found = checklist(&bad, nowhere(), &facts);
     let codes: Vec<String> = found.blockers.iter().map(code).collect();
     let expected = [
-        "too_few_arms", "no_primary_metric", "guardrail_margin", "no_planned_end", "no_such_metric", "slot",
-        "no_such_holdout", "exposure_not_seen",
+        "too_few_arms",
+        "no_primary_metric",
+        "guardrail_margin",
+        "no_planned_end",
+        "no_such_metric",
+        "slot",
+        "no_such_holdout",
+        "exposure_not_seen",
     ];
     assert_eq!(codes, expected);
-    assert_eq!(found.warnings, [
-        Warning::LowPower { power: 0.5, least: 0.8 },
-        Warning::ShortRuntime { days: 3.0, least: 7.0 },
-    ]);
+    assert_eq!(
+        found.warnings,
+        [Warning::LowPower { power: 0.5, least: 0.8 }, Warning::ShortRuntime { days: 3.0, least: 7.0 },]
+    );
 }
 
 fn code<T: serde::Serialize>(item: &T) -> String {
@@ -346,7 +360,8 @@ fn code<T: serde::Serialize>(item: &T) -> String {
 #[test]
 fn the_checklist_sees_what_is_beside() {
     let slots = "slots = [{ layer = 'l', start = 0.0, end = 0.5 }]";
-    let mut other = Course { state: State::Running, ..Course::draft(file(slots), by("a", 0, ApprovalPolicy::Never)).unwrap() };
+    let mut other =
+        Course { state: State::Running, ..Course::draft(file(slots), by("a", 0, ApprovalPolicy::Never)).unwrap() };
     other.assignment.key = "other".to_owned();
     let mut own = other.clone();
     own.assignment.key = "own".to_owned();

@@ -56,7 +56,8 @@ async fn a_stale_change_is_a_conflict_that_says_both_revisions() {
                 edited.revision, made.revision
             )
         );
-        let same = control.edit_experiment(&ann(), "a", edited.revision, edited.course.file(), "", at(0)).await.unwrap();
+        let same =
+            control.edit_experiment(&ann(), "a", edited.revision, edited.course.file(), "", at(0)).await.unwrap();
         assert_eq!(same.revision, edited.revision, "saying what is there already is no change");
         control.delete_experiment(&ann(), "a", edited.revision, "", at(0)).await.unwrap();
         let again = control.create_experiment(&ann(), file_of("a", ""), at(0)).await.unwrap();
@@ -97,7 +98,8 @@ async fn what_is_served_is_never_wrong() {
         let control = &store.control;
         let layer = Layer { name: "page".to_owned(), hash_attribute: "id".to_owned(), seed: None };
         let layer_revision = put(control, Thing::Layer(layer.clone())).await.unwrap();
-        let flag = |default: Value| Flag { key: "a".into(), value_type: ValueType::Boolean, default, description: None };
+        let flag =
+            |default: Value| Flag { key: "a".into(), value_type: ValueType::Boolean, default, description: None };
         let error = put(control, Thing::Flag(flag(Value::from("text")))).await.unwrap_err();
         assert_eq!(error.to_string(), "flag `a` is a boolean and has a string as its default: make them agree");
         let flag_revision = put(control, Thing::Flag(flag(Value::from(false)))).await.unwrap();
@@ -150,7 +152,6 @@ async fn a_winner_is_served_until_it_is_the_default() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_refused_with_the_reason_and_odd_input_is_kept() {
-    let deep = format!("audience = '{}'", "x").replace("'x'", &format!("{}1{}", "[".repeat(200), "]".repeat(200)));
     let cases = [
         ("", "", "give it a name"),
         ("a b", "", "white space"),
@@ -159,7 +160,6 @@ async fn bad_input_is_refused_with_the_reason_and_odd_input_is_kept() {
         ("k", "audience = { id = { '$inGroup' = 'nobody' } }", "audience"),
         ("k", "allow_list = { u = 'third' }", "`third`"),
         ("k", "winner = 'new'", "set by the verb `decide`"),
-        ("k", deep.as_str(), "audience"),
     ];
     for store in stores().await {
         let control = &store.control;
@@ -167,6 +167,10 @@ async fn bad_input_is_refused_with_the_reason_and_odd_input_is_kept() {
             let error = control.create_experiment(&ann(), file_of(key, more), at(0)).await.unwrap_err();
             assert!(error.to_string().contains(expected), "{key} {more}: {error}");
         }
+        let mut deep = file_of("k", "");
+        deep.assignment.variants[1].value = (0..110).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
+        let error = control.create_experiment(&ann(), deep, at(0)).await.unwrap_err();
+        assert!(error.to_string().contains("nested too deeply"), "{error}");
         assert_eq!(control.newest_change().await.unwrap(), 0, "a refusal leaves nothing behind");
         let mut odd = file_of("결제-페이지", "");
         odd.assignment.variants[1].value = Value::from("가".repeat(10_000).as_str());

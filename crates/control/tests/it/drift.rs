@@ -91,7 +91,8 @@ async fn a_plan_holds_only_for_the_store_it_was_made_for() {
             error.to_string(),
             format!("the store is at change {} and the plan was made at change 0; plan again", made.revision)
         );
-        let theirs = plan(control, &[file_of("other", ""), file_of("bad", "audience = { a = { '$regex' = '(' } }")]).await;
+        let theirs =
+            plan(control, &[file_of("other", ""), file_of("bad", "audience = { a = { '$regex' = '(' } }")]).await;
         assert_eq!(lines(&theirs), ["bad: blocked assignment.audience", "other: blocked managed_by"]);
         let twice = plan(control, &[file_of("a", ""), file_of("a", "")]).await;
         assert_eq!(lines(&twice)[1], "a: blocked assignment.key");

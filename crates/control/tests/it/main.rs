@@ -21,6 +21,7 @@ use experiment::lifecycle::{LaunchFacts, Step};
 use experiment::plan::ExperimentFile;
 
 /// An empty store, and where it is.
+#[derive(Debug)]
 pub struct Empty {
     pub control: Control,
     /// What opens the same store again.

@@ -151,11 +151,16 @@ async fn a_connections_key_is_made_here_and_shown_to_admins_only() {
         });
         put(control, thing).await.unwrap();
         let key = |stored: &control::Stored| match &stored.thing {
-            Thing::Connection(connection) => (connection.client_key.clone(), connection.encryption_key.clone().unwrap()),
+            Thing::Connection(connection) => {
+                (connection.client_key.clone(), connection.encryption_key.clone().unwrap())
+            }
             other => panic!("{other:?}"),
         };
         let (client_key, secret) = key(&control.things(&admin(), Kind::Connection).await.unwrap()[0]);
-        assert!(client_key.starts_with("sdk-") && client_key.len() == 20 && secret.len() == 24, "{client_key} {secret}");
+        assert!(
+            client_key.starts_with("sdk-") && client_key.len() == 20 && secret.len() == 24,
+            "{client_key} {secret}"
+        );
         assert_eq!(key(&control.things(&bob(), Kind::Connection).await.unwrap()[0]).1, "…");
         let log = serde_json::to_string(&control.audit(&admin(), &AuditFilter::default()).await.unwrap()).unwrap();
         assert!(log.contains(&client_key) && !log.contains(&secret));

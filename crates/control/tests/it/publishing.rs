@@ -49,12 +49,15 @@ async fn a_snapshot_holds_what_is_decided() {
         put(control, Thing::Holdout(Holdout { key: "h".into(), share: 0.0, hash_attribute: "id".into(), seed: None }))
             .await
             .unwrap();
-        put(control, Thing::Connection(SdkConnection {
-            client_key: "sdk-1".into(),
-            name: "web".into(),
-            encryption_key: None,
-            remote_evaluation: true,
-        }))
+        put(
+            control,
+            Thing::Connection(SdkConnection {
+                client_key: "sdk-1".into(),
+                name: "web".into(),
+                encryption_key: None,
+                remote_evaluation: true,
+            }),
+        )
         .await
         .unwrap();
         control.create_experiment(&ann(), file_of("draft", "allow_list = { tester = 'new' }"), at(0)).await.unwrap();

@@ -33,10 +33,8 @@ async fn of_two_writers_one_wins_and_nothing_is_lost() {
         store.control.create_experiment(&ann(), file_of("a", ""), at(0)).await.unwrap();
         // Two processes are two pools.
         let other = Control::open(&store.url).await.unwrap();
-        let (one, two) = tokio::join!(
-            tokio::spawn(tag(store.control.clone(), 1, 20)),
-            tokio::spawn(tag(other.clone(), 2, 20))
-        );
+        let (one, two) =
+            tokio::join!(tokio::spawn(tag(store.control.clone(), 1, 20)), tokio::spawn(tag(other.clone(), 2, 20)));
         let conflicts = one.unwrap() + two.unwrap();
         let record = store.control.experiment(&ann(), "a").await.unwrap();
         assert_eq!(record.course.about.tags.len(), 40, "after {conflicts} conflicts");

@@ -17,7 +17,9 @@ use crate::definition::Experiment;
 pub enum ApprovalPolicy {
     Never,
     /// When more than `share` of all units (0.0–1.0) take part.
-    Above { share: f64 },
+    Above {
+        share: f64,
+    },
     Always,
 }
 

@@ -72,11 +72,23 @@ pub enum Blocker {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Warning {
-    LowPower { power: f64, least: f64 },
-    ShortRuntime { days: f64, least: f64 },
+    LowPower {
+        power: f64,
+        least: f64,
+    },
+    ShortRuntime {
+        days: f64,
+        least: f64,
+    },
     /// A running experiment on the same audience with the same primary metric.
-    Overlap { experiment: String, metric: String },
-    LowTrust { metric: String, trust: f64 },
+    Overlap {
+        experiment: String,
+        metric: String,
+    },
+    LowTrust {
+        metric: String,
+        trust: f64,
+    },
     PowerUnknown,
 }
 
@@ -190,9 +202,7 @@ fn warnings(course: &Course, others: &[Course], facts: &LaunchFacts) -> Vec<Warn
     }
     if let Some(primary) = course.analysis.goals.first() {
         let beside = others.iter().filter(|other| {
-            other.state == State::Running
-                && other.analysis.goals.first() == Some(primary)
-                && meets(course, other)
+            other.state == State::Running && other.analysis.goals.first() == Some(primary) && meets(course, other)
         });
         warnings.extend(
             beside.map(|other| Warning::Overlap { experiment: other.key().to_owned(), metric: primary.clone() }),
@@ -209,9 +219,8 @@ fn warnings(course: &Course, others: &[Course], facts: &LaunchFacts) -> Vec<Warn
 /// Same audience, and no layer keeps them apart. Audiences are compared as written: whether two conditions hold for the same units is not
 /// decidable from their text.
 fn meets(one: &Course, other: &Course) -> bool {
-    let shares_layer = one.assignment.slots.iter().any(|slot| {
-        other.assignment.slots.iter().any(|taken| taken.layer == slot.layer)
-    });
+    let shares_layer =
+        one.assignment.slots.iter().any(|slot| other.assignment.slots.iter().any(|taken| taken.layer == slot.layer));
     let audience = |course: &Course| course.assignment.audience.clone().unwrap_or(Value::Null);
     !shares_layer && audience(one) == audience(other)
 }

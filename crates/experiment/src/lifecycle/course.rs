@@ -372,10 +372,8 @@ impl Course {
     fn check_ramp(&self, coverage: f64, policy: ApprovalPolicy) -> Result<(), LifecycleError> {
         let from = self.assignment.coverage;
         if !(0.0..=1.0).contains(&coverage) {
-            return Err(self.plan_error(
-                "assignment.coverage",
-                format!("`{coverage}` is no share; write one from {from} to 1.0"),
-            ));
+            return Err(self
+                .plan_error("assignment.coverage", format!("`{coverage}` is no share; write one from {from} to 1.0")));
         }
         if coverage < from {
             return Err(LifecycleError::CoverageShrinks { key: self.key().to_owned(), from, to: coverage });
@@ -392,7 +390,9 @@ impl Course {
             (None, _) => "name one of its variants",
             (Some(0), Some(Code::Ship)) => "ship a treatment, or choose `roll_back` or `no_difference`",
             (Some(1..), Some(Code::RollBack)) => "rolling back serves the control, the first variant",
-            (Some(_), Some(Code::FixFirst | Code::KeepRunning)) => "a decision is `ship`, `roll_back` or `no_difference`",
+            (Some(_), Some(Code::FixFirst | Code::KeepRunning)) => {
+                "a decision is `ship`, `roll_back` or `no_difference`"
+            }
             (Some(_), None | Some(Code::Ship | Code::RollBack | Code::NoDifference)) => return Ok(()),
         };
         let verdict = chosen.map_or("proposed", |code| match code {
@@ -526,8 +526,8 @@ impl Course {
     }
 }
 
-/// Checks what stands in a file, and writes weights as shares that sum to 1.
-fn normalised(mut file: ExperimentFile) -> Result<ExperimentFile, LifecycleError> {
+/// Checks what stands in a file, and writes weights as shares that sum to 1: as it is kept.
+pub fn normalised(mut file: ExperimentFile) -> Result<ExperimentFile, LifecycleError> {
     file.assignment.check_draft()?;
     let total: f64 = file.assignment.variants.iter().map(|variant| variant.weight).sum();
     // What sums to 1 already stays as it is to the last bit: it may be what we gave out.

@@ -12,7 +12,7 @@ mod fields;
 
 pub use approval::{Approval, ApprovalPolicy};
 pub use checklist::{Blocker, Checklist, LaunchFacts, Warning};
-pub use course::{Course, Decision, Edit, Phase, Proposal, Span, Step, By};
+pub use course::{By, Course, Decision, Edit, Phase, Proposal, Span, Step, normalised};
 pub use error::LifecycleError;
 pub use fields::{Field, Rule, changes};
 
@@ -61,8 +61,7 @@ pub enum Verb {
 
 impl State {
     /// Every state, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Draft, Self::Review, Self::Running, Self::Paused, Self::Decided, Self::Archived];
+    pub const ALL: [Self; 6] = [Self::Draft, Self::Review, Self::Running, Self::Paused, Self::Decided, Self::Archived];
 
     /// The state after a verb; `None` where it makes no sense.
     pub fn after(self, verb: Verb) -> Option<Self> {
