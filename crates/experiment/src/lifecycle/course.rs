@@ -274,6 +274,9 @@ impl Course {
         file.analysis.end = None;
         file.analysis.max_days = 0;
         file.analysis.secondary.retain(|metric| !self.post_hoc.contains(metric));
+        // Metrics to look at are a set: naming one twice while it runs plans nothing else.
+        file.analysis.secondary.sort();
+        file.analysis.secondary.dedup();
         domain::hash_json(&(file, metrics)).map_err(|_| LifecycleError::Hash(self.key().to_owned()))
     }
 
