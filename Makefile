@@ -1,12 +1,13 @@
 # Thin names over cargo; nothing hidden. CARGO_TARGET_DIR and every other cargo setting are respected.
 # Always the whole workspace: with -p the features of shared dependencies change, and the data engine is compiled again.
 
-.PHONY: help test test-needs test-long test-connectors lint bench bench-load bench-ingest bench-recsys deny
+.PHONY: help test test-needs test-long test-connectors test-sdks lint bench bench-load bench-ingest bench-recsys deny
 
 help:
 	@echo 'make test       everything: Rust, SQL, the real binary, real MariaDB, PostgreSQL and S3 (installs what it needs, see scripts/test-needs.sh)'
 	@echo 'make test-long  the switch with 200 kills instead of a dozen, in a directory and in a bucket; following a database with 100'
 	@echo 'make test-connectors  real Airbyte connectors (installs two of them, 1.1 GB, into .venv-connectors)'
+	@echo 'make test-sdks  SDKs of GrowthBook and OpenFeature in JavaScript, Python and Rust against the real server (needs Node.js 20)'
 	@echo 'make lint       formatting and clippy, warnings are errors'
 	@echo 'make bench      release build, then our figures (bench/README.md)'
 	@echo 'make bench-load  how fast staged rows are loaded (installs pyarrow into .venv-bench)'
@@ -26,6 +27,9 @@ test-long: test-needs
 
 test-connectors:
 	@scripts/test-connectors.sh
+
+test-sdks:
+	@scripts/test-sdks.sh
 
 lint:
 	cargo fmt --all --check
