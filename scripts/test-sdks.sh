@@ -18,7 +18,7 @@ fail() {
 }
 
 command -v npm >/dev/null || fail 'there is no npm' 'install Node.js 20 or newer, then run make test-sdks again'
-node -e 'process.exit(process.versions.node.split(".")[0] < 20)' || fail "Node.js $(node --version) is too old" 'install 20 or newer: older ones have no WebCrypto'
+node -e 'process.exit(Number(process.versions.node.split(".")[0] < 20))' || fail "Node.js $(node --version) is too old" 'install 20 or newer: older ones have no WebCrypto'
 
 mkdir -p "$sdks"
 # Tools that look at the repository leave directories with this mark alone (the Cache Directory Tagging Specification).
@@ -33,12 +33,12 @@ if ! cmp -s "$requirements" "$sdks/python/installed.txt" || ! "$sdks/python/bin/
   # Last, so that an interrupted installation is made anew.
   cp "$requirements" "$sdks/python/installed.txt"
 fi
-CARGO_TARGET_DIR=$sdks/rust cargo build --quiet --locked --manifest-path "$clients/rust/Cargo.toml"
+CARGO_TARGET_DIR=$sdks/rust cargo build --quiet --locked --bins --examples --manifest-path "$clients/rust/Cargo.toml"
 
 # "$@" goes to cargo, such as `-p edge -p experiment` where the rest of the workspace is not built.
 cargo build "${@:---workspace}" --locked --bins --examples
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/debug
-export EDGE=$target/montauk-edge SNAPSHOT=$target/examples/snapshot EVALUATE=$target/examples/evaluate
+export EDGE=$target/montauk-edge SNAPSHOT=$target/examples/snapshot EVALUATE=$target/examples/evaluate SNIPPETS=$sdks/rust/debug/examples
 
 failed=0
 (cd "$clients/js" && node run.mjs) | tee -a "$log" || failed=1

@@ -1,7 +1,9 @@
 """Runs every check of the Python clients and prints one line for each: client, check, result. By scripts/test-sdks.sh."""
 
 import logging
+import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -11,6 +13,7 @@ from growthbook import GrowthBook
 from openfeature import api
 from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
+from pathlib import Path
 from server import ENCRYPTION_KEY, Edge, equal, units, until
 
 # Its streams say on the log that a server was stopped, which is what the checks do.
@@ -171,6 +174,24 @@ def ofrep_429():
     edge.end()
 
 
+def snippets():
+    """What the how-to shows is what runs."""
+    edge, clients = Edge(), Path(__file__).parent.parent
+    shown = (clients.parent.parent / "docs/how-to/use-an-existing-sdk.md").read_text()
+    commands = {
+        **{path: ["node", path] for path in sorted(clients.glob("js/snippets/*.mjs"))},
+        **{path: [sys.executable, path] for path in sorted(clients.glob("python/snippets/*.py"))},
+        **{path: [f"{os.environ['SNIPPETS']}/{path.stem}"] for path in sorted(clients.glob("rust/examples/*.rs"))},
+    }
+    for path, command in commands.items():
+        text = "".join(line for line in path.read_text().splitlines(True) if not line.startswith("//!")).strip()
+        assert text in shown, f"{path} is not what docs/how-to/use-an-existing-sdk.md shows"
+        found = subprocess.run(command, env={**os.environ, "MONTAUK_URL": edge.url}, capture_output=True, text=True, timeout=60)
+        assert found.returncode == 0 and "revision 1" in found.stdout, f"{path}: {found.stdout}{found.stderr}"
+    edge.end()
+    return f"{len(commands)} programs of the how-to"
+
+
 CHECKS = {
     "growthbook python 4.0.0": {
         "fetch": fetch,
@@ -179,6 +200,7 @@ CHECKS = {
         "SSE updates, restarts": streaming,
         "remote evaluation": remote,
     },
+    "docs": {"snippets": snippets},
     "ofrep python 0.3.0": {"assignments": ofrep_assignments, "errors": ofrep_errors, "429 gives the default": ofrep_429},
 }
 
