@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) const MAX_CONTEXT_BYTES: usize = 64 * 1024;
 
 /// Flags per request that are evaluated where the request is read. A flag with an experiment and its JSON cost 1 to 2 µs (measured,
-/// `cargo bench -p edge`), and the house allows 500 µs on an async thread.
+/// `cargo bench -p edge --bench flags`), and the house allows 500 µs on an async thread.
 pub(crate) const MAX_INLINE_FLAGS: usize = 250;
 
 /// Flags that one unit of a quota pays for: reading and answering a request costs about as much as evaluating so many.
