@@ -4,8 +4,6 @@
 //! Never here: what an evaluation should be (see `growthbook`).
 //! Start at `a_trace_ends_where_the_evaluation_does`.
 
-#![expect(clippy::unwrap_used, reason = "in a test the panic is the report")]
-
 use experiment::assign::{Compiled, Context, Log, Object, Payload, RuleKind, RuleOutcome, Source};
 use serde_json::{Value, json};
 

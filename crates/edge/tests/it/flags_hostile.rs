@@ -98,7 +98,7 @@ async fn bodies_and_keys_that_are_too_much_are_answered_in_the_protocols_form() 
         running.post("/api/eval/sdk-remote", "", &long(10_000).replace("context", "attributes")).await.status,
         200
     );
-    assert_eq!(client.send("POST", flag, &format!("{BEARER}Expect: x\r\n"), &vec![b'x'; 10]).await.status, 400);
+    assert_eq!(client.send("POST", flag, &format!("{BEARER}Expect: x\r\n"), &[b'x'; 10]).await.status, 400);
 
     let deep = format!("{{\"context\":{{\"a\":{}1{}}}}}", "[".repeat(5_000), "]".repeat(5_000));
     let latin = b"{\"context\":{\"targetingKey\":\"\xe9\"}}".to_vec();
