@@ -163,7 +163,7 @@ impl Service {
     pub async fn follow(self: Arc<Self>) {
         let interval = self.config.poll_interval;
         let service = Arc::clone(&self);
-        let on_news = move || service.report_absence();
+        let on_news = move || service.report_absence("not_loaded");
         tokio::join!(crate::follow::follow(&self, interval), crate::flags::follow(&self.flags, interval, on_news));
     }
 
@@ -240,22 +240,28 @@ impl Service {
         if is_serving {
             tracing::error!(code = error.code(), "cannot look for newer artefacts: {error}");
         } else {
+            self.report_absence(error.code());
             if !(matches!(error, ServingError::NothingPromoted { .. }) && self.serves_flags_alone()) {
                 tracing::warn!(code = error.code(), "nothing to serve: {error}");
             }
-            // Paths stay in the log: this answer is public.
-            self.readiness.set(COMPONENT, ComponentState::NotReady { detail: error.code().to_owned() });
-            self.report_absence();
         }
     }
 
-    /// Once experiments serve, a project without any promotion is whole.
-    fn report_absence(&self) {
-        let has_promotions = self.newest().is_ok_and(|newest| newest.promotion > 0);
-        if self.serves_flags_alone() && !has_promotions {
-            let detail = "nothing is promoted; experiments alone are served".to_owned();
-            self.readiness.set(COMPONENT, ComponentState::Ready { detail });
+    /// No recommendations are served. Where experiments are, a project without any promotion is whole, and one whose first recommender is on
+    /// its way, or does not load, must not take them out of the balancer. Paths stay in the log: this answer is public.
+    fn report_absence(&self, code: &str) {
+        if self.current.load().is_some() {
+            return;
         }
+        let has_promotions = self.newest().is_ok_and(|newest| newest.promotion > 0);
+        let state = match (self.serves_flags_alone(), has_promotions) {
+            (false, _) => ComponentState::NotReady { detail: code.to_owned() },
+            (true, true) => ComponentState::Degraded { detail: format!("{code}; experiments alone are served") },
+            (true, false) => {
+                ComponentState::Ready { detail: "nothing is promoted; experiments alone are served".to_owned() }
+            }
+        };
+        self.readiness.set(COMPONENT, state);
     }
 
     fn count_failure(&self, what: &str) {

@@ -4,6 +4,7 @@
 //! Start at [`definitions_are_given_out_with_their_tag`].
 
 use experiment::assign::{Context, Log, Object, Payload};
+use recommend::RecommenderKind;
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Client, Running};
@@ -294,5 +295,15 @@ async fn flags_and_recommendations_are_ready_each_alone_or_both() {
     assert_eq!((answer.status, header(&answer, "retry-after")), (503, Some("1")));
     publish(&project.state(), &snapshot(1));
     running.wait_until("/api/features/sdk-plain", |answer| answer.status == 200).await;
+    // Who serves flags does not leave the balancer while the first recommender is on its way.
+    let project = Project::new(60, 50);
+    publish(&project.state(), &snapshot(1));
+    let flags_first = Running::start(project.config()).await.unwrap();
+    let popularity = project.train(RecommenderKind::Popularity, "");
+    project.promote("popularity", 1, &popularity, None);
+    let ready = flags_first.wait_until("/readyz", |answer| answer.body.contains("no_feed")).await;
+    assert_eq!((ready.status, &ready.json()["components"]["recommendations"]["state"]), (200, &json!("degraded")));
+    project.publish(1, |_| true);
+    flags_first.wait_until("/v1/users/u1/recommendations", |answer| answer.status == 200).await;
     assert_eq!(running.get("/v1/users/u1/recommendations").await.status, 200);
 }

@@ -12,5 +12,9 @@ async fn main() {
     let base_url = std::env::var("MONTAUK_URL").unwrap();
     let flags = OfrepProvider::new(OfrepOptions { base_url, headers, ..OfrepOptions::default() }).await.unwrap();
     let unit = EvaluationContext::default().with_targeting_key("unit-1");
-    println!("{} {}", flags.resolve_bool_value("search", &unit).await.unwrap().value, flags.resolve_string_value("motd", &unit).await.unwrap().value);
+    println!(
+        "{} {}",
+        flags.resolve_bool_value("search", &unit).await.unwrap().value,
+        flags.resolve_string_value("motd", &unit).await.unwrap().value
+    );
 }

@@ -45,8 +45,7 @@ impl Edge {
 
     /// One map of answers for each unit.
     pub fn expected(&self, units: &[Value]) -> Vec<Map<String, Value>> {
-        let mut child =
-            Command::new(program("EVALUATE")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new(program("EVALUATE")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
         let lines = units.iter().map(|unit| format!("{}\n", json!({ "payload": self.payload, "attributes": unit })));
         let lines: String = lines.collect();
@@ -54,7 +53,8 @@ impl Edge {
         let output = child.wait_with_output().unwrap();
         writer.join().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        let features = |line: &str| serde_json::from_str::<Value>(line).unwrap()["features"].as_object().unwrap().clone();
+        let features =
+            |line: &str| serde_json::from_str::<Value>(line).unwrap()["features"].as_object().unwrap().clone();
         text.lines().map(features).collect()
     }
 }
