@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! exposures ──▶ units (first exposure) ──▶ bounds (when each window begins and ends) ─┐
-//! facts, each table once, day by day ──────────────────────────────────────────────┴▶ days (unit × day) ──▶ values (unit)
+//! facts, each table once, day by day ──────────────────────────────────────────────┴▶ days (unit × day × part) ──▶ values (unit)
 //! ```
 //!
 //! A run makes again only the days whose facts or bounds changed, late ones included. Days hold whole windows' parts, never
@@ -55,13 +55,14 @@ struct Scan {
 }
 
 impl Subject<'_> {
-    /// Scans, each with what is read in it; the index of a reading is the number in the names of its columns.
-    fn scans(&self) -> BTreeMap<Scan, Vec<&Reading>> {
-        let mut scans: BTreeMap<Scan, Vec<&Reading>> = BTreeMap::new();
+    /// Scans, each with what is kept of it per unit and day; the index of a reading is the number in the names of its columns.
+    fn scans(&self) -> BTreeMap<Scan, Vec<Reading>> {
+        let mut scans: BTreeMap<Scan, Vec<Reading>> = BTreeMap::new();
         for measure in self.measures() {
             let readings = scans.entry(scan_of(measure)).or_default();
-            if !readings.contains(&&measure.reading) {
-                readings.push(&measure.reading);
+            let kept = days::kept(&measure.reading);
+            if !readings.contains(&kept) {
+                readings.push(kept);
             }
         }
         scans

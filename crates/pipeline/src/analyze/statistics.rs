@@ -15,7 +15,7 @@ use experiment::stats::quantile::{Quantile, bound_ranks};
 use warehouse::{Catalog, Warehouse};
 
 use super::units::kept;
-use super::values::{before_column, mature_column, value_column};
+use super::values::{before_column, is_mature, value_column};
 use super::{Subject, text};
 use crate::PipelineError;
 use crate::rows::Columns;
@@ -61,8 +61,8 @@ pub(crate) async fn read_samples(
 }
 
 /// Which of the units that count do so for a metric.
-fn kept_for(metric: usize, plan: &UnitPlan) -> String {
-    if plan.mature_only { mature_column(metric) } else { "true".to_owned() }
+fn kept_for(subject: &Subject<'_>, plan: &UnitPlan) -> String {
+    if plan.mature_only { is_mature(subject, plan) } else { "true".to_owned() }
 }
 
 /// The cap of each metric: the same for all variants, or it would hide what it is to show.
@@ -76,11 +76,11 @@ async fn read_caps(
     let mut columns = Vec::new();
     for (metric, (_, plan)) in subject.metrics.iter().enumerate() {
         let Some(Cap { percentile: Some(share), nonzero_only, .. }) = plan.cap else { continue };
-        let value = value_column(metric, 0);
+        let value = value_column(subject, metric, 0);
         let nonzero = if nonzero_only { format!(" and {value} <> 0") } else { String::new() };
         columns.push(format!(
             "percentile_cont({share}) within group (order by {value}) filter (where {}{nonzero}) as cap_{metric}",
-            kept_for(metric, plan)
+            kept_for(subject, plan)
         ));
     }
     if columns.is_empty() {
@@ -102,10 +102,11 @@ async fn read_caps(
 }
 
 /// Names of what enters the moments of a metric, capped.
-fn entries(metric: usize, plan: &UnitPlan, cap: Option<f64>) -> Vec<String> {
+fn entries(subject: &Subject<'_>, metric: usize, cap: Option<f64>) -> Vec<String> {
+    let plan = &subject.metrics[metric].1;
     let measures = 0..plan.measures.len();
-    let values = measures.clone().map(|measure| value_column(metric, measure));
-    let before = measures.filter(|_| plan.covariate_days > 0).map(|measure| before_column(metric, measure));
+    let values = measures.clone().map(|measure| value_column(subject, metric, measure));
+    let before = measures.filter(|_| plan.covariate_days > 0).map(|measure| before_column(subject, metric, measure));
     let limit = |(at, column): (usize, String)| match cap {
         // Of a ratio the numerator is capped, now and before.
         Some(cap) if at % plan.measures.len() == 0 => format!("least({column}, {cap:?})"),
@@ -123,9 +124,9 @@ async fn read_moments(
     let (mut inner, mut outer) = (Vec::new(), Vec::new());
     let mut widths = Vec::new();
     for (metric, (_, plan)) in subject.metrics.iter().enumerate() {
-        let entries = entries(metric, plan, found[metric].cap);
+        let entries = entries(subject, metric, found[metric].cap);
         widths.push(entries.len());
-        inner.push(format!("{} as k{metric}", kept_for(metric, plan)));
+        inner.push(format!("{} as k{metric}", kept_for(subject, plan)));
         outer.push(format!("count(*) filter (where k{metric}) as n{metric}"));
         for (i, entry) in entries.iter().enumerate() {
             inner.push(format!("{entry} as e{metric}_{i}"));
@@ -186,8 +187,8 @@ async fn read_quantiles(
     let values = subject.table("values")?;
     let name = values.to_string();
     let (_, plan) = &subject.metrics[metric];
-    let value = value_column(metric, 0);
-    let condition = format!("{} and {}", kept(subject), kept_for(metric, plan));
+    let value = value_column(subject, metric, 0);
+    let condition = format!("{} and {}", kept(subject), kept_for(subject, plan));
     let sizes = format!("select variant, count(*) as units from {values} where {condition} group by variant");
     let result = warehouse.query(catalog, &sizes).await?;
     let columns = Columns::new(&name, &result);
@@ -236,7 +237,7 @@ async fn read_bad_values(
         let table = subject.table(&super::days::part(scan))?;
         let name = table.to_string();
         let columns: Vec<String> = (0..readings.len())
-            .filter(|reading| super::days::has_numbers(readings[*reading]))
+            .filter(|reading| super::days::has_numbers(&readings[*reading]))
             .map(|reading| format!("sum(r{reading}_bad) as r{reading}_bad"))
             .collect();
         if columns.is_empty() {
@@ -246,7 +247,8 @@ async fn read_bad_values(
         let found = Columns::new(&name, &result);
         for (metric, (_, plan)) in subject.metrics.iter().enumerate() {
             for measure in plan.measures.iter().filter(|measure| super::scan_of(measure) == *key) {
-                let reading = readings.iter().position(|reading| **reading == measure.reading);
+                let kept = super::days::kept(&measure.reading);
+                let reading = readings.iter().position(|reading| *reading == kept);
                 let column = reading.map(|reading| format!("r{reading}_bad")).filter(|column| found.has(column));
                 if let Some(column) = column {
                     bad[metric] += found.number(&column)?.first().copied().flatten().unwrap_or_default() as u64;

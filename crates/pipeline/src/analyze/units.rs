@@ -56,7 +56,7 @@ pub(super) fn bounds_sql(subject: &Subject<'_>) -> Result<String, PipelineError>
         })
         .collect();
     Ok(format!(
-        "-- When the windows of each unit begin and end.\n-- materialized: table   grain: unit, after_hours\n{}",
+        "-- When the windows of each unit begin and end.\n-- materialized: view\n{}",
         parts.join("\nunion all\n")
     ))
 }
