@@ -9,6 +9,7 @@ pub mod bandit;
 mod coin;
 pub mod decision;
 pub mod definition;
+mod judged;
 pub mod layer;
 pub mod metric;
 pub mod plan;

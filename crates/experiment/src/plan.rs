@@ -5,9 +5,13 @@
 //! Never here: states and people (they are decided elsewhere), the meaning of a metric (see `metric`).
 //! Start at [`ExperimentFile`].
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use domain::TableName;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::definition::Experiment;
 
@@ -21,7 +25,7 @@ use crate::definition::Experiment;
 /// [analysis]
 /// exposures = "marts.exposures"
 /// start = "2026-11-01T00:00:00Z"
-/// goals = ["revenue"]                                     # the first one is the primary metric
+/// goals = ["revenue", { metric = "orders", weight = 0.5 }] # the first one is the primary metric
 /// guardrails = [{ metric = "returns", margin = 0.02 }]
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,8 +46,8 @@ pub struct AnalysisPlan {
     /// The planned end.
     #[serde(default)]
     pub end: Option<DateTime<Utc>>,
-    /// Names of metrics that decide; the first is the primary one.
-    pub goals: Vec<String>,
+    /// Metrics that decide; the first is the primary one.
+    pub goals: Vec<Goal>,
     /// Metrics that must not become worse.
     #[serde(default)]
     pub guardrails: Vec<Guardrail>,
@@ -77,6 +81,42 @@ pub struct AnalysisPlan {
     pub max_days: u32,
 }
 
+/// A metric that decides: its name, or `{ metric = "orders", weight = 0.5 }`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Goal {
+    pub metric: String,
+    /// Its share of the error rate beside the other goals', above 0.0 and relative: 1 and 2 are 1 and 2 thirds. Default 1.
+    pub weight: f64,
+}
+
+impl<'de> Deserialize<'de> for Goal {
+    /// A visitor of our own: of an untagged enum, errors would name neither key nor place.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            metric: String,
+            #[serde(default = "one")]
+            weight: f64,
+        }
+        struct NameOrTable;
+        impl<'de> Visitor<'de> for NameOrTable {
+            type Value = Goal;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("the name of a metric, or `{ metric = \"…\", weight = … }`")
+            }
+            fn visit_str<E: Error>(self, name: &str) -> Result<Goal, E> {
+                Ok(Goal { metric: name.to_owned(), weight: one() })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Goal, A::Error> {
+                let Table { metric, weight } = Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Goal { metric, weight })
+            }
+        }
+        deserializer.deserialize_any(NameOrTable)
+    }
+}
+
 /// A metric that must not become worse.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,6 +138,9 @@ pub enum Multiple {
     First,
 }
 
+fn one() -> f64 {
+    1.0
+}
 fn five_percent() -> f64 {
     0.05
 }
@@ -117,8 +160,8 @@ fn eight_weeks() -> u32 {
 impl AnalysisPlan {
     /// Names of all metrics, each once, goals first.
     pub fn metrics(&self) -> Vec<&str> {
-        let all =
-            self.goals.iter().chain(self.guardrails.iter().map(|guardrail| &guardrail.metric)).chain(&self.secondary);
+        let goals = self.goals.iter().map(|goal| &goal.metric);
+        let all = goals.chain(self.guardrails.iter().map(|guardrail| &guardrail.metric)).chain(&self.secondary);
         let mut names: Vec<&str> = Vec::new();
         for name in all {
             if !names.contains(&name.as_str()) {
@@ -134,7 +177,15 @@ impl AnalysisPlan {
         if self.goals.is_empty() {
             return Some(("goals", "an experiment needs a metric that decides: name one".to_owned()));
         }
-        if let Some(twice) = self.guardrails.iter().find(|guardrail| self.goals.contains(&guardrail.metric)) {
+        if let Some(bad) = self.goals.iter().find(|goal| !(goal.weight > 0.0 && goal.weight.is_finite())) {
+            let message = format!("the weight of `{}` is `{}`: write a number above 0", bad.metric, bad.weight);
+            return Some(("goals", message));
+        }
+        let times_a_goal = |name: &String| self.goals.iter().filter(|goal| goal.metric == *name).count();
+        if let Some(twice) = self.goals.iter().find(|goal| times_a_goal(&goal.metric) > 1) {
+            return Some(("goals", format!("`{}` is there twice", twice.metric)));
+        }
+        if let Some(twice) = self.guardrails.iter().find(|guardrail| times_a_goal(&guardrail.metric) > 0) {
             return Some(("guardrails", format!("`{}` cannot be a goal and a guardrail", twice.metric)));
         }
         if let Some(bad) = self.guardrails.iter().find(|guardrail| !(0.0..1.0).contains(&guardrail.margin)) {

@@ -54,7 +54,7 @@ pub(super) fn fit(project: &Project, documents: &[Document], tables: &[String]) 
         if let Some(metric) = missing {
             let plan = &experiment.analysis;
             let is_guardrail = plan.guardrails.iter().any(|guardrail| guardrail.metric == metric);
-            let key = match (plan.goals.iter().any(|goal| goal == metric), is_guardrail) {
+            let key = match (plan.goals.iter().any(|goal| goal.metric == metric), is_guardrail) {
                 (true, _) => "goals",
                 (false, true) => "guardrails",
                 (false, false) => "secondary",

@@ -178,9 +178,10 @@ fn metrics(
     found: Vec<MetricMoments>,
 ) -> Vec<ObservedMetric> {
     let plan = &subject.file.analysis;
+    let goals = &plan.goals;
     let role = |name: &str| {
         let guardrail = plan.guardrails.iter().find(|guardrail| guardrail.metric == name);
-        match (plan.goals.iter().position(|goal| goal == name), guardrail) {
+        match (goals.iter().position(|goal| goal.metric == name), guardrail) {
             (Some(0), _) => Role::Primary,
             (Some(_), _) => Role::Success,
             (None, Some(guardrail)) => Role::Guardrail { margin: guardrail.margin },
@@ -199,6 +200,7 @@ fn metrics(
         Some(ObservedMetric {
             name: (*name).to_owned(),
             role: role(name),
+            weight: goals.iter().find(|goal| goal.metric == *name).map_or(1.0, |goal| goal.weight),
             preference: file.direction,
             is_proportion: plan.statistic == Statistic::Proportion,
             samples: variants.iter().map(|(key, _)| sample(key)).collect(),
