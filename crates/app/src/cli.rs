@@ -385,6 +385,9 @@ pub struct Analyze {
     /// Leave out what happened on this day (UTC) and after it [default: tomorrow]
     #[arg(long, value_name = "DATE")]
     pub until: Option<chrono::NaiveDate>,
+    /// Also say what was known on each day since the start
+    #[arg(long)]
+    pub by_day: bool,
 }
 
 /// `montauk evaluate`

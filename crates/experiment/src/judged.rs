@@ -49,7 +49,12 @@ fn show(observed: &Observed, row: &mut Row, level: f64, family: f64) -> Result<(
 
 /// The test that is good at this look, at `level`. All tests of a family have the mixture of its α: with one per level, p could lie below
 /// a level whose interval holds 0, and Holm's steps would not be those of the intervals.
-fn test(observed: &Observed, estimate: &Estimate, level: f64, family: f64) -> Result<Difference, StatsError> {
+pub(crate) fn test(
+    observed: &Observed,
+    estimate: &Estimate,
+    level: f64,
+    family: f64,
+) -> Result<Difference, StatsError> {
     if observed.has_ended {
         return estimate.test(Alternative::TwoSided, level);
     }

@@ -7,6 +7,7 @@
 pub mod assign;
 pub mod bandit;
 mod coin;
+pub mod daily;
 pub mod decision;
 pub mod definition;
 mod judged;
@@ -16,4 +17,5 @@ pub mod plan;
 pub mod program;
 pub mod ranking;
 pub mod results;
+pub mod slices;
 pub mod stats;

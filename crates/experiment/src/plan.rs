@@ -6,6 +6,7 @@
 //! Start at [`ExperimentFile`].
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use chrono::{DateTime, Utc};
 use domain::TableName;
@@ -47,6 +48,7 @@ pub struct AnalysisPlan {
     #[serde(default)]
     pub end: Option<DateTime<Utc>>,
     /// Metrics that decide; the first is the primary one.
+    #[serde(deserialize_with = "names_or_tables")]
     pub goals: Vec<Goal>,
     /// Metrics that must not become worse.
     #[serde(default)]
@@ -54,6 +56,12 @@ pub struct AnalysisPlan {
     /// Metrics to look at; they decide nothing.
     #[serde(default)]
     pub secondary: Vec<String>,
+    /// What results are shown apart by, as it was known before exposure.
+    #[serde(default, deserialize_with = "names_or_tables")]
+    pub dimensions: Vec<Dimension>,
+    /// Values of a dimension that are shown apart, those with the most units; the others are one. Default 20.
+    #[serde(default = "twenty")]
+    pub dimension_values: u32,
     /// Two-sided error rate of the whole experiment, 0.0–1.0. Default 0.05.
     #[serde(default = "five_percent")]
     pub alpha: f64,
@@ -82,39 +90,67 @@ pub struct AnalysisPlan {
 }
 
 /// A metric that decides: its name, or `{ metric = "orders", weight = 0.5 }`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Goal {
     pub metric: String,
-    /// Its share of the error rate beside the other goals', above 0.0 and relative: 1 and 2 are 1 and 2 thirds. Default 1.
+    /// Its share of the error rate beside the other goals', above 0.0 and relative: 1 and 2 are one and two thirds. Default 1.
+    #[serde(default = "one")]
     pub weight: f64,
 }
 
-impl<'de> Deserialize<'de> for Goal {
-    /// A visitor of our own: of an untagged enum, errors would name neither key nor place.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Table {
-            metric: String,
-            #[serde(default = "one")]
-            weight: f64,
-        }
-        struct NameOrTable;
-        impl<'de> Visitor<'de> for NameOrTable {
-            type Value = Goal;
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("the name of a metric, or `{ metric = \"…\", weight = … }`")
-            }
-            fn visit_str<E: Error>(self, name: &str) -> Result<Goal, E> {
-                Ok(Goal { metric: name.to_owned(), weight: one() })
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Goal, A::Error> {
-                let Table { metric, weight } = Table::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Goal { metric, weight })
-            }
-        }
-        deserializer.deserialize_any(NameOrTable)
+/// What units are told apart by: a column of the exposures, or `{ column = "tier", table = "marts.customers" }`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dimension {
+    pub column: String,
+    /// A table of units; the exposures if absent.
+    #[serde(default)]
+    pub table: Option<TableName>,
+    /// Column of `table` that names the unit. Default `user_id`.
+    #[serde(default = "user_id")]
+    pub unit: String,
+}
+
+impl From<String> for Goal {
+    fn from(metric: String) -> Self {
+        Self { metric, weight: one() }
     }
+}
+
+impl From<String> for Dimension {
+    fn from(column: String) -> Self {
+        Self { column, table: None, unit: user_id() }
+    }
+}
+
+/// A list of names or tables. A visitor of our own: of an untagged enum, errors would name neither key nor place.
+fn names_or_tables<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + From<String>,
+{
+    struct NameOrTable<T>(T);
+    struct Reader<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de> + From<String>> Deserialize<'de> for NameOrTable<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_any(Reader(PhantomData)).map(NameOrTable)
+        }
+    }
+    impl<'de, T: Deserialize<'de> + From<String>> Visitor<'de> for Reader<T> {
+        type Value = T;
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a name, or a table of keys")
+        }
+        fn visit_str<E: Error>(self, name: &str) -> Result<T, E> {
+            Ok(T::from(name.to_owned()))
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    let all = Vec::<NameOrTable<T>>::deserialize(deserializer)?;
+    Ok(all.into_iter().map(|NameOrTable(one)| one).collect())
 }
 
 /// A metric that must not become worse.
@@ -138,6 +174,12 @@ pub enum Multiple {
     First,
 }
 
+fn user_id() -> String {
+    "user_id".to_owned()
+}
+fn twenty() -> u32 {
+    20
+}
 fn one() -> f64 {
     1.0
 }
@@ -193,6 +235,13 @@ impl AnalysisPlan {
                 "guardrails",
                 format!("the margin of `{}` is `{}`: write a share from 0.0", bad.metric, bad.margin),
             ));
+        }
+        let named = |column: &String| self.dimensions.iter().filter(|dimension| dimension.column == *column).count();
+        if let Some(twice) = self.dimensions.iter().find(|dimension| named(&dimension.column) > 1) {
+            return Some(("dimensions", format!("`{}` is there twice", twice.column)));
+        }
+        if self.dimension_values == 0 {
+            return Some(("dimension_values", "it is `0`: at least one value has to be shown".to_owned()));
         }
         if !share(self.alpha) {
             return Some(("alpha", format!("`{}` is no error rate: write a share between 0.0 and 1.0", self.alpha)));

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::decision::{ArmFacts, Clock, Decision, Facts, Health, MetricFact, Role, decide};
 use crate::judged::judge;
+use crate::slices::{DimensionResults, ObservedDimension, slice};
 use crate::stats::always_valid::DEFAULT_TUNING_N;
 use crate::stats::analysis::{Settings, View, view};
 use crate::stats::covariates::{CovariateMoments, compare_ratio_with_covariates, compare_with_covariates};
@@ -70,6 +71,7 @@ pub struct Observed {
     pub join_rate: f64,
     pub data_age_hours: f64,
     pub metrics: Vec<ObservedMetric>,
+    pub dimensions: Vec<ObservedDimension>,
     pub clock: Clock,
     pub has_ended: bool,
     pub alpha: f64,
@@ -140,6 +142,7 @@ pub struct Results {
     pub variants: Vec<(String, u64)>,
     pub health: HealthReport,
     pub rows: Vec<Row>,
+    pub dimensions: Vec<DimensionResults>,
     /// `None` where the plan itself cannot be decided by; `problem` says why.
     pub decision: Option<Decision>,
     pub problem: Option<String>,
@@ -156,13 +159,7 @@ pub fn results(observed: &Observed) -> Result<Results, StatsError> {
     for day in &observed.daily_units {
         sequential.add(day)?;
     }
-    let mut rows = Vec::new();
-    for (arm, (name, _)) in observed.variants.iter().enumerate().skip(1) {
-        let mut of_arm: Vec<Row> = observed.metrics.iter().map(|metric| row(observed, metric, arm, name)).collect();
-        judge(observed, &mut of_arm)?;
-        rows.append(&mut of_arm);
-    }
-    adjust(&mut rows, observed.alpha)?;
+    let rows = rows(observed)?;
     let multiple = multiple_exposure_share(observed.seen_units, observed.multiple_units)?;
     let facts = Health {
         sample_ratio_p: sample_ratio.p,
@@ -189,7 +186,20 @@ pub fn results(observed: &Observed) -> Result<Results, StatsError> {
         Err(error) => (None, Some(error.to_string())),
     };
     let variants = observed.variants.iter().map(|(name, _)| name.clone()).zip(units).collect();
-    Ok(Results { variants, health, rows, decision, problem })
+    let dimensions = slice(observed)?;
+    Ok(Results { variants, health, rows, dimensions, decision, problem })
+}
+
+/// The figures of all metrics in all arms.  Errors: weights of goals that are none.
+pub fn rows(observed: &Observed) -> Result<Vec<Row>, StatsError> {
+    let mut rows = Vec::new();
+    for (arm, (name, _)) in observed.variants.iter().enumerate().skip(1) {
+        let mut of_arm: Vec<Row> = observed.metrics.iter().map(|metric| row(observed, metric, arm, name)).collect();
+        judge(observed, &mut of_arm)?;
+        rows.append(&mut of_arm);
+    }
+    adjust(&mut rows, observed.alpha)?;
+    Ok(rows)
 }
 
 fn row(observed: &Observed, metric: &ObservedMetric, arm: usize, name: &str) -> Row {
@@ -239,7 +249,7 @@ fn fill(observed: &Observed, metric: &ObservedMetric, arm: usize, row: &mut Row)
     Ok(())
 }
 
-fn compare_samples(control: &Sample, treatment: &Sample) -> Result<Comparison, StatsError> {
+pub(crate) fn compare_samples(control: &Sample, treatment: &Sample) -> Result<Comparison, StatsError> {
     match (control, treatment) {
         (Sample::Mean(c), Sample::Mean(t)) => Ok(compare_with_covariates(c, t, 0.0)?.comparison),
         (Sample::Ratio(c), Sample::Ratio(t)) => Ok(compare_ratio_with_covariates(c, t, 0.0)?.comparison),
@@ -249,6 +259,14 @@ fn compare_samples(control: &Sample, treatment: &Sample) -> Result<Comparison, S
 }
 
 impl Sample {
+    /// Units in it.
+    pub fn units(&self) -> u64 {
+        match self {
+            Self::Mean(moments) | Self::Ratio(moments) => moments.n,
+            Self::Quantile(quantile) => quantile.n,
+        }
+    }
+
     fn kind(&self) -> &'static str {
         match self {
             Self::Mean(_) => "mean",

@@ -42,6 +42,7 @@ fn seen() -> Observed {
         join_rate: 1.0,
         data_age_hours: 0.0,
         metrics: vec![metric("revenue", Role::Primary, [sample(10.0), sample(11.0)])],
+        dimensions: Vec::new(),
         clock: Clock {
             days_running: 14.0,
             least_days: 7.0,

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::support::{Dice, montauk, repository, run};
 
 const UNITS: u64 = 1_200;
-const UNTIL: &str = "2026-03-20";
+pub(crate) const UNTIL: &str = "2026-03-20";
 
 #[derive(Debug, Clone)]
 struct Event {
@@ -38,7 +38,16 @@ struct Exposure {
     forced: bool,
 }
 
-struct Shop {
+/// What the first exposure of a unit says; later ones say something else. Nothing of every seventh.
+pub(crate) fn country(user: &str) -> &'static str {
+    ["KR", "KR", "KR", "DE", "DE", "FR", ""][user[1..].parse::<usize>().unwrap_or(0) % 7]
+}
+
+pub(crate) fn tier(user: &str) -> &'static str {
+    if user.ends_with('3') { "gold" } else { "plain" }
+}
+
+pub(crate) struct Shop {
     exposures: Vec<Exposure>,
     events: Vec<Event>,
 }
@@ -48,7 +57,7 @@ fn moment(text: &str) -> DateTime<Utc> {
 }
 
 /// Exposures over ten days, events from three weeks before to three weeks after. Second 0 to 59 of a minute, so that times differ.
-fn shop() -> Shop {
+pub(crate) fn shop() -> Shop {
     let mut dice = Dice::new(77);
     let (first, mut exposures, mut events) = (moment("2026-03-01T00:00:00Z"), Vec::new(), Vec::new());
     for unit in 0..UNITS {
@@ -127,7 +136,7 @@ const METRICS: [(&str, &str); 10] = [
     ),
 ];
 
-fn write(project: &Path, name: &str, text: &str) {
+pub(crate) fn write(project: &Path, name: &str, text: &str) {
     let path = project.join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
@@ -142,7 +151,7 @@ fn write_events(project: &Path, name: &str, events: &[Event]) {
     write(project, &format!("data/events/{name}.csv"), &text);
 }
 
-fn project(shop: &Shop) -> TempDir {
+pub(crate) fn project(shop: &Shop) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let project = dir.path();
     write(project, "montauk.toml", "[project]\nname = \"shop\"\n");
@@ -164,9 +173,12 @@ fn project(shop: &Shop) -> TempDir {
          goals = [\"revenue\"]\nguardrails = [{ metric = \"orders\", margin = 0.2 }]\n\
          secondary = [\"first\", \"high\", \"capped\", \"items\", \"largest\", \"basket\", \"back\", \"path\"]\nmax_data_age_hours = 200\n",
     );
-    let mut text = "unit_id,experiment,variant,occurred_at,forced\n".to_owned();
+    let mut text = "unit_id,experiment,variant,occurred_at,forced,country\n".to_owned();
+    let mut seen = std::collections::BTreeSet::new();
     for Exposure { user, experiment, variant, at, forced } in &shop.exposures {
-        writeln!(text, "{user},{experiment},{variant},{},{forced}", at.format("%Y-%m-%d %H:%M:%S")).unwrap();
+        // The first of a unit in the list is its first in time, but for those that do not count.
+        let country = if seen.insert(user) { country(user) } else { "XX" };
+        writeln!(text, "{user},{experiment},{variant},{},{forced},{country}", at.format("%Y-%m-%d %H:%M:%S")).unwrap();
     }
     write(project, "data/exposures/all.csv", &text);
     write_events(project, "all", &shop.events);
@@ -174,24 +186,29 @@ fn project(shop: &Shop) -> TempDir {
     dir
 }
 
-fn load(project: &Path) {
+pub(crate) fn load(project: &Path) {
     for verb in ["extract", "copy", "build"] {
         run(montauk().arg("-C").arg(project).arg(verb));
     }
 }
 
-fn analyze(project: &Path, until: &str) -> Value {
+pub(crate) fn analyze(project: &Path, until: &str) -> Value {
+    analyze_with(project, &["--until", until])
+}
+
+pub(crate) fn analyze_with(project: &Path, arguments: &[&str]) -> Value {
     let mut command = montauk();
-    command.arg("-C").arg(project).args(["--json", "analyze", "checkout", "--until", until]);
+    command.arg("-C").arg(project).args(["--json", "analyze", "checkout"]).args(arguments);
     run(&mut command)[0].take()
 }
 
 /// What a unit did in hours `from..to` after its exposure, or on whole days before it.
-type Values = BTreeMap<&'static str, Vec<Vec<f64>>>;
+pub(crate) type Values = BTreeMap<&'static str, Vec<Vec<f64>>>;
 
 /// Rows of values per metric and variant: the value, and what it was before where the metric has a covariate.
-fn expected(shop: &Shop) -> BTreeMap<&'static str, Values> {
-    let until = moment("2026-03-20T00:00:00Z");
+/// Of users that `is_meant`, as of `until`.
+pub(crate) fn expected(shop: &Shop, until: &str, is_meant: impl Fn(&str) -> bool) -> BTreeMap<&'static str, Values> {
+    let until = moment(&format!("{until}T00:00:00Z"));
     let mut firsts: BTreeMap<&str, (DateTime<Utc>, &'static str)> = BTreeMap::new();
     let mut variants: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for exposure in shop.exposures.iter().filter(|exposure| exposure.experiment == "checkout" && !exposure.forced) {
@@ -204,14 +221,14 @@ fn expected(shop: &Shop) -> BTreeMap<&'static str, Values> {
     by_user.values_mut().for_each(|events| events.sort_by_key(|event| event.at));
     let mut found: BTreeMap<&'static str, Values> = BTreeMap::new();
     for (user, (start, variant)) in firsts {
-        if variants[user].iter().any(|other| *other != variant) {
+        if variants[user].iter().any(|other| *other != variant) || !is_meant(user) || start >= until {
             continue;
         }
         let none = Vec::new();
         let events = by_user.get(user).unwrap_or(&none);
         let within = |from: i64, to: i64| {
             let (from, to) = (start + TimeDelta::hours(from), start + TimeDelta::hours(to));
-            events.iter().copied().filter(move |event| event.at >= from && event.at < to)
+            events.iter().copied().filter(move |event| event.at >= from && event.at < to.min(until))
         };
         let before = |days: i64| {
             let day = start.date_naive();
@@ -276,7 +293,7 @@ fn quantile(rows: &[Vec<f64>]) -> Statistic {
     })
 }
 
-fn compared(metric: &str, values: &Values) -> Comparison {
+pub(crate) fn compared(metric: &str, values: &Values) -> Comparison {
     if metric == "high" {
         return compare(&quantile(&values["control"]), &quantile(&values["short"])).unwrap();
     }
@@ -292,13 +309,13 @@ fn compared(metric: &str, values: &Values) -> Comparison {
     found.unwrap().comparison
 }
 
-fn close(found: &Value, expected: f64, what: &str) {
+pub(crate) fn close(found: &Value, expected: f64, what: &str) {
     let found = found.as_f64().unwrap_or_else(|| panic!("{what}: {found}"));
     assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1e-3), "{what}: {found}, not {expected}");
 }
 
 fn check(report: &Value, shop: &Shop) {
-    let expected = expected(shop);
+    let expected = expected(shop, UNTIL, |_| true);
     for row in report["results"]["rows"].as_array().unwrap() {
         let metric = row["metric"].as_str().unwrap();
         let comparison = compared(metric, &expected[metric]);

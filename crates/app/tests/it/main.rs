@@ -3,6 +3,7 @@
 
 mod airbyte;
 mod analyzed;
+mod analyzed_parts;
 mod bad_input;
 mod cli;
 mod cold;

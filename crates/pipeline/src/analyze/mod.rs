@@ -14,6 +14,8 @@
 
 mod days;
 mod freshness;
+mod moments;
+mod slices;
 mod statistics;
 mod units;
 mod values;
@@ -29,13 +31,15 @@ use warehouse::Model;
 use crate::PipelineError;
 
 pub(crate) use freshness::{Freshness, read_freshness};
-pub(crate) use statistics::{MetricMoments, Sample, read_samples};
+pub(crate) use slices::read_dimensions;
+pub(crate) use statistics::{MetricMoments, read_bad_values, read_samples, read_samples_of_day};
 pub(crate) use units::read_counts;
 
 /// Where the tables of experiments are.
 const SCHEMA: &str = "experiments";
 
 /// An experiment with all that its SQL depends on.
+#[derive(Clone)]
 pub(crate) struct Subject<'a> {
     pub(crate) file: &'a ExperimentFile,
     /// Name of the metric and its plan, in the order of the experiment.

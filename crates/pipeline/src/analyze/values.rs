@@ -6,6 +6,7 @@
 
 use experiment::metric::{Measure, UnitPlan};
 
+use super::units::dimension_column;
 use super::{Scan, Subject, days, moment, scan_of};
 use crate::PipelineError;
 
@@ -97,13 +98,20 @@ pub(super) fn values_sql(subject: &Subject<'_>) -> Result<String, PipelineError>
         .collect();
     let filled: String =
         columns.iter().map(|(name, ..)| format!(",\n  coalesce(cast({name} as double), 0) as {name}")).collect();
+    let dimensions = |prefix: &str| -> String {
+        (0..subject.file.analysis.dimensions.len()).map(|at| format!(", {prefix}{}", dimension_column(at))).collect()
+    };
     Ok(format!(
         "-- What each unit of experiment {key} is worth to each metric, before {until}:\n{names}\
          -- materialized: table   grain: unit\n\
          with units as (\n  \
-         select unit, variant, is_multiple, start_at, date_trunc('day', start_at) as start_day{days}\n  from {units}\n\
+         select unit, variant, is_multiple, start_at, date_trunc('day', start_at) as start_day{days}{carried}\n  \
+         from {units} where start_at < {before}\n\
          ),\n{sets}\n\
-         select units.unit, units.variant, units.start_at, units.is_multiple, {known} as is_known{filled}\nfrom units{joins}",
+         select units.unit, units.variant, units.start_at, units.is_multiple, {known} as is_known{read}{filled}\nfrom units{joins}",
+        carried = dimensions(""),
+        read = dimensions("units."),
+        before = moment(subject.until),
         key = subject.file.assignment.key.replace(['\n', '\r'], " "),
         until = subject.until.format("%Y-%m-%d"),
         names = names(subject),
