@@ -220,8 +220,9 @@ pub(crate) fn expected(shop: &Shop, until: &str, is_meant: impl Fn(&str) -> bool
     shop.events.iter().for_each(|event| by_user.entry(&event.user).or_default().push(event));
     by_user.values_mut().for_each(|events| events.sort_by_key(|event| event.at));
     let mut found: BTreeMap<&'static str, Values> = BTreeMap::new();
+    let mut all_bought = Vec::new();
     for (user, (start, variant)) in firsts {
-        if variants[user].iter().any(|other| *other != variant) || !is_meant(user) || start >= until {
+        if variants[user].iter().any(|other| *other != variant) || start >= until {
             continue;
         }
         let none = Vec::new();
@@ -236,6 +237,10 @@ pub(crate) fn expected(shop: &Shop, until: &str, is_meant: impl Fn(&str) -> bool
                 event.at.date_naive() < day && event.at.date_naive() >= day - TimeDelta::days(days)
             })
         };
+        all_bought.push(bought(within(0, 168)));
+        if !is_meant(user) {
+            continue;
+        }
         let mut add = |metric: &'static str, row: Vec<f64>| {
             found.entry(metric).or_default().entry(variant).or_default().push(row);
         };
@@ -260,7 +265,24 @@ pub(crate) fn expected(shop: &Shop, until: &str, is_meant: impl Fn(&str) -> bool
         }
         add("path", vec![f64::from(u8::from(steps.peek().is_none()))]);
     }
+    // The default of sums: the 99.9th percentile of those that bought something, of all variants and slices.
+    all_bought.retain(|value| *value != 0.0);
+    all_bought.sort_by(f64::total_cmp);
+    let place = 0.999 * (all_bought.len().max(1) - 1) as f64;
+    // The engine interpolates in whole millionths.
+    let share = ((place - place.floor()) * 1e6).floor() / 1e6;
+    let at = |place: f64| all_bought.get(place as usize).copied().unwrap_or(f64::INFINITY);
+    let cap = if share > 0.0 { at(place) + share * (at(place + 1.0) - at(place)) } else { at(place) };
+    for metric in ["revenue", "basket"] {
+        let rows = found.entry(metric).or_default().values_mut().flatten();
+        // Numerators, now and before.
+        rows.for_each(|row| row.iter_mut().step_by(row_step(metric)).for_each(|value| *value = value.min(cap)));
+    }
     found
+}
+
+fn row_step(metric: &str) -> usize {
+    if metric == "basket" { 2 } else { 1 }
 }
 
 fn bought<'a>(events: impl Iterator<Item = &'a Event>) -> f64 {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::stats::non_inferiority::Preference;
 
 pub use error::MetricError;
-pub use plan::{Cap, Measure, Reading, Span, Statistic, UnitPlan};
+pub use plan::{Cap, CapRule, DEFAULT_CAP, Measure, Reading, Span, Statistic, UnitPlan};
 
 /// A metric as the user declares it.
 ///
@@ -75,8 +75,9 @@ pub struct MetricFile {
     /// Leave out units whose window has not ended yet. Default false; retention always does.
     #[serde(default)]
     pub mature_only: bool,
+    /// Default: the 99.9th percentile of the values other than 0, of sums; false turns it off.
     #[serde(default)]
-    pub cap: Option<Cap>,
+    pub cap: CapRule,
     /// Whole days before exposure whose value explains part of the variance (CUPED). Default 14; 0 turns it off.
     #[serde(default = "fortnight")]
     pub covariate_days: u32,

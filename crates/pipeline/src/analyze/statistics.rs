@@ -107,7 +107,8 @@ async fn read_caps(
     for (metric, cap) in caps.iter_mut().enumerate() {
         let column = format!("cap_{metric}");
         if columns.has(&column) {
-            *cap = columns.number(&column)?.first().copied().flatten();
+            // A cap at or below 0 would be one of units that have nothing: where most of what happens is negative, there is none.
+            *cap = columns.number(&column)?.first().copied().flatten().filter(|cap| *cap > 0.0);
         }
     }
     Ok(caps)
