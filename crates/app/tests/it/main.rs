@@ -12,6 +12,7 @@ mod follow;
 mod full_disk;
 mod indicators;
 mod load_files;
+mod off_policy;
 mod proof;
 mod publish;
 mod query;
