@@ -56,7 +56,7 @@ bench-recsys:
 	.venv-bench/bin/python bench/recsys.py $(BENCH)
 
 bench-experiments:
-	cargo build --release --workspace --locked --examples
+	cargo build --release --workspace --locked --example analysis_speed --example compare_arms --example evaluation_speed --example peeking --example sample_ratio
 	cargo test --release --workspace --locked --test long_runs --no-run
 	cargo build --release --manifest-path bench/eppo/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
 	cd sdks/differential && npm ci --silent

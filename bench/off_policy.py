@@ -1,7 +1,7 @@
 """Prints what `montauk off-policy` says of examples/open-bandit beside obp, the library of that data set's authors.
 
 Usage: python bench/off_policy.py MONTAUK PROJECT, with extract, copy and build done in a copy of the example.
-Needs numpy, pandas, and obp with what it imports:
+Needs numpy, pandas, and obp with what it imports (6 GB, nearly all of it torch, in an environment of its own):
   pip install numpy pandas scikit-learn scipy pyyaml tqdm matplotlib seaborn pyieoe && pip install --no-deps obp==0.4.1
 obp is given the rows of the files, the policy's table and the same cross-fitted model, made here once more.
 """
