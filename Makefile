@@ -1,17 +1,19 @@
 # Thin names over cargo; nothing hidden. CARGO_TARGET_DIR and every other cargo setting are respected.
 # Always the whole workspace: with -p the features of shared dependencies change, and the data engine is compiled again.
 
-.PHONY: help test test-needs test-long test-connectors lint bench bench-load bench-ingest bench-recsys deny
+.PHONY: help test test-needs test-long test-connectors test-sdks lint bench bench-load bench-ingest bench-recsys bench-experiments deny
 
 help:
 	@echo 'make test       everything: Rust, SQL, the real binary, real MariaDB, PostgreSQL and S3 (installs what it needs, see scripts/test-needs.sh)'
 	@echo 'make test-long  the switch with 200 kills instead of a dozen, in a directory and in a bucket; following a database with 100'
 	@echo 'make test-connectors  real Airbyte connectors (installs two of them, 1.1 GB, into .venv-connectors)'
+	@echo 'make test-sdks  SDKs of GrowthBook and OpenFeature in JavaScript, Python and Rust against the real server (needs Node.js 20)'
 	@echo 'make lint       formatting and clippy, warnings are errors'
 	@echo 'make bench      release build, then our figures (bench/README.md)'
 	@echo 'make bench-load  how fast staged rows are loaded (installs pyarrow into .venv-bench)'
 	@echo 'make bench-ingest  our reading of a database beside connectorx (installs it into .venv-bench)'
 	@echo 'make bench-recsys  our recommenders beside implicit, faiss and reference EASE (needs MONTAUK_SHARED, see bench/README.md)'
+	@echo 'make bench-experiments  our experiments beside GrowthBook, Eppo, scipy and others (see bench/README.md)'
 	@echo 'make deny       licences and sources of dependencies (needs cargo-deny)'
 
 test: test-needs
@@ -26,6 +28,9 @@ test-long: test-needs
 
 test-connectors:
 	@scripts/test-connectors.sh
+
+test-sdks:
+	@scripts/test-sdks.sh
 
 lint:
 	cargo fmt --all --check
@@ -53,6 +58,16 @@ bench-recsys:
 	test -x .venv-bench/bin/python || python3 -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet -r bench/requirements-recsys.txt
 	.venv-bench/bin/python bench/recsys.py $(BENCH)
+
+bench-experiments:
+	cargo build --release --workspace --locked --example analysis_speed --example compare_arms --example evaluation_speed --example peeking --example sample_ratio
+	cargo test --release --workspace --locked --test long_runs --no-run
+	cargo build --release --manifest-path bench/eppo/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
+	cd sdks/differential && npm ci --silent
+	test -x .venv-bench/bin/python || python3 -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet -r bench/requirements-experiments.txt
+	.venv-bench/bin/pip install --quiet --no-deps gbstats==0.8.0
+	.venv-bench/bin/python bench/experiments.py $(BENCH)
 
 deny:
 	cargo deny --locked check

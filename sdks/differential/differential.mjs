@@ -1,52 +1,19 @@
-// Evaluates random pairs with the JavaScript SDK and with our example program, and compares every field.
-// node differential.mjs <program> <pairs> <seed>
+// Evaluates random pairs with the JavaScript SDK and with our example `evaluate`, and compares every field.
+// node differential.mjs <examples> <pairs> <seed> [payloads | programs]
+// `programs`: the payloads are those that our example `program` compiles from random programs.
 
 import { spawnSync } from "node:child_process";
-import { evalFeature, runExperiment } from "./node_modules/@growthbook/growthbook/dist/esm/core.mjs";
 import { generator } from "./generate.mjs";
+import { byJavaScript, canonical } from "./javascript.mjs";
+import { programs } from "./programs.mjs";
 
-process.env.NODE_ENV = "production";
-console.error = () => {};
-
-const [program, pairs = "10000", seed = "1"] = process.argv.slice(2);
+const [examples, pairs = "10000", seed = "1", kind = "payloads"] = process.argv.slice(2);
 const BATCH = 2000;
 
-function evaluate(line, run) {
-  const { payload, attributes, url, forcedVariations, forcedFeatures, sticky, qaMode, enabled } = JSON.parse(line);
-  const exposures = [], saved = new Map();
-  const context = {
-    global: { ...payload, log() {}, qaMode, enabled },
-    user: {
-      attributes, url, forcedVariations,
-      forcedFeatureValues: forcedFeatures && new Map(Object.entries(forcedFeatures)),
-      stickyBucketAssignmentDocs: sticky && { ...sticky },
-      saveStickyBucketAssignmentDoc: sticky && ((doc) => { saved.delete(`${doc.attributeName}||${doc.attributeValue}`); saved.set(`${doc.attributeName}||${doc.attributeValue}`, doc); }),
-      trackedExperiments: new Set(),
-      trackingCallback: (experiment, result) => { exposures.push([experiment, result]); },
-    },
-    stack: { evaluatedFeatures: new Set() },
-  };
-  const result = run(context, payload);
-  return { result, exposures, sticky: [...saved.values()] };
-}
-
-function byJavaScript(line) {
-  const { payload } = JSON.parse(line);
-  try {
-    const features = {};
-    for (const key of Object.keys(payload.features)) features[key] = evaluate(line, (context) => evalFeature(key, context));
-    const experiments = (payload.experiments ?? []).map((_, i) => evaluate(line, (context, payload) => runExperiment(payload.experiments[i], null, context).result));
-    return { features, experiments };
-  } catch (error) {
-    return { error: String(error) };
-  }
-}
-
-// A value that JavaScript leaves undefined is null on the wire.
-function canonical(value, key) {
-  if (Array.isArray(value)) return value.map((v) => canonical(v));
-  if (value && typeof value === "object") return Object.fromEntries(Object.keys(value).sort().map((k) => [k, canonical(value[k], k)]).filter(([, v]) => v !== undefined));
-  return value === undefined && key === "value" ? null : Object.is(value, -0) ? 0 : value;
+function run(example, lines) {
+  const done = spawnSync(`${examples}/${example}`, [], { input: lines.join("\n"), maxBuffer: 2 ** 30 });
+  if (done.status !== 0) throw new Error(`${example} ended with ${done.status ?? done.signal}: ${done.stderr}`);
+  return done.stdout.toString().trimEnd().split("\n");
 }
 
 function firstDifference(a, b, at = "") {
@@ -60,14 +27,29 @@ function firstDifference(a, b, at = "") {
   return `${at}: JavaScript ${JSON.stringify(a)}, ours ${JSON.stringify(b)}`;
 }
 
-const next = generator(Number(seed));
+const next = kind === "programs" ? programs(Number(seed)) : generator(Number(seed));
+const refused = {};
 let done = 0, results = 0, exposures = 0, documents = 0, different = 0;
 const sources = {};
+
+function batch(size) {
+  if (kind !== "programs") return Array.from({ length: size }, next);
+  const lines = [];
+  while (lines.length < size) {
+    const made = Array.from({ length: size - lines.length }, next);
+    run("program", made.map(({ program }) => program)).forEach((answer, i) => {
+      const { payload, error } = JSON.parse(answer);
+      if (payload) lines.push(JSON.stringify(made[i].complete(payload)));
+      // The reason without names and numbers.
+      else refused[error.replace(/`[^`]*`|[\d.]+/g, "…")] = (refused[error.replace(/`[^`]*`|[\d.]+/g, "…")] ?? 0) + 1;
+    });
+  }
+  return lines;
+}
+
 while (done < Number(pairs)) {
-  const lines = Array.from({ length: Math.min(BATCH, Number(pairs) - done) }, next);
-  const ours = spawnSync(program, [], { input: lines.join("\n"), maxBuffer: 2 ** 30 });
-  if (ours.status !== 0) throw new Error(`the program ended with ${ours.status ?? ours.signal}: ${ours.stderr}`);
-  const answers = ours.stdout.toString().trimEnd().split("\n");
+  const lines = batch(Math.min(BATCH, Number(pairs) - done));
+  const answers = run("evaluate", lines);
   lines.forEach((line, i) => {
     const expected = canonical(JSON.parse(JSON.stringify(byJavaScript(line), (k, v) => (v === undefined && k === "value" ? null : v))));
     const found = firstDifference(expected, canonical(JSON.parse(answers[i])));
@@ -85,6 +67,7 @@ while (done < Number(pairs)) {
   });
   done += lines.length;
 }
-console.log(`seed ${seed}: ${done} pairs, ${results} results, ${exposures} exposures, ${documents} sticky documents: ${different} pairs differ`);
+console.log(`${kind}, seed ${seed}: ${done} pairs, ${results} results, ${exposures} exposures, ${documents} sticky documents: ${different} pairs differ`);
 console.log(JSON.stringify(sources));
+if (kind === "programs") console.log("programs that were refused:", refused);
 process.exit(different ? 1 : 0);

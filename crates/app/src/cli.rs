@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+
 /// Turns a company's own data into recommendations that can be trusted, served and proven.
 #[derive(Debug, Parser)]
 #[command(
@@ -99,6 +100,9 @@ pub enum Command {
     /// Say what experiments have done to their metrics, whether the data can be trusted, and what to do
     #[command(after_help = "Example:\n  montauk analyze checkout --until 2026-12-01")]
     Analyze(Analyze),
+    /// Say what a policy would have earned, from what another one logged
+    #[command(name = "off-policy", after_help = "Example:\n  montauk off-policy thompson_men --json")]
+    OffPolicy(OffPolicy),
     /// Send marts to databases by difference, and write the feed that serving loads
     #[command(after_help = "Example:\n  montauk publish recommendations --plan")]
     Publish(Publish),
@@ -385,6 +389,17 @@ pub struct Analyze {
     /// Leave out what happened on this day (UTC) and after it [default: tomorrow]
     #[arg(long, value_name = "DATE")]
     pub until: Option<chrono::NaiveDate>,
+    /// Also say what was known on each day since the start
+    #[arg(long)]
+    pub by_day: bool,
+}
+
+/// `montauk off-policy`
+#[derive(Debug, Args)]
+pub struct OffPolicy {
+    /// Policies, by the names of their files in `off_policy`; all when none is named
+    #[arg(value_name = "POLICY")]
+    pub policies: Vec<String>,
 }
 
 /// `montauk evaluate`

@@ -83,6 +83,18 @@ pub struct TableName {
     name: String,
 }
 
+#[cfg(feature = "schema")]
+impl utoipa::PartialSchema for TableName {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, Type};
+        let pattern = "^[a-z_][a-z0-9_]*\\.[a-z_][a-z0-9_]*$";
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).into()
+    }
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::ToSchema for TableName {}
+
 impl TableName {
     /// Joins a schema and a name.
     pub fn new(schema: &str, name: &str) -> Result<Self, IdError> {

@@ -47,6 +47,7 @@ pub struct SnapshotExperiment {
 /// One application that asks, with the key that its SDK sends.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SdkConnection {
     /// `sdk-…`; in the URL of GrowthBook's SDKs, and the bearer token of OpenFeature's. It is seen by browsers and no secret.
     pub client_key: String,

@@ -1,7 +1,7 @@
 //! The command line of `montauk-edge`, in two steps: words as typed → [`Command`] as meant.
 //!
 //! In: arguments without the program's name.  Out: a [`Command`], or a sentence about what is wrong.
-//! Written by hand: eight options do not need a library, and every one would be in the small binary.
+//! Written by hand: eleven options do not need a library, and every one would be in the small binary.
 //! Never here: reading the environment, doing what is asked.
 //! Start at [`parse`].
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 use edge::EdgeConfig;
 
 pub(crate) const HELP: &str = "\
-Serves recommendations from what `montauk evaluate` promoted and `montauk publish` wrote.
+Serves recommendations from what `montauk evaluate` promoted and `montauk publish` wrote, and flags from snapshots of experiments.
 
 Usage: montauk-edge [OPTIONS]
 
@@ -20,8 +20,12 @@ Options:
   --listen ADDRESS       address and port; port 0 takes a free one [default: 127.0.0.1:8080]
   --recommender NAME     follow this one [default: whichever was promoted last]
   --wait                 start also when nothing is promoted yet; /readyz fails until then
-  --poll-ms MS           how often to look for newer artefacts and feeds [default: 1000]
+  --poll-ms MS           how often to look for newer artefacts and feeds, four times as often for experiments [default: 1000]
   --max-connections N    open connections; more are refused with 503 [default: 1000]
+  --max-streams N        streams of flags; more are refused with 503 [default: 500]
+  --max-streams-per-address N
+                         from one address, 429; behind a balancer as many as --max-streams [default: 100]
+  --flags-per-second N   evaluations for one client key; more are refused with 429 [default: 5000]
   --grace-ms MS          from SIGTERM to the end of accepting, for a balancer to notice [default: 0]
   --drain-ms MS          then, at most this long for requests under way [default: 10000]
   --version              print the version
@@ -65,13 +69,15 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Comma
             "--listen" => config.listen = value()?,
             "--recommender" => config.service.recommender = Some(value()?),
             "--poll-ms" => config.service.poll_interval = Duration::from_millis(number(&name, &value()?, 10)?),
+            "--max-streams" => config.service.flags.max_streams = count(&name, &value()?)?,
+            "--max-streams-per-address" => config.service.flags.max_streams_per_address = count(&name, &value()?)?,
+            "--flags-per-second" => {
+                let most = number(&name, &value()?, 1)?;
+                config.service.flags.evaluations_per_second = u32::try_from(most).unwrap_or(u32::MAX);
+            }
             "--grace-ms" => config.limits.shutdown_grace = Duration::from_millis(number(&name, &value()?, 0)?),
             "--drain-ms" => config.limits.drain_timeout = Duration::from_millis(number(&name, &value()?, 0)?),
-            "--max-connections" => {
-                let most = number(&name, &value()?, 1)?;
-                config.limits.max_connections =
-                    usize::try_from(most).map_err(|_| format!("`{name}` is too large: `{most}`"))?;
-            }
+            "--max-connections" => config.limits.max_connections = count(&name, &value()?)?,
             _ => return Err(format!("`{name}` is not an option")),
         }
     }
@@ -84,6 +90,11 @@ const MOST: u64 = 86_400_000;
 fn number(name: &str, text: &str, least: u64) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| (least..=MOST).contains(number));
     number.ok_or_else(|| format!("`{name}` is `{text}`, but must be a whole number from {least} to {MOST}"))
+}
+
+fn count(name: &str, text: &str) -> Result<usize, String> {
+    let most = number(name, text, 1)?;
+    usize::try_from(most).map_err(|_| format!("`{name}` is too large: `{most}`"))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use domain::{ErrorKind, Problem};
 use http_server::{HttpServer, HttpServerError};
-use serving::{Service, ServiceConfig, ServingError};
+use serving::{FlagLimits, Service, ServiceConfig, ServingError};
 
 pub use http_server::{DrainReport, Limits, Shutdown, ShutdownTrigger, shutdown_channel};
 
@@ -42,6 +42,7 @@ impl EdgeConfig {
                 state_dir: project_dir.join(STATE_DIR),
                 recommender: None,
                 poll_interval: Duration::from_secs(1),
+                flags: FlagLimits::default(),
             },
             listen: "127.0.0.1:8080".to_owned(),
             wait: false,
@@ -123,8 +124,14 @@ impl Edge {
     /// Serves until `shutdown`, then drains.
     pub async fn serve(self, shutdown: Shutdown) -> DrainReport {
         let follower = tokio::spawn(Arc::clone(&self.service).follow());
+        let (service, mut end) = (Arc::clone(&self.service), shutdown.clone());
+        let closer = tokio::spawn(async move {
+            end.draining().await;
+            service.close_streams();
+        });
         let report = self.server.serve(self.service.routes(), shutdown).await;
         follower.abort();
+        closer.abort();
         report
     }
 }

@@ -31,6 +31,7 @@ pub const DEFAULT_MOST_DAYS: f64 = 56.0;
 /// The five verdicts, in the order in which their rules are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Code {
     FixFirst,
     RollBack,
@@ -42,6 +43,7 @@ pub enum Code {
 /// Why, with the figures that decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Reason {
     // fix_first
     SampleRatio { p: f64 },
@@ -67,6 +69,7 @@ pub enum Reason {
 
 /// What to do, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Verdict {
     pub code: Code,
     pub reasons: Vec<Reason>,

@@ -14,6 +14,7 @@ use crate::assign::{AssignError, Value};
 /// Who sees which variant of one feature.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Experiment {
     /// Its name; exposures are counted under it.
     pub key: String,
@@ -60,6 +61,7 @@ pub struct Experiment {
 /// One variant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Variant {
     /// Its name in results.
     pub key: String,
@@ -73,6 +75,7 @@ pub struct Variant {
 /// A place in a layer: the half-open range [start, end) of its buckets, in ten-thousandths.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Slot {
     /// The layer's name.
     pub layer: String,
@@ -85,6 +88,7 @@ pub struct Slot {
 /// How units are kept in their variants. The phase is the version of the buckets.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Sticky {
     /// Names the unit when `hash_attribute` is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +143,14 @@ impl Experiment {
 
     /// Checks what can be checked without other experiments.
     pub fn check(&self) -> Result<(), AssignError> {
+        if self.variants.len() < 2 {
+            return Err(self.error("has fewer than two variants: add a control and something to compare with it"));
+        }
+        self.check_draft()
+    }
+
+    /// Checks what stands there already: a draft may lack variants.
+    pub fn check_draft(&self) -> Result<(), AssignError> {
         let named = [("key", &self.key), ("hash_attribute", &self.hash_attribute)];
         if let Some((field, _)) = named.into_iter().find(|(_, value)| value.is_empty()) {
             return Err(self.error(format!("has an empty `{field}`: give it a name")));
@@ -173,9 +185,6 @@ impl Experiment {
     }
 
     fn check_variants(&self) -> Result<(), AssignError> {
-        if self.variants.len() < 2 {
-            return Err(self.error("has fewer than two variants: add a control and something to compare with it"));
-        }
         let mut keys = BTreeSet::new();
         for Variant { key, weight, .. } in &self.variants {
             if key.is_empty() {
@@ -189,7 +198,7 @@ impl Experiment {
             }
         }
         let total: f64 = self.variants.iter().map(|variant| variant.weight).sum();
-        if !total.is_normal() {
+        if !self.variants.is_empty() && !total.is_normal() {
             return Err(self.error(format!("has weights that sum to `{total}`: give at least one variant more than 0")));
         }
         Ok(())

@@ -15,6 +15,7 @@ pub const BUCKETS: u32 = 10_000;
 /// A population that is cut into slots; no unit lies in two of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Layer {
     /// Its name.
     pub name: String,

@@ -7,9 +7,12 @@
 pub mod assign;
 pub mod bandit;
 mod coin;
+pub mod daily;
 pub mod decision;
 pub mod definition;
+mod judged;
 pub mod layer;
+pub mod lifecycle;
 pub mod metric;
 pub mod plan;
 pub mod planning;
@@ -17,4 +20,5 @@ pub mod program;
 pub mod ranking;
 pub mod results;
 pub mod simulate;
+pub mod slices;
 pub mod stats;

@@ -2,18 +2,26 @@
 //!
 //! In: text, parsed by whoever owns the project directory (plain serde, so that errors carry a position).
 //! Out: an [`ExperimentFile`]; what the analysis will do is an [`AnalysisPlan`].
-//! Never here: states and people (they are decided elsewhere), the meaning of a metric (see `metric`).
+//! Never here: states and decisions (see `lifecycle`), the meaning of a metric (see `metric`).
 //! Start at [`ExperimentFile`].
+
+use std::fmt;
+use std::marker::PhantomData;
 
 use chrono::{DateTime, Utc};
 use domain::TableName;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::definition::Experiment;
 
 /// One experiment of a project.
 ///
 /// ```toml
+/// [about]
+/// hypothesis = "People who fill in one form instead of three buy more, because fewer give up"
+///
 /// [assignment]
 /// key = "checkout"
 /// variants = [{ key = "control", value = false }, { key = "short", value = true }]
@@ -21,19 +29,47 @@ use crate::definition::Experiment;
 /// [analysis]
 /// exposures = "marts.exposures"
 /// start = "2026-11-01T00:00:00Z"
-/// goals = ["revenue"]                                     # the first one is the primary metric
+/// goals = ["revenue", { metric = "orders", weight = 0.5 }] # the first one is the primary metric
 /// guardrails = [{ metric = "returns", margin = 0.02 }]
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ExperimentFile {
+    /// What people say about it; nothing here changes who sees what.
+    #[serde(default)]
+    pub about: About,
     pub assignment: Experiment,
     pub analysis: AnalysisPlan,
+}
+
+/// What people say about an experiment.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct About {
+    /// What people call it; its key if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// What is believed, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hypothesis: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The person or team to ask; whoever makes it if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The project whose people may change it; `default` if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 /// How an experiment is judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AnalysisPlan {
     /// Table or view with `unit_id`, `experiment`, `variant`, `occurred_at`, and optionally `forced` and `bot`, which leave a row out.
     pub exposures: TableName,
@@ -42,14 +78,21 @@ pub struct AnalysisPlan {
     /// The planned end.
     #[serde(default)]
     pub end: Option<DateTime<Utc>>,
-    /// Names of metrics that decide; the first is the primary one.
-    pub goals: Vec<String>,
+    /// Metrics that decide; the first is the primary one.
+    #[serde(deserialize_with = "names_or_tables")]
+    pub goals: Vec<Goal>,
     /// Metrics that must not become worse.
     #[serde(default)]
     pub guardrails: Vec<Guardrail>,
     /// Metrics to look at; they decide nothing.
     #[serde(default)]
     pub secondary: Vec<String>,
+    /// What results are shown apart by, as it was known before exposure.
+    #[serde(default, deserialize_with = "names_or_tables")]
+    pub dimensions: Vec<Dimension>,
+    /// Values of a dimension that are shown apart, those with the most units; the others are one. Default 20.
+    #[serde(default = "twenty")]
+    pub dimension_values: u32,
     /// Two-sided error rate of the whole experiment, 0.0–1.0. Default 0.05.
     #[serde(default = "five_percent")]
     pub alpha: f64,
@@ -77,9 +120,76 @@ pub struct AnalysisPlan {
     pub max_days: u32,
 }
 
+/// A metric that decides: its name, or `{ metric = "orders", weight = 0.5 }`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Goal {
+    pub metric: String,
+    /// Its share of the error rate beside the other goals', above 0.0 and relative: 1 and 2 are one and two thirds. Default 1.
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+/// What units are told apart by: a column of the exposures, or `{ column = "tier", table = "marts.customers" }`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Dimension {
+    pub column: String,
+    /// A table of units; the exposures if absent.
+    #[serde(default)]
+    pub table: Option<TableName>,
+    /// Column of `table` that names the unit. Default `user_id`.
+    #[serde(default = "user_id")]
+    pub unit: String,
+}
+
+impl From<String> for Goal {
+    fn from(metric: String) -> Self {
+        Self { metric, weight: one() }
+    }
+}
+
+impl From<String> for Dimension {
+    fn from(column: String) -> Self {
+        Self { column, table: None, unit: user_id() }
+    }
+}
+
+/// A list of names or tables. A visitor of our own: of an untagged enum, errors would name neither key nor place.
+fn names_or_tables<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + From<String>,
+{
+    struct NameOrTable<T>(T);
+    struct Reader<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de> + From<String>> Deserialize<'de> for NameOrTable<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_any(Reader(PhantomData)).map(NameOrTable)
+        }
+    }
+    impl<'de, T: Deserialize<'de> + From<String>> Visitor<'de> for Reader<T> {
+        type Value = T;
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a name, or a table of keys")
+        }
+        fn visit_str<E: Error>(self, name: &str) -> Result<T, E> {
+            Ok(T::from(name.to_owned()))
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    let all = Vec::<NameOrTable<T>>::deserialize(deserializer)?;
+    Ok(all.into_iter().map(|NameOrTable(one)| one).collect())
+}
+
 /// A metric that must not become worse.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Guardrail {
     pub metric: String,
     /// The relative loss that is still accepted, at least 0.0. Default 0.01.
@@ -90,6 +200,7 @@ pub struct Guardrail {
 /// What becomes of units that saw several variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Multiple {
     /// They are left out, and counted.
     #[default]
@@ -98,6 +209,15 @@ pub enum Multiple {
     First,
 }
 
+fn user_id() -> String {
+    "user_id".to_owned()
+}
+fn twenty() -> u32 {
+    20
+}
+fn one() -> f64 {
+    1.0
+}
 fn five_percent() -> f64 {
     0.05
 }
@@ -117,8 +237,8 @@ fn eight_weeks() -> u32 {
 impl AnalysisPlan {
     /// Names of all metrics, each once, goals first.
     pub fn metrics(&self) -> Vec<&str> {
-        let all =
-            self.goals.iter().chain(self.guardrails.iter().map(|guardrail| &guardrail.metric)).chain(&self.secondary);
+        let goals = self.goals.iter().map(|goal| &goal.metric);
+        let all = goals.chain(self.guardrails.iter().map(|guardrail| &guardrail.metric)).chain(&self.secondary);
         let mut names: Vec<&str> = Vec::new();
         for name in all {
             if !names.contains(&name.as_str()) {
@@ -134,7 +254,15 @@ impl AnalysisPlan {
         if self.goals.is_empty() {
             return Some(("goals", "an experiment needs a metric that decides: name one".to_owned()));
         }
-        if let Some(twice) = self.guardrails.iter().find(|guardrail| self.goals.contains(&guardrail.metric)) {
+        if let Some(bad) = self.goals.iter().find(|goal| !(goal.weight > 0.0 && goal.weight.is_finite())) {
+            let message = format!("the weight of `{}` is `{}`: write a number above 0", bad.metric, bad.weight);
+            return Some(("goals", message));
+        }
+        let times_a_goal = |name: &String| self.goals.iter().filter(|goal| goal.metric == *name).count();
+        if let Some(twice) = self.goals.iter().find(|goal| times_a_goal(&goal.metric) > 1) {
+            return Some(("goals", format!("`{}` is there twice", twice.metric)));
+        }
+        if let Some(twice) = self.guardrails.iter().find(|guardrail| times_a_goal(&guardrail.metric) > 0) {
             return Some(("guardrails", format!("`{}` cannot be a goal and a guardrail", twice.metric)));
         }
         if let Some(bad) = self.guardrails.iter().find(|guardrail| !(0.0..1.0).contains(&guardrail.margin)) {
@@ -142,6 +270,13 @@ impl AnalysisPlan {
                 "guardrails",
                 format!("the margin of `{}` is `{}`: write a share from 0.0", bad.metric, bad.margin),
             ));
+        }
+        let named = |column: &String| self.dimensions.iter().filter(|dimension| dimension.column == *column).count();
+        if let Some(twice) = self.dimensions.iter().find(|dimension| named(&dimension.column) > 1) {
+            return Some(("dimensions", format!("`{}` is there twice", twice.column)));
+        }
+        if self.dimension_values == 0 {
+            return Some(("dimension_values", "it is `0`: at least one value has to be shown".to_owned()));
         }
         if !share(self.alpha) {
             return Some(("alpha", format!("`{}` is no error rate: write a share between 0.0 and 1.0", self.alpha)));

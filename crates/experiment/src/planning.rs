@@ -25,6 +25,8 @@ const WEEKS: [u32; 6] = [1, 2, 3, 4, 6, 8];
 pub struct MetricHistory {
     pub name: String,
     pub role: Role,
+    /// A goal's share of the error rate beside the other goals'.
+    pub weight: f64,
     /// The smallest relative effect worth finding.
     pub min_effect: f64,
     /// `None` where no unit was seen.
@@ -106,7 +108,8 @@ pub struct Duration {
 /// What can be seen, and when. Errors: an intent that no experiment may have. A metric without figures says why itself.
 pub fn power(intent: &Intent, history: &History) -> Result<PowerReport, StatsError> {
     let guardrails = history.metrics.iter().filter(|metric| matches!(metric.role, Role::Guardrail { .. })).count();
-    let goals = history.metrics.iter().filter(|metric| matches!(metric.role, Role::Primary | Role::Success)).count();
+    let goals = history.metrics.iter().filter(|metric| matches!(metric.role, Role::Primary | Role::Success));
+    let goals: f64 = goals.map(|goal| goal.weight).sum();
     let power = power_per_test(TARGET_POWER, guardrails)?;
     let arms = Arms::of(&intent.shares)?;
     let metrics = history.metrics.iter().map(|metric| {
@@ -128,7 +131,7 @@ pub fn power(intent: &Intent, history: &History) -> Result<PowerReport, StatsErr
             durations: Vec::new(),
             problem: None,
         };
-        let test = Test::of(metric.role, intent, goals, power, &arms);
+        let test = Test::of(metric.role, metric.weight / goals, intent, power, &arms);
         found.problem = fill(&mut found, metric, &test, intent, history).err().map(|error| error.to_string());
         found
     });
@@ -168,11 +171,10 @@ struct Test<'a> {
 }
 
 impl<'a> Test<'a> {
-    /// Goals share alpha, less what is spent while it runs; a guardrail is tested on the harmful side alone (N1).
-    fn of(role: Role, intent: &Intent, goals: usize, power: f64, arms: &'a Arms) -> Self {
-        let goals = goals.max(1) as f64;
+    /// Goals share alpha by their weights (the first step of Holm's), less what is spent while it runs; a guardrail is tested on the harmful side alone (N1).
+    fn of(role: Role, weight: f64, intent: &Intent, power: f64, arms: &'a Arms) -> Self {
         let (share, sides) = match role {
-            Role::Primary | Role::Success => (1.0 / goals, Sides::Two),
+            Role::Primary | Role::Success => (weight, Sides::Two),
             Role::Guardrail { .. } => (1.0, Sides::One),
             Role::Watched => (1.0, Sides::Two),
         };
@@ -258,7 +260,8 @@ mod tests {
     }
 
     fn history(role: Role, sample: Option<Sample>) -> History {
-        let metric = MetricHistory { name: "revenue".to_owned(), role, min_effect: 0.05, sample, cap: None };
+        let metric =
+            MetricHistory { name: "revenue".to_owned(), role, weight: 1.0, min_effect: 0.05, sample, cap: None };
         History { new_units: vec![100; 14], metrics: vec![metric] }
     }
 
@@ -306,8 +309,11 @@ mod tests {
     fn a_covariate_leaves_one_minus_rho_squared() {
         // Variance 4 each, covariance 3: ρ = .75.
         let n = 10_000;
-        let moments =
-            CovariateMoments { n, means: vec![2.0, 5.0], comoments: [4.0, 3.0, 3.0, 4.0].map(|c| c * 9_999.0).to_vec() };
+        let moments = CovariateMoments {
+            n,
+            means: vec![2.0, 5.0],
+            comoments: [4.0, 3.0, 3.0, 4.0].map(|c| c * 9_999.0).to_vec(),
+        };
         let report = power(&intent(), &history(Role::Primary, Some(Sample::Mean(moments)))).unwrap();
         let left = report.metrics[0].variance_left.unwrap();
         assert!((left - (1.0 - 0.5625)).abs() < 1e-9, "{left}");

@@ -4,7 +4,7 @@
 //! Never here: evaluation (see `assign`), what one experiment may say (see `definition`).
 //! Start at [`Program::payload`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,7 @@ use crate::layer::Layer;
 /// Units that are kept out of experiments, and out of what experiments decided, to measure what all of them do together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Holdout {
     /// Its name; exposures are counted under it.
     pub key: String,
@@ -30,6 +31,59 @@ pub struct Holdout {
 
 fn default_attribute() -> String {
     "id".to_owned()
+}
+
+/// A feature with a value that everybody gets whom no experiment gives another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Flag {
+    /// The feature's name.
+    pub key: String,
+    /// Of the default, and of every variant of every experiment on it.
+    pub value_type: ValueType,
+    pub default: Value,
+    /// What it switches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// What applications expect of a flag's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum ValueType {
+    Boolean,
+    String,
+    Number,
+    /// Any JSON.
+    Json,
+}
+
+impl ValueType {
+    /// The narrowest type of a value.
+    pub fn of(value: &Value) -> Self {
+        match value {
+            Value::Bool(_) => Self::Boolean,
+            Value::String(_) => Self::String,
+            Value::Number(_) => Self::Number,
+            Value::Null | Value::Array(_) | Value::Object(_) => Self::Json,
+        }
+    }
+
+    /// Whether a value is of this type.
+    pub fn holds(self, value: &Value) -> bool {
+        self == Self::Json || self == Self::of(value)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::String => "string",
+            Self::Number => "number",
+            Self::Json => "json",
+        }
+    }
 }
 
 /// The key of the units that a holdout keeps out.
@@ -48,6 +102,8 @@ pub struct Program {
     pub holdouts: Vec<Holdout>,
     /// Saved groups that audiences name, as the payload has them.
     pub saved_groups: Object,
+    /// Features that are there without an experiment as well. A feature that stands only in an experiment has the control's value.
+    pub flags: Vec<Flag>,
 }
 
 fn object(fields: Vec<(&str, Value)>) -> Value {
@@ -63,12 +119,21 @@ impl Program {
     /// an audience that no SDK could match.
     pub fn payload(&self) -> Result<Object, AssignError> {
         self.check()?;
+        let mut on: BTreeMap<&str, Vec<&Experiment>> = BTreeMap::new();
+        for experiment in &self.experiments {
+            on.entry(experiment.feature()).or_default().push(experiment);
+        }
+        let flags: BTreeMap<&str, &Flag> = self.flags.iter().map(|flag| (flag.key.as_str(), flag)).collect();
         let mut features: Vec<(String, Value)> = Vec::new();
-        for (i, experiment) in self.experiments.iter().enumerate() {
-            if self.experiments[..i].iter().all(|earlier| earlier.feature() != experiment.feature()) {
-                features.push((experiment.feature().to_owned(), self.feature(experiment.feature())?));
+        for experiment in &self.experiments {
+            if let Some(experiments) = on.remove(experiment.feature()) {
+                let flag = flags.get(experiment.feature()).copied();
+                features.push((experiment.feature().to_owned(), self.feature(&experiments, flag)?));
             }
         }
+        let named: BTreeSet<&str> = self.experiments.iter().map(Experiment::feature).collect();
+        let alone = self.flags.iter().filter(|flag| !named.contains(flag.key.as_str()));
+        features.extend(alone.map(|flag| (flag.key.clone(), object(vec![("defaultValue", flag.default.clone())]))));
         let fields = [
             ("features".to_owned(), Value::Object(features.into_iter().collect())),
             ("savedGroups".to_owned(), Value::Object(self.saved_groups.clone())),
@@ -106,7 +171,26 @@ impl Program {
                 return Err(AssignError::Experiment { experiment: holdout.key.clone(), problem });
             }
         }
+        self.check_flags()?;
         self.layers.iter().try_for_each(|layer| layer.check(&self.slots(&layer.name)))
+    }
+
+    fn check_flags(&self) -> Result<(), AssignError> {
+        let mut keys = BTreeSet::new();
+        for flag in &self.flags {
+            let error = |problem: String| AssignError::Flag { flag: flag.key.clone(), problem };
+            if flag.key.is_empty() {
+                return Err(error("has an empty key: give it a name".to_owned()));
+            }
+            if !keys.insert(&flag.key) {
+                return Err(error("stands here twice: give each flag its own key".to_owned()));
+            }
+            if !flag.value_type.holds(&flag.default) {
+                let (expected, found) = (flag.value_type.name(), ValueType::of(&flag.default).name());
+                return Err(error(format!("is a {expected} and has a {found} as its default: make them agree")));
+            }
+        }
+        Ok(())
     }
 
     /// The slots that are taken in a layer. A decided experiment has left its own.
@@ -118,8 +202,8 @@ impl Program {
             .collect()
     }
 
-    /// A condition is valid if a payload with nothing else is.
-    fn check_audience(&self, experiment: &Experiment) -> Result<(), AssignError> {
+    /// A condition is valid if a payload with nothing else is. Errors: the audience cannot be read, or would never match.
+    pub fn check_audience(&self, experiment: &Experiment) -> Result<(), AssignError> {
         let Some(audience) = &experiment.audience else { return Ok(()) };
         let rule = object(vec![("force", Value::Null), ("condition", audience.clone())]);
         let feature = object(vec![("rules", Value::Array(vec![rule]))]);
@@ -145,15 +229,15 @@ impl Program {
     }
 
     /// A feature: allow-lists first; then, for each experiment, its holdout and its own rule.
-    fn feature(&self, feature: &str) -> Result<Value, AssignError> {
-        let experiments: Vec<&Experiment> =
-            self.experiments.iter().filter(|experiment| experiment.feature() == feature).collect();
-        let default = &experiments[0].variants[0].value;
+    fn feature(&self, experiments: &[&Experiment], flag: Option<&Flag>) -> Result<Value, AssignError> {
+        let default = flag.map_or(&experiments[0].variants[0].value, |flag| &flag.default);
+        check_values(experiments, flag)?;
         if let Some(other) = experiments.iter().find(|experiment| experiment.variants[0].value != *default) {
-            let problem = format!(
-                "gives its control another value than `{}` on the same feature: make them equal",
-                experiments[0].key
-            );
+            let neighbour = match flag {
+                Some(flag) => format!("the default of its flag `{}`", flag.key),
+                None => format!("`{}` on the same feature", experiments[0].key),
+            };
+            let problem = format!("gives its control another value than {neighbour}: make them equal");
             return Err(other.error(problem));
         }
         let mut rules: Vec<Value> = experiments.iter().flat_map(|experiment| allow_list(experiment)).collect();
@@ -232,6 +316,22 @@ impl Program {
         };
         self.layers.iter().filter_map(filter).collect()
     }
+}
+
+/// Variants of a flag have its type. Without a flag nobody has said one.
+fn check_values(experiments: &[&Experiment], flag: Option<&Flag>) -> Result<(), AssignError> {
+    let Some(flag) = flag else { return Ok(()) };
+    let expected = flag.value_type;
+    for experiment in experiments {
+        if let Some(other) = experiment.variants.iter().find(|variant| !expected.holds(&variant.value)) {
+            let (found, expected) = (ValueType::of(&other.value).name(), expected.name());
+            return Err(experiment.error(format!(
+                "gives the variant `{}` a {found}, and its flag `{}` is a {expected}: make them agree",
+                other.key, flag.key
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A rule per unit's variant. Text compares with numbers as well, as `$in` would not.

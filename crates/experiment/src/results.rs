@@ -7,7 +7,9 @@
 use serde::Serialize;
 
 use crate::decision::{ArmFacts, Clock, Decision, Facts, Health, MetricFact, Role, decide};
-use crate::stats::always_valid::{DEFAULT_TUNING_N, hybrid};
+use crate::judged::judge;
+use crate::slices::{DimensionResults, ObservedDimension, slice};
+use crate::stats::always_valid::DEFAULT_TUNING_N;
 use crate::stats::analysis::{Settings, View, view};
 use crate::stats::covariates::{CovariateMoments, compare_ratio_with_covariates, compare_with_covariates};
 use crate::stats::multiple::benjamini_hochberg;
@@ -36,6 +38,8 @@ pub enum Sample {
 pub struct ObservedMetric {
     pub name: String,
     pub role: Role,
+    /// Of a goal: its share of α beside the other goals', above 0 and relative.
+    pub weight: f64,
     pub preference: Preference,
     /// Whether its values are zeros and ones.
     pub is_proportion: bool,
@@ -67,6 +71,7 @@ pub struct Observed {
     pub join_rate: f64,
     pub data_age_hours: f64,
     pub metrics: Vec<ObservedMetric>,
+    pub dimensions: Vec<ObservedDimension>,
     pub clock: Clock,
     pub has_ended: bool,
     pub alpha: f64,
@@ -82,6 +87,16 @@ impl Observed {
     pub fn units(&self) -> Vec<u64> {
         let of_variant = |variant: usize| self.daily_units.iter().filter_map(|day| day.get(variant)).sum();
         (0..self.variants.len()).map(of_variant).collect()
+    }
+
+    /// The part of α that may be spent at this look (S6): α₁ while it runs, α − α₁ at the planned end.
+    pub fn alpha_now(&self) -> f64 {
+        if self.has_ended { self.alpha - self.running_alpha } else { self.running_alpha }
+    }
+
+    /// Units at which always-valid intervals are tightest.
+    pub fn tuning_n(&self) -> f64 {
+        self.planned_units.map_or(DEFAULT_TUNING_N, |units| units as f64)
     }
 }
 
@@ -103,7 +118,8 @@ pub struct Row {
     pub shown_alpha: f64,
     /// The relative interval that decides: always-valid while it runs, fixed at its end.
     pub shown: Option<Interval>,
-    /// Corrected over all metrics that decide nothing (Benjamini & Hochberg).
+    /// Of goals: that of `shown`, corrected over the goals of the arm (weighted Holm), to be held against the part of α that may be
+    /// spent now. Of metrics that decide nothing: the fixed one, corrected over all of them (Benjamini & Hochberg).
     pub adjusted_p: Option<f64>,
     pub problem: Option<String>,
     /// Too few units yet: there is nothing wrong, and nothing to say.
@@ -126,6 +142,7 @@ pub struct Results {
     pub variants: Vec<(String, u64)>,
     pub health: HealthReport,
     pub rows: Vec<Row>,
+    pub dimensions: Vec<DimensionResults>,
     /// `None` where the plan itself cannot be decided by; `problem` says why.
     pub decision: Option<Decision>,
     pub problem: Option<String>,
@@ -142,11 +159,7 @@ pub fn results(observed: &Observed) -> Result<Results, StatsError> {
     for day in &observed.daily_units {
         sequential.add(day)?;
     }
-    let mut rows = Vec::new();
-    for (arm, (name, _)) in observed.variants.iter().enumerate().skip(1) {
-        rows.extend(observed.metrics.iter().map(|metric| row(observed, metric, arm, name)));
-    }
-    adjust(&mut rows, observed.alpha)?;
+    let rows = rows(observed)?;
     let multiple = multiple_exposure_share(observed.seen_units, observed.multiple_units)?;
     let facts = Health {
         sample_ratio_p: sample_ratio.p,
@@ -173,21 +186,23 @@ pub fn results(observed: &Observed) -> Result<Results, StatsError> {
         Err(error) => (None, Some(error.to_string())),
     };
     let variants = observed.variants.iter().map(|(name, _)| name.clone()).zip(units).collect();
-    Ok(Results { variants, health, rows, decision, problem })
+    let dimensions = slice(observed)?;
+    Ok(Results { variants, health, rows, dimensions, decision, problem })
 }
 
-/// How much of α a metric may spend: success metrics share it, guardrails are asked one-sided at all of it (Schultzberg et al. 2024).
-fn share_of_alpha(observed: &Observed, role: Role) -> f64 {
-    let goals = observed.metrics.iter().filter(|metric| matches!(metric.role, Role::Primary | Role::Success)).count();
-    match role {
-        Role::Primary | Role::Success => 1.0 / goals.max(1) as f64,
-        Role::Guardrail { .. } => 2.0,
-        Role::Watched => 1.0,
+/// The figures of all metrics in all arms.  Errors: weights of goals that are none.
+pub fn rows(observed: &Observed) -> Result<Vec<Row>, StatsError> {
+    let mut rows = Vec::new();
+    for (arm, (name, _)) in observed.variants.iter().enumerate().skip(1) {
+        let mut of_arm: Vec<Row> = observed.metrics.iter().map(|metric| row(observed, metric, arm, name)).collect();
+        judge(observed, &mut of_arm)?;
+        rows.append(&mut of_arm);
     }
+    adjust(&mut rows, observed.alpha)?;
+    Ok(rows)
 }
 
 fn row(observed: &Observed, metric: &ObservedMetric, arm: usize, name: &str) -> Row {
-    let share = share_of_alpha(observed, metric.role);
     let mut row = Row {
         metric: metric.name.clone(),
         role: metric.role,
@@ -204,19 +219,19 @@ fn row(observed: &Observed, metric: &ObservedMetric, arm: usize, name: &str) -> 
         problem: None,
         is_pending: false,
     };
-    if let Err(problem) = fill(observed, metric, arm, share, &mut row) {
+    if let Err(problem) = fill(observed, metric, arm, &mut row) {
         row.is_pending = matches!(problem, StatsError::TooFewUnits { .. });
         row.problem = Some(problem.to_string());
     }
     row
 }
 
-fn fill(observed: &Observed, metric: &ObservedMetric, arm: usize, share: f64, row: &mut Row) -> Result<(), StatsError> {
+fn fill(observed: &Observed, metric: &ObservedMetric, arm: usize, row: &mut Row) -> Result<(), StatsError> {
     let none = StatsError::TooFewUnits { n: 0, least: 2 };
     let sample = |at: usize| metric.samples.get(at).and_then(Option::as_ref).ok_or(none.clone());
     let (control, treatment) = (sample(0)?, sample(arm)?);
     let comparison = compare_samples(control, treatment)?;
-    let tuning_n = observed.planned_units.map_or(DEFAULT_TUNING_N, |units| units as f64);
+    let tuning_n = observed.tuning_n();
     let settings = |scale: Scale| Settings {
         scale,
         alpha: observed.alpha,
@@ -231,11 +246,6 @@ fn fill(observed: &Observed, metric: &ObservedMetric, arm: usize, share: f64, ro
     if let (Some(control), Some(treatment)) = (without_covariates(control), without_covariates(treatment)) {
         row.unadjusted = Some(view(&compare_samples(&control, &treatment)?, &settings(Scale::Relative))?);
     }
-    let estimate = comparison.estimate(Scale::Relative)?;
-    let (alpha, running) = (observed.alpha * share, observed.running_alpha * share);
-    let judged = hybrid(&estimate, Alternative::TwoSided, alpha, running, tuning_n, observed.has_ended, 1.0)?;
-    row.shown_alpha = judged.alpha;
-    row.shown = Some(judged.shown.ci);
     Ok(())
 }
 
@@ -249,6 +259,14 @@ pub(crate) fn compare_samples(control: &Sample, treatment: &Sample) -> Result<Co
 }
 
 impl Sample {
+    /// Units in it.
+    pub fn units(&self) -> u64 {
+        match self {
+            Self::Mean(moments) | Self::Ratio(moments) => moments.n,
+            Self::Quantile(quantile) => quantile.n,
+        }
+    }
+
     fn kind(&self) -> &'static str {
         match self {
             Self::Mean(_) => "mean",

@@ -13,6 +13,7 @@ use crate::stats::sample_ratio::{SampleRatio, check_sample_ratio};
 
 /// Where made-up units end up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Simulation {
     pub units: u64,
     /// Units that do not take part: outside the coverage, the audience or the slots, held out, or forced.
@@ -27,6 +28,7 @@ pub struct Simulation {
 
 /// Units that two experiments share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Meeting {
     pub experiment: String,
     pub units: u64,
@@ -52,7 +54,8 @@ pub fn simulate(
     };
     let named = program.experiments.iter().map(|experiment| &experiment.hash_attribute);
     let named = named.chain(program.layers.iter().map(|layer| &layer.hash_attribute));
-    let mut hashed: Vec<&String> = named.chain(program.holdouts.iter().map(|holdout| &holdout.hash_attribute)).collect();
+    let mut hashed: Vec<&String> =
+        named.chain(program.holdouts.iter().map(|holdout| &holdout.hash_attribute)).collect();
     hashed.sort_unstable();
     hashed.dedup();
 
@@ -60,7 +63,8 @@ pub fn simulate(
     let mut variants = vec![0_u64; experiment.variants.len()];
     let mut meets: Vec<Meeting> = Vec::new();
     for _ in 0..units {
-        let ids = hashed.iter().map(|name| ((*name).clone(), Value::from(format!("{:016x}", coin.next_u64()).as_str())));
+        let ids =
+            hashed.iter().map(|name| ((*name).clone(), Value::from(format!("{:016x}", coin.next_u64()).as_str())));
         let given = attributes.iter().map(|(name, value)| (name.to_owned(), value.clone()));
         let unit: Object = given.chain(ids).collect();
         let seen = seen(&payload, &unit);
@@ -80,13 +84,7 @@ pub fn simulate(
         .map_err(|error| AssignError::Experiment { experiment: key.to_owned(), problem: error.to_string() })?;
     let taking_part: u64 = variants.iter().sum();
     let keys = experiment.variants.iter().map(|variant| variant.key.clone());
-    Ok(Simulation {
-        units,
-        outside: units - taking_part,
-        variants: keys.zip(variants).collect(),
-        sample_ratio,
-        meets,
-    })
+    Ok(Simulation { units, outside: units - taking_part, variants: keys.zip(variants).collect(), sample_ratio, meets })
 }
 
 /// Experiment and variant of every exposure of a unit.
@@ -113,7 +111,9 @@ mod tests {
     }
 
     fn halves(key: &str) -> Experiment {
-        experiment(&format!(r#"{{"key":"{key}","variants":[{{"key":"a","value":1}},{{"key":"b","weight":3,"value":2}}]}}"#))
+        experiment(&format!(
+            r#"{{"key":"{key}","variants":[{{"key":"a","value":1}},{{"key":"b","weight":3,"value":2}}]}}"#
+        ))
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use experiment::assign::{Compiled, Context, Exposure, Log, Object, Payload, Source, StickyDocuments, Value};
 use experiment::definition::{Experiment, Slot, Variant};
 use experiment::layer::Layer;
-use experiment::program::{Holdout, Program};
+use experiment::program::{Flag, Holdout, Program, ValueType};
 
 /// splitmix64 (Steele, Lea & Flood 2014).
 struct Random(u64);
@@ -351,5 +351,50 @@ fn a_project_file_is_read_and_an_unknown_field_is_refused() {
         assert!(
             toml::from_str::<Experiment>(&format!("{wrong}{text}")).unwrap_err().to_string().contains("unknown field")
         );
+    }
+}
+
+fn flag(key: &str, default: &str) -> Flag {
+    Flag { key: key.to_owned(), value_type: ValueType::String, default: Value::from(default), description: None }
+}
+
+#[test]
+fn a_flag_without_an_experiment_has_its_default_and_one_with_has_its_rules() {
+    let flags = vec![flag("a", "A"), flag("plain", "x")];
+    let program = Program { experiments: vec![experiment("a")], flags, ..Program::default() };
+    let payload = compile(&program);
+    assert_eq!(payload.features().collect::<Vec<_>>(), ["a", "plain"]);
+    let (value, source, exposures) = see(&payload, "plain", &unit(1));
+    assert_eq!((value, source, exposures.len()), (Value::from("x"), Source::DefaultValue, 0));
+    assert_eq!(see(&payload, "a", &unit(1)).2.len(), 1);
+}
+
+#[test]
+fn a_flag_and_its_experiments_agree() {
+    let check = |experiment: Experiment, flags: Vec<Flag>, expected: &str| {
+        let program = Program { experiments: vec![experiment], flags, ..Program::default() };
+        assert_eq!(program.payload().unwrap_err().to_string(), expected);
+    };
+    let number = |mut experiment: Experiment| {
+        experiment.variants[1].value = Value::from(1.0);
+        experiment
+    };
+    check(
+        experiment("a"),
+        vec![flag("a", "other")],
+        "experiment `a` gives its control another value than the default of its flag `a`: make them equal",
+    );
+    check(
+        number(experiment("a")),
+        vec![flag("a", "A")],
+        "experiment `a` gives the variant `b` a number, and its flag `a` is a string: make them agree",
+    );
+    let twice = vec![flag("f", "x"), flag("f", "y")];
+    check(experiment("a"), twice, "flag `f` stands here twice: give each flag its own key");
+    // JSON takes anything, and without a flag nobody has said a type.
+    let json = Flag { value_type: ValueType::Json, ..flag("a", "A") };
+    for flags in [vec![json], Vec::new()] {
+        let program = Program { experiments: vec![number(experiment("a"))], flags, ..Program::default() };
+        assert!(program.payload().is_ok());
     }
 }

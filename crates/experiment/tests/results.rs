@@ -20,6 +20,7 @@ fn metric(name: &str, role: Role, samples: [Option<Sample>; 2]) -> ObservedMetri
     ObservedMetric {
         name: name.to_owned(),
         role,
+        weight: 1.0,
         preference: Preference::Increase,
         is_proportion: false,
         samples: samples.to_vec(),
@@ -41,6 +42,7 @@ fn seen() -> Observed {
         join_rate: 1.0,
         data_age_hours: 0.0,
         metrics: vec![metric("revenue", Role::Primary, [sample(10.0), sample(11.0)])],
+        dimensions: Vec::new(),
         clock: Clock {
             days_running: 14.0,
             least_days: 7.0,
@@ -118,7 +120,7 @@ fn metrics_that_decide_nothing_are_corrected_together() {
         observed.metrics.push(metric(&format!("m{place}"), Role::Watched, [sample(10.0), treatment]));
     }
     let found = results(&observed).unwrap();
-    let adjusted: Vec<f64> = found.rows.iter().filter_map(|row| row.adjusted_p).collect();
+    let adjusted: Vec<f64> = found.rows[1..].iter().filter_map(|row| row.adjusted_p).collect();
     let plain: Vec<f64> = found.rows[1..].iter().map(|row| row.relative.unwrap().figures.fixed.p_value).collect();
     assert_eq!(adjusted.len(), 4);
     assert!(adjusted.iter().zip(&plain).all(|(adjusted, plain)| adjusted >= plain));
@@ -126,4 +128,39 @@ fn metrics_that_decide_nothing_are_corrected_together() {
     let least = plain.iter().copied().fold(1.0, f64::min);
     let least_adjusted = adjusted.iter().copied().fold(1.0, f64::min);
     assert!((least_adjusted - (4.0 * least).min(1.0)).abs() <= 1e-12 + 4.0 * least * 1e-9, "{least} {least_adjusted}");
+}
+
+/// Weighted Holm by hand: at the end 0.04 is there to be spent; weights of 1 and 3 make 0.01 and 0.03 of it.
+#[test]
+fn goals_share_alpha_by_weight_and_hand_on_what_they_have_spent() {
+    let found_with = |first: f64, second: f64, has_ended: bool| {
+        let mut observed = seen();
+        observed.has_ended = has_ended;
+        observed.metrics = vec![
+            metric("revenue", Role::Primary, [sample(10.0), sample(10.0 + first)]),
+            ObservedMetric { weight: 3.0, ..metric("orders", Role::Success, [sample(10.0), sample(10.0 + second)]) },
+        ];
+        results(&observed).unwrap().rows
+    };
+    let levels = |rows: &[experiment::results::Row]| rows.iter().map(|row| row.shown_alpha).collect::<Vec<f64>>();
+    let close = |found: Vec<f64>, wanted: [f64; 2]| {
+        assert!(found.iter().zip(wanted).all(|(found, wanted)| (found - wanted).abs() < 1e-12), "{found:?} {wanted:?}");
+    };
+    let holds_zero = |row: &experiment::results::Row| row.shown.is_some_and(|it| it.lower <= 0.0 && it.upper >= 0.0);
+    // Nothing found: everybody keeps the own share.
+    close(levels(&found_with(0.01, 0.01, true)), [0.01, 0.03]);
+    // z is 31.6 a unit of difference: 0.5 is found by all. What it had goes to the other, which has all 0.04 then.
+    let rows = found_with(0.07, 0.5, true);
+    close(levels(&rows), [0.04, 0.03]);
+    let p = rows[0].relative.unwrap().figures.fixed.p_value;
+    assert!(p > 0.01 && p < 0.04 && !holds_zero(&rows[0]) && !holds_zero(&rows[1]), "{rows:?}");
+    assert!((rows[0].adjusted_p.unwrap() - p).abs() < 1e-15);
+    // While it runs there is 0.01 to be spent, and intervals and corrected p agree there as well.
+    close(levels(&found_with(0.0, 0.5, false)), [0.01, 0.0075]);
+    for place in 0..40 {
+        let rows = found_with(0.1 + 0.002 * f64::from(place), 0.12, false);
+        for row in &rows {
+            assert_eq!(row.adjusted_p.unwrap() <= 0.01, !holds_zero(row), "{row:?}");
+        }
+    }
 }

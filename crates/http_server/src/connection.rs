@@ -34,6 +34,10 @@ pub(crate) enum Order {
     Cut,
 }
 
+/// The address of the other end of a request's connection: a client's, or that of a balancer before it. Among a request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress(pub SocketAddr);
+
 /// What requests know of their connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
@@ -66,6 +70,7 @@ pub(crate) async fn serve_connection(
     };
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(&state));
+        request.extensions_mut().insert(PeerAddress(peer));
         router.clone().oneshot(request)
     });
     let connection = hyper::server::conn::http1::Builder::new()

@@ -18,6 +18,7 @@ mod server;
 mod shutdown;
 mod telemetry;
 
+pub use connection::PeerAddress;
 pub use health::{ComponentState, Readiness};
 pub use limits::Limits;
 pub use problem::ProblemResponse;

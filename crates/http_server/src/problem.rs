@@ -56,8 +56,8 @@ impl<E: domain::Problem> From<E> for ProblemResponse {
 }
 
 impl ProblemResponse {
-    /// For transport errors whose status says more than their kind, such as 413.
-    pub(crate) fn with_status(status: StatusCode, error: &impl domain::Problem) -> Self {
+    /// For errors whose status says more than their kind, such as 413 and 401.
+    pub fn with_status(status: StatusCode, error: &impl domain::Problem) -> Self {
         let (code, next) = (error.code(), error.help());
         match error.kind() {
             ErrorKind::Internal => {

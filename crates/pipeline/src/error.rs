@@ -42,6 +42,10 @@ pub enum PipelineError {
     NoExperiments,
     #[error("experiment `{experiment}` cannot be analyzed: {}{reason}", at_table(table))]
     Unanalyzable { experiment: String, table: String, reason: String },
+    #[error("this project has no policy to evaluate")]
+    NoPolicies,
+    #[error("policy `{policy}` cannot be evaluated: {reason}")]
+    Unjudgeable { policy: String, reason: String },
     #[error("this project has no recommender")]
     NoRecommenders,
     #[error("recommender `{recommender}` has no artefact for the data as it is now")]
@@ -210,6 +214,7 @@ impl Problem for PipelineError {
             }
             Self::NoRecommenders
             | Self::NoExperiments
+            | Self::NoPolicies
             | Self::NotTrained { .. }
             | Self::NothingStaged { .. }
             | Self::EmptyDatabase => ErrorKind::NotFound,
@@ -217,7 +222,8 @@ impl Problem for PipelineError {
             Self::NotComparable { .. }
             | Self::ManyTables { .. }
             | Self::NoAttributes { .. }
-            | Self::Unanalyzable { .. } => ErrorKind::Invalid,
+            | Self::Unanalyzable { .. }
+            | Self::Unjudgeable { .. } => ErrorKind::Invalid,
             Self::FileChanged { .. } => ErrorKind::Conflict,
             Self::RunActive { .. }
             | Self::ChecksFailed { .. }
@@ -248,6 +254,8 @@ impl Problem for PipelineError {
             Self::NoRecommenders => "no_recommenders",
             Self::NoExperiments => "no_experiments",
             Self::Unanalyzable { .. } => "unanalyzable",
+            Self::NoPolicies => "no_policies",
+            Self::Unjudgeable { .. } => "unjudgeable",
             Self::NotTrained { .. } => "not_trained",
             Self::NoAttributes { .. } => "no_attributes",
             Self::NotComparable { .. } => "not_comparable",
@@ -304,6 +312,7 @@ impl Problem for PipelineError {
             ),
             Self::NoAttributes { key, .. } => Some(format!("add a line such as `{key} = \"marts.{key}\"` to the file")),
             Self::NoExperiments => Some("add one: `experiments/checkout.toml` with `[assignment]` and `[analysis]`".to_owned()),
+            Self::NoPolicies => Some("add one: `off_policy/new.toml` with `[log]` and `[policy]`".to_owned()),
             Self::Unanalyzable { .. } => Some(
                 "mend the metric's `value` or `where`, or the columns of the exposures: `unit_id`, `experiment`, `variant`, `occurred_at`"
                     .to_owned(),
@@ -326,7 +335,7 @@ impl Problem for PipelineError {
             Self::TooLargeChange { sync, .. } => Some(format!(
                 "look at the difference with `montauk publish {sync} --plan`; allow it once with `--yes`, or raise `max_change` in publish/{sync}.toml"
             )),
-            Self::Unpublishable { .. } => None,
+            Self::Unpublishable { .. } | Self::Unjudgeable { .. } => None,
             Self::DiskFull { .. } => Some("free some space and run again: nothing half-written is visible".to_owned()),
             Self::Io { .. } => Some("check that the path exists and that this user may read and write it".to_owned()),
             Self::Json { .. } => {

@@ -34,6 +34,12 @@ pub enum ServingError {
     NoSuchItem { item: String },
     #[error("no artefact is loaded yet")]
     NotReady,
+    #[error("no snapshot of experiments is published yet")]
+    NoExperiments,
+    #[error("`{name}` is not a parameter here")]
+    UnknownAttribute { name: String },
+    #[error("the name of the unit is longer than 256 bytes")]
+    LongUnit,
 
     #[error("nothing is promoted{} in `{}`", of(recommender.as_deref()), directory.display())]
     NothingPromoted { recommender: Option<String>, directory: PathBuf },
@@ -45,6 +51,8 @@ pub enum ServingError {
     FormatVersion { path: PathBuf, found: u64, supported: u32 },
     #[error("artefact and feed together are of no use: {detail}")]
     Unusable { detail: String },
+    #[error("the experiments in `{}` cannot be served: {detail}", path.display())]
+    Experiments { path: PathBuf, detail: String },
     #[error(transparent)]
     Artefact(#[from] RecommendError),
     #[error("cannot read `{}`: {source}", path.display())]
@@ -84,11 +92,13 @@ impl Problem for ServingError {
             | Self::BadProfile { .. }
             | Self::UnknownColumn { .. }
             | Self::BadId(_)
+            | Self::UnknownAttribute { .. }
+            | Self::LongUnit
             | Self::Corrupt { .. }
             | Self::FormatVersion { .. } => ErrorKind::Invalid,
             Self::NoSuchItem { .. } | Self::NothingPromoted { .. } | Self::NoFeed { .. } => ErrorKind::NotFound,
-            Self::NotReady | Self::Io { .. } => ErrorKind::Unavailable,
-            Self::Unusable { .. } => ErrorKind::Refused,
+            Self::NotReady | Self::NoExperiments | Self::Io { .. } => ErrorKind::Unavailable,
+            Self::Unusable { .. } | Self::Experiments { .. } => ErrorKind::Refused,
             Self::Artefact(error) => error.kind(),
             Self::Thread { .. } => ErrorKind::Internal,
         }
@@ -98,12 +108,14 @@ impl Problem for ServingError {
         match self {
             Self::BadLimit { .. } => "bad_limit",
             Self::BadExplain { .. } => "bad_explain",
-            Self::UnknownParameter { .. } => "unknown_parameter",
+            Self::UnknownParameter { .. } | Self::UnknownAttribute { .. } => "unknown_parameter",
             Self::LongFilter | Self::BadFilter(_) => "bad_filter",
             Self::BadProfile { .. } | Self::UnknownColumn { .. } => "bad_profile",
-            Self::BadId(_) => "bad_id",
+            Self::BadId(_) | Self::LongUnit => "bad_id",
             Self::NoSuchItem { .. } => "no_such_item",
             Self::NotReady => "not_ready",
+            Self::NoExperiments => "no_experiments",
+            Self::Experiments { .. } => "experiments_unusable",
             Self::NothingPromoted { .. } => "nothing_promoted",
             Self::NoFeed { .. } => "no_feed",
             Self::Corrupt { .. } => "serving_file_damaged",
@@ -133,15 +145,18 @@ impl Problem for ServingError {
             Self::LongFilter | Self::BadFilter(_) => {
                 "write it like `category in ('mugs', 'plates') and price < 10`, percent-encoded".to_owned()
             }
-            Self::BadId(_) => "check the id in the path, and that it is percent-encoded".to_owned(),
+            Self::UnknownAttribute { .. } => "use `attribute.<name>`, such as `attribute.country=DE`".to_owned(),
+            Self::BadId(_) | Self::LongUnit => "check the id in the path, and that it is percent-encoded".to_owned(),
             Self::NoSuchItem { .. } => "check the id; items come from the items table of the feed".to_owned(),
+            Self::NoExperiments => "start an experiment; the snapshot is published with it".to_owned(),
+            Self::Experiments { .. } => "mend what it names, and publish again; the last good revision serves on".to_owned(),
             Self::NotReady => "try again shortly; `/readyz` says what is missing".to_owned(),
             Self::NothingPromoted { .. } => {
-                "train one and let it be evaluated: `montauk train`, then `montauk evaluate`".to_owned()
+                "train one and let it be evaluated: `montauk train`, then `montauk evaluate`; or publish a snapshot of experiments, which is served alone as well".to_owned()
             }
             Self::NoFeed { .. } => "write one: `montauk publish`".to_owned(),
             Self::Corrupt { .. } | Self::FormatVersion { .. } => {
-                "publish and train again: `montauk publish` and `montauk train`".to_owned()
+                "publish and train again: `montauk publish` and `montauk train`; a snapshot of experiments comes again with its next change".to_owned()
             }
             Self::Unusable { .. } => "look at the items table, and at `[rerank]` of the recommender's file".to_owned(),
             Self::Artefact(error) => return error.help(),

@@ -15,7 +15,7 @@ use crate::snapshot::Snapshot;
 use crate::state_dir::StateDir;
 
 /// Damaged files tried before giving up: one bad write is an accident, three in a row are a fault that needs a person.
-const MAX_TRIES: usize = 3;
+pub(crate) const MAX_TRIES: usize = 3;
 
 /// The newest numbers on disk; 0 when there is none (numbers start at 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

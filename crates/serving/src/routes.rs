@@ -30,13 +30,14 @@ type Pairs = Query<Vec<(String, String)>>;
 
 impl Service {
     /// `GET /v1/users/{user_id}/recommendations`, `GET /v1/users/{user_id}/why-not/{item_id}`,
-    /// `GET /v1/items/{item_id}/similar`.
+    /// `GET /v1/items/{item_id}/similar`, and those of `flags`.
     pub fn routes(self: &Arc<Self>) -> Router {
         Router::new()
             .route("/v1/users/{user_id}/recommendations", get(list_recommendations))
             .route("/v1/users/{user_id}/why-not/{item_id}", get(show_why_not))
             .route("/v1/items/{item_id}/similar", get(list_similar))
             .with_state(Arc::clone(self))
+            .merge(crate::flags::routes(&self.flags))
     }
 }
 

@@ -17,6 +17,7 @@ use recommend::ListSource;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::ServingError;
+use crate::flags::{FlagLimits, Flags};
 use crate::load::{self, Loaded, Newest, Refused};
 use crate::snapshot::{Reason, Snapshot};
 use crate::state_dir::StateDir;
@@ -34,8 +35,10 @@ pub struct ServiceConfig {
     pub state_dir: PathBuf,
     /// Name of the recommender to follow; `None`: whichever was promoted last.
     pub recommender: Option<String>,
-    /// How often to look for newer numbers.
+    /// How often to look for newer numbers; for experiments four times as often.
     pub poll_interval: Duration,
+    /// What clients of flags may take.
+    pub flags: FlagLimits,
 }
 
 /// Answers from the current snapshot and follows newer ones.
@@ -51,6 +54,8 @@ pub struct Service {
     loading: Mutex<()>,
     /// One permit per core, for lists that are computed off the async threads.
     long_work: Arc<Semaphore>,
+    /// Experiments, which come and go on their own.
+    pub(crate) flags: Arc<Flags>,
 }
 
 #[derive(Debug)]
@@ -100,8 +105,11 @@ impl Service {
     /// A service that is not ready; [`Service::load`] makes it so.
     pub fn new(config: ServiceConfig, telemetry: &Telemetry, readiness: &Readiness) -> Arc<Self> {
         readiness.set(COMPONENT, ComponentState::NotReady { detail: "nothing is loaded yet".to_owned() });
+        let state = StateDir::new(&config.state_dir);
+        let flags = Arc::new(Flags::new(state.clone(), config.flags.clone(), telemetry, readiness));
         Arc::new(Self {
-            state: StateDir::new(&config.state_dir),
+            state,
+            flags,
             config,
             current: ArcSwapOption::empty(),
             readiness: readiness.clone(),
@@ -117,15 +125,32 @@ impl Service {
         self.current.load_full().ok_or(ServingError::NotReady)
     }
 
-    /// Loads the newest promotion and feed that are whole, and puts them into service if they are newer than what serves.
+    /// Loads the newest promotion and feed that are whole, and the newest experiments, and puts them into service if they are newer than what serves.
     ///
-    /// Errors: only while nothing serves; later faults leave the old snapshot, and show in `/readyz`, log and metrics.
+    /// Errors: only while nothing serves; later faults leave the old snapshot, and show in `/readyz`, log and metrics. A project may have
+    /// experiments and no recommender, or the other way round; of damaged experiments beside recommendations that serve, the log tells.
     pub async fn load(self: &Arc<Self>) -> Result<(), ServingError> {
         let service = Arc::clone(self);
-        match tokio::task::spawn_blocking(move || service.refresh()).await {
-            Ok(outcome) => outcome.map(|_| ()),
-            Err(error) => Err(ServingError::thread(&error)),
-        }
+        let loading = tokio::task::spawn_blocking(move || {
+            let experiments = service.flags.refresh();
+            match (service.refresh(), experiments) {
+                (Ok(_), _) => Ok(()),
+                (Err(ServingError::NothingPromoted { .. }), _) if service.serves_flags_alone() => Ok(()),
+                (Err(ServingError::NothingPromoted { recommender: None, .. }), Err(error)) => Err(error),
+                (Err(error), _) => Err(error),
+            }
+        });
+        loading.await.map_err(|error| ServingError::thread(&error))?
+    }
+
+    /// Experiments serve, nobody has named a recommender, and none has ever been promoted: nothing is missing.
+    fn serves_flags_alone(&self) -> bool {
+        self.config.recommender.is_none() && self.flags.current().is_some() && self.current.load().is_none()
+    }
+
+    /// Ends the streams of flags, so that a drain need not wait for them. New ones are short from here on.
+    pub fn close_streams(&self) {
+        self.flags.close_streams();
     }
 
     /// A turn for long work. Waiting is bounded by the request timeout.
@@ -136,7 +161,10 @@ impl Service {
 
     /// Looks for newer numbers for ever. Give it a task of its own, and abort that to end it.
     pub async fn follow(self: Arc<Self>) {
-        crate::follow::follow(&self, self.config.poll_interval).await;
+        let interval = self.config.poll_interval;
+        let service = Arc::clone(&self);
+        let on_news = move || service.report_absence("not_loaded");
+        tokio::join!(crate::follow::follow(&self, interval), crate::flags::follow(&self.flags, interval, on_news));
     }
 
     /// The newest numbers on disk. Blocking.
@@ -212,10 +240,28 @@ impl Service {
         if is_serving {
             tracing::error!(code = error.code(), "cannot look for newer artefacts: {error}");
         } else {
-            tracing::warn!(code = error.code(), "nothing to serve: {error}");
-            // Paths stay in the log: this answer is public.
-            self.readiness.set(COMPONENT, ComponentState::NotReady { detail: error.code().to_owned() });
+            self.report_absence(error.code());
+            if !(matches!(error, ServingError::NothingPromoted { .. }) && self.serves_flags_alone()) {
+                tracing::warn!(code = error.code(), "nothing to serve: {error}");
+            }
         }
+    }
+
+    /// No recommendations are served. Where experiments are, a project without any promotion is whole, and one whose first recommender is on
+    /// its way, or does not load, must not take them out of the balancer. Paths stay in the log: this answer is public.
+    fn report_absence(&self, code: &str) {
+        if self.current.load().is_some() {
+            return;
+        }
+        let has_promotions = self.newest().is_ok_and(|newest| newest.promotion > 0);
+        let state = match (self.serves_flags_alone(), has_promotions) {
+            (false, _) => ComponentState::NotReady { detail: code.to_owned() },
+            (true, true) => ComponentState::Degraded { detail: format!("{code}; experiments alone are served") },
+            (true, false) => {
+                ComponentState::Ready { detail: "nothing is promoted; experiments alone are served".to_owned() }
+            }
+        };
+        self.readiness.set(COMPONENT, state);
     }
 
     fn count_failure(&self, what: &str) {
@@ -264,7 +310,7 @@ impl Service {
 }
 
 /// Drops a snapshot here, not on the async thread of the last request that holds it: freeing takes milliseconds.
-fn retire(old: Arc<Snapshot>) {
+pub(crate) fn retire<T>(old: Arc<T>) {
     let pause = Duration::from_millis(5);
     let mut waited = Duration::ZERO;
     while Arc::strong_count(&old) > 1 && waited < RETIRE_TIMEOUT {

@@ -8,7 +8,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use domain::{FEED_FORMAT_VERSION, FeedHeader, PROMOTION_FORMAT_VERSION, Promotion};
+use domain::{
+    ExperimentSnapshot, FEED_FORMAT_VERSION, FeedHeader, PROMOTION_FORMAT_VERSION, Promotion, SNAPSHOT_FORMAT_VERSION,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -16,6 +18,9 @@ use crate::ServingError;
 
 /// A pointer or a header is a page of text; a larger file is not ours.
 const MAX_DOCUMENT_BYTES: u64 = 16 << 20;
+
+/// 10,000 flags of 6 kB each; a snapshot is held several times while it is compiled.
+const MAX_SNAPSHOT_BYTES: u64 = 64 << 20;
 
 /// The state directory.
 #[derive(Debug, Clone)]
@@ -67,6 +72,24 @@ impl StateDir {
         Ok(promotions)
     }
 
+    /// Revisions of the experiments, highest first.
+    pub(crate) fn experiment_revisions(&self) -> Result<Vec<u64>, ServingError> {
+        numbers(&self.0.join("experiments"), ".json", |_| true)
+    }
+
+    pub(crate) fn experiments_file(&self, revision: u64) -> PathBuf {
+        self.0.join("experiments").join(format!("{revision:020}.json"))
+    }
+
+    pub(crate) fn experiments(&self, revision: u64) -> Result<ExperimentSnapshot, ServingError> {
+        let path = self.experiments_file(revision);
+        let snapshot: ExperimentSnapshot = read_document(&path, SNAPSHOT_FORMAT_VERSION, MAX_SNAPSHOT_BYTES)?;
+        if snapshot.revision != revision {
+            return Err(ServingError::corrupt(&path, format!("it is revision {}", snapshot.revision)));
+        }
+        Ok(snapshot)
+    }
+
     /// Numbers of the complete feeds, newest first. A feed without `header.json` is still being written, or never will be.
     pub(crate) fn feed_numbers(&self) -> Result<Vec<u64>, ServingError> {
         numbers(&self.feeds(), "", |directory| directory.join("header.json").exists())
@@ -74,7 +97,7 @@ impl StateDir {
 
     pub(crate) fn promotion(&self, recommender: &str, number: u64) -> Result<Promotion, ServingError> {
         let path = self.promotions(recommender).join(format!("{number:020}.json"));
-        let promotion: Promotion = read_document(&path, PROMOTION_FORMAT_VERSION)?;
+        let promotion: Promotion = read_document(&path, PROMOTION_FORMAT_VERSION, MAX_DOCUMENT_BYTES)?;
         if promotion.number != number || promotion.recommender != recommender {
             return Err(ServingError::corrupt(&path, "its name and its content name different promotions"));
         }
@@ -87,7 +110,7 @@ impl StateDir {
 
     pub(crate) fn feed_header(&self, number: u64) -> Result<FeedHeader, ServingError> {
         let path = self.feed(number).join("header.json");
-        let header: FeedHeader = read_document(&path, FEED_FORMAT_VERSION)?;
+        let header: FeedHeader = read_document(&path, FEED_FORMAT_VERSION, MAX_DOCUMENT_BYTES)?;
         if header.feed != number {
             return Err(ServingError::corrupt(&path, format!("it is the header of feed {}", header.feed)));
         }
@@ -130,9 +153,9 @@ fn numbers(directory: &Path, suffix: &str, is_complete: impl Fn(&Path) -> bool) 
 }
 
 /// Reads a JSON document; its `format_version` is looked at first, for a newer format may not even deserialise.
-fn read_document<T: DeserializeOwned>(path: &Path, supported: u32) -> Result<T, ServingError> {
+fn read_document<T: DeserializeOwned>(path: &Path, supported: u32, max_bytes: u64) -> Result<T, ServingError> {
     let size = fs::metadata(path).map_err(ServingError::io(path))?.len();
-    if size > MAX_DOCUMENT_BYTES {
+    if size > max_bytes {
         return Err(ServingError::corrupt(path, format!("{size} bytes are too many")));
     }
     let bytes = fs::read(path).map_err(ServingError::io(path))?;

@@ -48,7 +48,7 @@ const ROOMS: &[Room] = &[
     Room { library: "deltalake", sources: &["warehouse/"], tests_too: false },
     Room { library: "arrow", sources: BATCHES, tests_too: true },
     Room { library: "parquet", sources: BATCHES, tests_too: true },
-    Room { library: "sqlx", sources: &["connect/"], tests_too: true },
+    Room { library: "sqlx", sources: &["connect/", "control/"], tests_too: true },
     Room { library: "mysql_async", sources: &["connect/"], tests_too: true },
     Room { library: "anyhow", sources: &["app/"], tests_too: true },
 ];

@@ -116,7 +116,7 @@ pub(crate) fn nothing_is_left_for_later(repository: &Repository) -> Vec<Violatio
     find_words(repository, LEFTOVERS, |word| format!("`{word}`: finish it, or leave it out and say so in an issue"))
 }
 
-/// No registry host outside `Cargo.lock`.
+/// No registry host outside of Cargo's locks.
 pub(crate) fn no_registry_is_named(repository: &Repository) -> Vec<Violation> {
     find_words(repository, REGISTRIES, |word| format!("`{word}`: registries belong to the user's configuration"))
 }
@@ -124,7 +124,7 @@ pub(crate) fn no_registry_is_named(repository: &Repository) -> Vec<Violation> {
 fn find_words(repository: &Repository, words: &[[&str; 2]], what: impl Fn(&str) -> String) -> Vec<Violation> {
     let words: Vec<String> = words.iter().map(|halves| halves.concat()).collect();
     let mut violations = Vec::new();
-    for (path, text) in repository.texts().filter(|(path, _)| *path != "Cargo.lock") {
+    for (path, text) in repository.texts().filter(|(path, _)| !is_lock_of_cargo(path)) {
         for (index, line) in text.lines().enumerate() {
             for word in words.iter().filter(|word| line.contains(word.as_str())) {
                 violations.push(Violation { path: path.to_owned(), line: index + 1, what: what(word) });
@@ -132,6 +132,11 @@ fn find_words(repository: &Repository, words: &[[&str; 2]], what: impl Fn(&str) 
         }
     }
     violations
+}
+
+/// Cargo writes the name of its registry into each of them.
+fn is_lock_of_cargo(path: &str) -> bool {
+    path == "Cargo.lock" || path.ends_with("/Cargo.lock")
 }
 
 /// A link of a Markdown file to a place in the repository finds it.

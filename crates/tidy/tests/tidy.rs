@@ -217,7 +217,11 @@ fn nothing_is_left_for_later() {
 #[test]
 fn no_registry_is_named() {
     let host = ["https://index.crates", ".io/config.json"].concat();
-    check("no registry is named", &[("README.md", &host), ("Cargo.lock", &host)], &["README.md:1"]);
+    check(
+        "no registry is named",
+        &[("README.md", &host), ("Cargo.lock", &host), ("a/Cargo.lock", &host)],
+        &["README.md:1"],
+    );
 }
 
 #[test]

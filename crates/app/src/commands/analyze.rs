@@ -6,6 +6,7 @@
 
 use ::experiment::decision::{Code, Reason, Role};
 use ::experiment::results::{Results, Row};
+use ::experiment::slices::{DimensionResults, SliceDifference};
 use chrono::NaiveTime;
 use pipeline::steps::analyze::{self, ExperimentReport, Request};
 
@@ -17,7 +18,7 @@ use crate::table::Table;
 
 pub async fn run(shell: &Shell, arguments: cli::Analyze) -> Result<Outcome, AppError> {
     let until = arguments.until.map(|day| day.and_time(NaiveTime::MIN).and_utc());
-    let request = Request { experiments: arguments.experiments, until };
+    let request = Request { experiments: arguments.experiments, until, by_day: arguments.by_day };
     let reports = shell.write("analyze", async |context| analyze::run(context, request).await).await?;
     shell.output.report(&reports, |output| {
         for report in &reports {
@@ -52,7 +53,53 @@ fn draw(output: &Output, report: &ExperimentReport) -> Result<(), AppError> {
         table.row(cells(row));
     }
     text.push_str(&table.render());
+    results.dimensions.iter().for_each(|dimension| text.push_str(&slices(dimension, report.alpha)));
+    if !report.days.is_empty() {
+        text.push_str(&days(report));
+    }
     output.data(&text)
+}
+
+/// Where effects differ, and where the split is wrong; all slices are in the JSON.
+fn slices(found: &DimensionResults, alpha: f64) -> String {
+    let mut text = format!("\nby {}: {}", found.dimension, count(found.slices.len() as u64, "value"));
+    for slice in found.slices.iter().filter(|slice| slice.has_mismatch) {
+        text.push_str(&format!("; wrong split in `{}`, p {:.4}", slice.value, slice.sample_ratio_p.unwrap_or(0.0)));
+    }
+    let differing: Vec<_> = found.differences.iter().filter(|it| it.adjusted_p <= alpha).collect();
+    if differing.is_empty() {
+        text.push_str("; no effect differs between them");
+    }
+    for difference in differing {
+        let SliceDifference { metric, arm, adjusted_p, .. } = difference;
+        text.push_str(&format!("; the effect on {metric} in {arm} differs, p {adjusted_p:.4}"));
+    }
+    text.push('\n');
+    text
+}
+
+/// The primary metric day by day.
+fn days(report: &ExperimentReport) -> String {
+    let names = ["until", "metric", "arm", "lift", "interval", "least p"];
+    let is_number = |name: &str| matches!(name, "lift" | "interval" | "least p");
+    let mut table = Table::with_kinds(names.map(|name| (name.to_owned(), is_number(name))));
+    let primary = report.results.rows.iter().find(|row| row.role == Role::Primary).map(|row| row.metric.as_str());
+    for day in &report.days {
+        for row in day.rows.iter().filter(|row| Some(row.metric.as_str()) == primary) {
+            let percent = |share: f64| format!("{:+.2} %", 100.0 * share);
+            let interval = row.shown.map(|it| format!("{:+.2} to {}", 100.0 * it.lower, percent(it.upper)));
+            let none = || "–".to_owned();
+            table.row(vec![
+                day.until.format("%Y-%m-%d").to_string(),
+                row.metric.clone(),
+                row.arm.clone(),
+                row.effect.map_or_else(none, percent),
+                interval.unwrap_or_else(none),
+                row.least_p.map_or_else(none, |p| format!("{p:.4}")),
+            ]);
+        }
+    }
+    format!("\n{}", table.render())
 }
 
 /// The verdict with its reasons, as codes: the same in every language and on every screen.

@@ -14,6 +14,7 @@ mod doctor;
 mod evaluate;
 mod extract;
 mod init;
+mod off_policy;
 mod publish;
 mod quarantine;
 mod query;
@@ -80,6 +81,7 @@ async fn run_step(shell: &Shell, command: Option<Command>) -> Result<Outcome, Ap
         Some(Command::Rec(arguments)) => rec::run(shell, arguments).await,
         Some(Command::Recommend(arguments)) => recommend::run(shell, arguments).await,
         Some(Command::Analyze(arguments)) => analyze::run(shell, arguments).await,
+        Some(Command::OffPolicy(arguments)) => off_policy::run(shell, arguments).await,
         Some(Command::Publish(arguments)) => publish::run(shell, arguments).await,
         Some(Command::Serve(arguments)) => serve::run(shell, arguments).await,
         Some(Command::Query(arguments)) => query::run(shell, arguments).await,

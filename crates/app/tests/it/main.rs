@@ -3,6 +3,7 @@
 
 mod airbyte;
 mod analyzed;
+mod analyzed_parts;
 mod bad_input;
 mod cli;
 mod cold;
@@ -12,6 +13,7 @@ mod follow;
 mod full_disk;
 mod indicators;
 mod load_files;
+mod off_policy;
 mod proof;
 mod publish;
 mod query;

@@ -61,6 +61,11 @@ pub fn example(target: &Path, except: &[&str]) {
     copy_folder(&repository().join("examples/retail"), target, except);
 }
 
+/// Copies the shipped example of two logged policies to `target`.
+pub fn open_bandit(target: &Path) {
+    copy_folder(&repository().join("examples/open-bandit"), target, &[]);
+}
+
 fn copy_folder(from: &Path, to: &Path, except: &[&str]) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

@@ -52,16 +52,28 @@ impl Client {
         }
     }
 
+    /// Sends a request with a body and reads one answer.
+    pub async fn send(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: edge\r\n{headers}content-length: {length}\r\n\r\n");
+        let mut request = head.into_bytes();
+        request.extend_from_slice(body);
+        self.stream.write_all(&request).await.unwrap();
+        tokio::time::timeout(PATIENCE, self.read_answer()).await.expect("an answer in time").unwrap()
+    }
+
     async fn read_answer(&mut self) -> Result<Answer, String> {
         loop {
             if let Some(end) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
                 let head = String::from_utf8(self.read[..end + 4].to_vec()).unwrap();
+                // A 204 and a 304 have no body (RFC 9112, section 6.3).
+                let is_empty = head.starts_with("HTTP/1.1 204") || head.starts_with("HTTP/1.1 304");
                 let length = head
                     .to_lowercase()
                     .split("content-length: ")
                     .nth(1)
                     .and_then(|rest| rest.split("\r\n").next().and_then(|digits| digits.parse::<usize>().ok()));
-                let total = end + 4 + length.ok_or_else(|| format!("no length: {head}"))?;
+                let total = end + 4 + length.or(is_empty.then_some(0)).ok_or_else(|| format!("no length: {head}"))?;
                 if self.read.len() >= total {
                     let body = String::from_utf8(self.read[end + 4..total].to_vec()).unwrap();
                     self.read.drain(..total);
@@ -77,6 +89,67 @@ impl Client {
             self.read.extend_from_slice(&bytes[..count]);
         }
     }
+}
+
+/// An open stream of server-sent events.
+pub struct Events {
+    stream: TcpStream,
+    read: String,
+    pub head: String,
+}
+
+impl Events {
+    pub async fn open(address: SocketAddr, path: &str, headers: &str) -> Self {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: edge\r\nAccept: text/event-stream\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut events = Self { stream, read: String::new(), head: String::new() };
+        while !events.read.contains("\r\n\r\n") {
+            assert!(events.fill().await, "no head: {}", events.read);
+        }
+        let end = events.read.find("\r\n\r\n").unwrap() + 4;
+        events.head = events.read.drain(..end).collect();
+        events
+    }
+
+    async fn fill(&mut self) -> bool {
+        let mut bytes = vec![0_u8; 64 * 1024];
+        let count = tokio::time::timeout(PATIENCE, self.stream.read(&mut bytes)).await.expect("bytes in time");
+        let count = count.unwrap_or(0);
+        // The lines that frame chunks are hexadecimal or empty between line ends; events never hold a carriage return.
+        self.read.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        count > 0
+    }
+
+    /// The next block of lines that is not a chunk's frame; `None` at the end.
+    pub async fn next(&mut self) -> Option<String> {
+        loop {
+            let plain = self.read.replace("\r\n", "\u{1}");
+            let text: String = plain.split('\u{1}').filter(|part| !is_chunk_size(part)).collect();
+            if let Some(end) = text.find("\n\n") {
+                // Frames of what was taken are gone; what is left has none before it.
+                self.read = text[end + 2..].to_owned();
+                return Some(text[..end].to_owned());
+            }
+            if !self.fill().await {
+                return None;
+            }
+        }
+    }
+
+    /// The next event that has data.
+    pub async fn next_data(&mut self) -> Option<String> {
+        loop {
+            let event = self.next().await?;
+            if event.contains("data: ") {
+                return Some(event);
+            }
+        }
+    }
+}
+
+fn is_chunk_size(part: &str) -> bool {
+    part.len() <= 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 pub struct Running {
@@ -98,6 +171,10 @@ impl Running {
 
     pub async fn get(&self, path: &str) -> Answer {
         Client::connect(self.address).await.try_get(path).await.unwrap()
+    }
+
+    pub async fn post(&self, path: &str, headers: &str, body: &str) -> Answer {
+        Client::connect(self.address).await.send("POST", path, headers, body.as_bytes()).await
     }
 
     /// Asks until `is_reached`.

@@ -7,6 +7,10 @@
 mod answers;
 mod binary;
 mod client;
+mod experiments;
 mod faults;
+mod flags;
+mod flags_hostile;
+mod flags_streams;
 mod project;
 mod swap;

@@ -37,6 +37,14 @@ pub enum AssignError {
         /// What is wrong, and the next step.
         problem: String,
     },
+    /// A flag breaks a rule.
+    #[error("flag `{flag}` {problem}")]
+    Flag {
+        /// Its key.
+        flag: String,
+        /// What is wrong, and the next step.
+        problem: String,
+    },
 }
 
 impl AssignError {

@@ -49,7 +49,7 @@ impl<'a> Context<'a> {
     }
 
     /// The attribute that is hashed: its name, and its value if there is one.
-    fn unit(&self, attribute: &'a UnitAttribute) -> (&'a str, Option<&'a Value>) {
+    pub(super) fn unit(&self, attribute: &'a UnitAttribute) -> (&'a str, Option<&'a Value>) {
         let own = self.attribute(&attribute.name);
         if own.is_none()
             && self.sticky.is_some()
@@ -70,10 +70,10 @@ impl<'a> Context<'a> {
 const MAX_DEPTH: u32 = 100;
 
 /// Features that are being evaluated, to stop cycles.
-struct Visited<'v> {
-    id: &'v str,
-    depth: u32,
-    before: Option<&'v Visited<'v>>,
+pub(super) struct Visited<'v> {
+    pub(super) id: &'v str,
+    pub(super) depth: u32,
+    pub(super) before: Option<&'v Visited<'v>>,
 }
 
 impl Visited<'_> {
@@ -83,15 +83,15 @@ impl Visited<'_> {
 }
 
 /// One evaluation.
-struct Run<'a, 'l> {
-    payload: &'a Compiled,
-    context: &'l Context<'a>,
-    log: &'l mut Log<'a>,
-    conditions: Evaluation<'a>,
+pub(super) struct Run<'a, 'l> {
+    pub(super) payload: &'a Compiled,
+    pub(super) context: &'l Context<'a>,
+    pub(super) log: &'l mut Log<'a>,
+    pub(super) conditions: Evaluation<'a>,
 }
 
 /// What prerequisites say.
-enum Gate {
+pub(super) enum Gate {
     Open,
     Skip,
     Closed,
@@ -161,7 +161,7 @@ impl<'a> Run<'a, '_> {
         let Some(position) = position else { return FeatureResult::new(&NULL, Source::UnknownFeature) };
         let feature = &self.payload.features[position];
         let visited = Visited { id, depth, before };
-        for rule in &feature.rules {
+        for (position, rule) in feature.rules.iter().enumerate() {
             match self.prerequisites(&rule.prerequisites, Some(&visited)) {
                 Gate::Open => {}
                 Gate::Skip => continue,
@@ -176,7 +176,11 @@ impl<'a> Run<'a, '_> {
                 Action::Force(force) => {
                     if self.is_forced(force) {
                         force.tracks.iter().for_each(|track| self.log.expose(Exposure::Tracked(track)));
-                        return FeatureResult { rule: &rule.id, ..FeatureResult::new(&force.value, Source::Force) };
+                        return FeatureResult {
+                            rule: &rule.id,
+                            position: Some(position),
+                            ..FeatureResult::new(&force.value, Source::Force)
+                        };
                     }
                 }
                 Action::Experiment(experiment) => {
@@ -185,6 +189,7 @@ impl<'a> Run<'a, '_> {
                         let assigned = FeatureResult::new(result.value, Source::Experiment);
                         return FeatureResult {
                             rule: &rule.id,
+                            position: Some(position),
                             experiment: Some(experiment),
                             leaf,
                             result: Some(result),
@@ -197,7 +202,7 @@ impl<'a> Run<'a, '_> {
         FeatureResult::new(&feature.default, Source::DefaultValue)
     }
 
-    fn prerequisites(&mut self, prerequisites: &'a [Prerequisite], before: Option<&Visited<'_>>) -> Gate {
+    pub(super) fn prerequisites(&mut self, prerequisites: &'a [Prerequisite], before: Option<&Visited<'_>>) -> Gate {
         for prerequisite in prerequisites {
             let result = self.feature(&prerequisite.feature, prerequisite.position, before);
             if result.source == Source::CyclicPrerequisite {
@@ -210,7 +215,7 @@ impl<'a> Run<'a, '_> {
         Gate::Open
     }
 
-    fn is_filtered_out(&self, filters: &[Filter]) -> bool {
+    pub(super) fn is_filtered_out(&self, filters: &[Filter]) -> bool {
         filters.iter().any(|filter| {
             let bucket = self
                 .context
@@ -220,7 +225,7 @@ impl<'a> Run<'a, '_> {
         })
     }
 
-    fn is_forced(&mut self, force: &'a Force) -> bool {
+    pub(super) fn is_forced(&mut self, force: &'a Force) -> bool {
         let subject = Subject::Attributes(self.context.attributes);
         force.condition.as_ref().is_none_or(|condition| self.conditions.holds(condition, subject))
             && force.rollout.as_ref().is_none_or(|rollout| self.is_in_rollout(rollout))
@@ -235,7 +240,7 @@ impl<'a> Run<'a, '_> {
     }
 
     /// The result of an experiment, and the leaf of its bandit. In a rule, `feature` is the feature, whose filters have been passed.
-    fn experiment(
+    pub(super) fn experiment(
         &mut self,
         experiment: &'a Experiment,
         feature: Option<&'a str>,
@@ -313,7 +318,7 @@ impl<'a> Run<'a, '_> {
         Assignment { variation: Some(variation), by_hash: true, bucket: Some(bucket), sticky }
     }
 
-    fn earlier(&self, experiment: &'a Experiment) -> Earlier {
+    pub(super) fn earlier(&self, experiment: &'a Experiment) -> Earlier {
         let Some(before) = self.context.sticky.filter(|_| experiment.sticky) else { return Earlier::Nothing };
         let empty = Value::String(Box::default());
         let own = self.context.attribute(&experiment.unit.name).unwrap_or(&empty);

@@ -24,6 +24,7 @@ mod payload_parser;
 mod result;
 mod sticky;
 mod targeting;
+mod trace;
 mod value;
 
 pub use cipher::{decrypt, encrypt};
@@ -34,4 +35,5 @@ pub use payload::{Compiled, Experiment, Leaf, Payload, Track};
 pub use result::{ExperimentResult, Exposure, FeatureResult, Log, Source};
 pub use sticky::{StickyDocument, StickyDocuments};
 pub use targeting::{merge_query, query_override};
+pub use trace::{RuleKind, RuleOutcome, RuleTrace};
 pub use value::{Object, Value};

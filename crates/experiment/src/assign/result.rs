@@ -55,6 +55,8 @@ pub struct FeatureResult<'a> {
     pub source: Source,
     /// The id of the rule; empty if it has none.
     pub rule: &'a str,
+    /// The position of the rule that gave the value, from 0; `None` where none did.
+    pub position: Option<usize>,
     /// The experiment, if one gave the value.
     pub experiment: Option<&'a Experiment>,
     /// The leaf of the experiment's contextual bandit.
@@ -65,7 +67,7 @@ pub struct FeatureResult<'a> {
 
 impl<'a> FeatureResult<'a> {
     pub(crate) fn new(value: &'a Value, source: Source) -> Self {
-        Self { value, source, rule: "", experiment: None, leaf: None, result: None }
+        Self { value, source, rule: "", position: None, experiment: None, leaf: None, result: None }
     }
 
     /// Whether the value is one that JavaScript takes for true.

@@ -28,6 +28,17 @@ pub enum Value {
     Object(Object),
 }
 
+#[cfg(feature = "schema")]
+impl utoipa::PartialSchema for Value {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, SchemaType};
+        ObjectBuilder::new().schema_type(SchemaType::AnyValue).description(Some("Any JSON.")).into()
+    }
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::ToSchema for Value {}
+
 /// What is missing.
 pub static NULL: Value = Value::Null;
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::stats::non_inferiority::Preference;
 
 pub use error::MetricError;
-pub use plan::{Cap, Measure, Reading, Span, Statistic, UnitPlan};
+pub use plan::{Cap, CapRule, DEFAULT_CAP, Measure, Reading, Span, Statistic, UnitPlan};
 
 /// A metric as the user declares it.
 ///
@@ -40,6 +40,7 @@ pub use plan::{Cap, Measure, Reading, Span, Statistic, UnitPlan};
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct MetricFile {
     pub kind: MetricKind,
     /// What people call it; the file's name if absent.
@@ -75,8 +76,10 @@ pub struct MetricFile {
     /// Leave out units whose window has not ended yet. Default false; retention always does.
     #[serde(default)]
     pub mature_only: bool,
+    /// Default: the 99.9th percentile of the values other than 0, of sums; false turns it off.
     #[serde(default)]
-    pub cap: Option<Cap>,
+    #[cfg_attr(feature = "schema", schema(value_type = Option<Cap>))]
+    pub cap: CapRule,
     /// Whole days before exposure whose value explains part of the variance (CUPED). Default 14; 0 turns it off.
     #[serde(default = "fortnight")]
     pub covariate_days: u32,
@@ -88,6 +91,7 @@ pub struct MetricFile {
 /// What a metric is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum MetricKind {
     /// Share of units to whom it happened.
     Proportion,
@@ -108,6 +112,7 @@ pub enum MetricKind {
 /// Rows that count: one table, one row per thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Fact {
     pub table: TableName,
     /// Column that names the unit. Default `user_id`.
@@ -130,6 +135,7 @@ pub struct Fact {
 /// How the values of a unit become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Aggregate {
     Sum,
     /// Rows; the value does not matter.

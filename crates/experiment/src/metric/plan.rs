@@ -4,8 +4,12 @@
 //! Never here: SQL; days, months and zones (all windows are hours from a unit's first exposure).
 //! Start at [`MetricFile::plan`].
 
+use std::fmt;
+
 use domain::TableName;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Aggregate, Fact, MetricError, MetricFile, MetricKind};
 
@@ -71,6 +75,7 @@ pub enum Statistic {
 /// The largest value that counts as it is; what is larger counts as this. The same for all variants.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Cap {
     /// The cap itself.
     #[serde(default)]
@@ -86,6 +91,53 @@ pub struct Cap {
 
 fn yes() -> bool {
     true
+}
+
+/// What sums are capped at if the file says nothing: one order of a reseller can be worth more than a thousand of others, and hide what
+/// happened to these.  Source: Kohavi, Tang & Xu 2020, ch. 18 (capping of skewed metrics).
+pub const DEFAULT_CAP: Cap = Cap { value: None, percentile: Some(0.999), nonzero_only: true };
+
+/// What a file says of caps.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum CapRule {
+    /// Nothing: sums have [`DEFAULT_CAP`].
+    #[default]
+    Default,
+    /// `cap = false`.
+    Off,
+    At(Cap),
+}
+
+impl Serialize for CapRule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Default => serializer.serialize_none(),
+            Self::Off => serializer.serialize_bool(false),
+            Self::At(cap) => cap.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CapRule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FalseOrTable;
+        impl<'de> Visitor<'de> for FalseOrTable {
+            type Value = CapRule;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("`false`, or a table with `value` or `percentile`")
+            }
+            fn visit_bool<E: Error>(self, is_capped: bool) -> Result<CapRule, E> {
+                if is_capped { Err(E::invalid_value(Unexpected::Bool(true), &self)) } else { Ok(CapRule::Off) }
+            }
+            fn visit_unit<E: Error>(self) -> Result<CapRule, E> {
+                Ok(CapRule::Default)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CapRule, A::Error> {
+                Cap::deserialize(MapAccessDeserializer::new(map)).map(CapRule::At)
+            }
+        }
+        deserializer.deserialize_any(FalseOrTable)
+    }
 }
 
 impl MetricFile {
@@ -116,7 +168,18 @@ impl MetricFile {
         let mature_only = self.mature_only || self.kind == MetricKind::Retention;
         // The covariate of a quantile is of no use: its variance comes from order statistics.
         let covariate_days = if self.kind == MetricKind::Quantile { 0 } else { self.covariate_days };
-        Ok(UnitPlan { measures, statistic, cap: self.cap, covariate_days, mature_only })
+        let cap = match self.cap {
+            CapRule::At(cap) => Some(cap),
+            CapRule::Off => None,
+            CapRule::Default => self.is_sum().then_some(DEFAULT_CAP),
+        };
+        Ok(UnitPlan { measures, statistic, cap, covariate_days, mature_only })
+    }
+
+    /// Whether values per unit, or numerators, are sums: without a bound, and mostly with a long tail.
+    fn is_sum(&self) -> bool {
+        let aggregate = self.fact.as_ref().map(|fact| fact.aggregate.unwrap_or(Aggregate::Sum));
+        matches!(self.kind, MetricKind::Mean | MetricKind::Ratio) && aggregate == Some(Aggregate::Sum)
     }
 
     fn missing(&self, key: &'static str) -> MetricError {
@@ -189,7 +252,11 @@ impl MetricFile {
             ("quantile", self.quantile.is_some() && kind != MetricKind::Quantile),
             ("after_days", self.after_days.is_some() && kind != MetricKind::Retention),
             ("delay_hours", self.delay_hours > 0 && kind == MetricKind::Retention),
-            ("cap", self.cap.is_some() && !matches!(kind, MetricKind::Mean | MetricKind::Count | MetricKind::Ratio)),
+            (
+                "cap",
+                self.cap != CapRule::Default
+                    && !matches!(kind, MetricKind::Mean | MetricKind::Count | MetricKind::Ratio),
+            ),
         ];
         match odd.into_iter().find(|(_, is_odd)| *is_odd) {
             Some((key, _)) => Err(MetricError::OutOfPlace { kind, key }),
@@ -217,7 +284,7 @@ impl MetricFile {
         if let Some(quantile) = self.quantile.filter(|quantile| !(*quantile > 0.0 && *quantile < 1.0)) {
             return bad("quantile", quantile.to_string(), "between 0 and 1, both excluded");
         }
-        let Some(cap) = self.cap else { return Ok(()) };
+        let CapRule::At(cap) = self.cap else { return Ok(()) };
         match (cap.value, cap.percentile) {
             (Some(value), None) if value.is_finite() => Ok(()),
             (None, Some(share)) if share > 0.0 && share < 1.0 => Ok(()),

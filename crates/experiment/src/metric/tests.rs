@@ -99,3 +99,16 @@ fn values_outside_of_their_range_are_named() {
     );
     assert!(read(&format!("kind = \"mean\"\nwidow_days = 3\n{FACT}")).unwrap_err().contains("widow_days"));
 }
+
+#[test]
+fn sums_are_capped_unless_the_file_says_otherwise() {
+    let cap = |text: &str| read(text).unwrap().cap;
+    let sum = format!("kind = \"mean\"\n{{}}{FACT}value = \"amount\"\n");
+    assert_eq!(cap(&sum.replace("{}", "")), Some(DEFAULT_CAP));
+    assert_eq!(cap(&sum.replace("{}", "cap = false\n")), None);
+    let largest = format!("{}aggregate = \"max\"\n", sum.replace("{}", ""));
+    assert_eq!(cap(&largest), None);
+    assert_eq!(cap(&format!("kind = \"count\"\n{FACT}")), None);
+    let error = read(&sum.replace("{}", "cap = true\n")).unwrap_err();
+    assert!(error.contains("`false`, or a table"), "{error}");
+}

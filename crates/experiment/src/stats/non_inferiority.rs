@@ -12,6 +12,7 @@ use super::error::{StatsError, allowed, finite, open_share, positive};
 /// Which way a metric should move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Preference {
     #[default]
     Increase,

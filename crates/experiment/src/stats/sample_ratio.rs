@@ -19,6 +19,7 @@ pub const LARGE_EXPERIMENT_UNITS: u64 = 10_000;
 /// What a p-value of the sample ratio means for the reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum SampleRatioBand {
     /// p ≥ .01.
     Balanced,
@@ -30,6 +31,7 @@ pub enum SampleRatioBand {
 
 /// How units are spread over the arms, against how they should be.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SampleRatio {
     pub chi_square: f64,
     /// Arms with a weight above zero, minus one.

@@ -1,17 +1,15 @@
 //! Facts, added up per unit and day: one scan of a table for all metrics that read it.
 //!
-//! In: a [`Scan`] and its readings.  Out: the SQL of an incremental table; how parts of days become one value.
+//! In: a [`Scan`] and its readings.  Out: the SQL of an incremental table; how its rows become one value.
 //! Never here: windows longer than a day (see `values`).
 //! Start at [`days_sql`].
 //!
-//! Each reading has a column for the whole day, and one for each of its bounds that counts from it on or up to it: filled on the day of
-//! the bound, so that a window begins and ends at the minute, though its middle is made of whole days.
-
-use std::collections::BTreeSet;
+//! A day on which windows of a unit begin or end is cut there: `part` says how many bounds have passed. So a window begins and ends
+//! to the second, though it is put together from sums.
 
 use experiment::metric::{Aggregate, Reading};
 
-use super::{Scan, Subject, as_moment, quote, scan_of};
+use super::{Scan, Subject, as_moment, quote};
 use crate::PipelineError;
 
 /// Days that one run fills at most: a first run over months reads the table once per week, and holds the units of a week.
@@ -24,46 +22,42 @@ pub(super) fn part(scan: usize) -> String {
     format!("days_{scan}")
 }
 
-/// `day, unit`, and the columns of each reading.
-pub(super) fn days_sql(subject: &Subject<'_>, scan: &Scan, readings: &[&Reading]) -> Result<String, PipelineError> {
-    let bounds: Vec<u32> = subject.bounds().into_iter().collect();
+/// What is kept of a reading: whether something happened is seen from how often.
+pub(super) fn kept(reading: &Reading) -> Reading {
+    match reading {
+        Reading::Exists { filter } => {
+            Reading::Values { aggregate: Aggregate::Count, value: None, filter: filter.clone() }
+        }
+        Reading::Values { .. } | Reading::Steps { .. } => reading.clone(),
+    }
+}
+
+/// `day, unit, part`, and a column for each reading.
+pub(super) fn days_sql(subject: &Subject<'_>, scan: &Scan, readings: &[Reading]) -> Result<String, PipelineError> {
     let longest = subject.metrics.iter().map(|(_, plan)| plan.covariate_days).max().unwrap_or(0);
     let first = subject.file.analysis.start - chrono::TimeDelta::days(i64::from(longest) + 1);
     let inputs: Vec<String> = readings.iter().enumerate().map(|(index, reading)| input(index, reading)).collect();
     let mut columns = Vec::new();
     for (index, reading) in readings.iter().enumerate() {
-        columns.push(format!("{} as r{index}", aggregate(index, reading, "")));
-        let spans =
-            || subject.measures().filter(|it| scan_of(it) == *scan && it.reading == **reading).map(|it| it.span);
-        let (begin, end): (BTreeSet<u32>, BTreeSet<u32>) = spans().map(|span| (span.from_hours, span.to_hours)).unzip();
-        for hours in begin {
-            columns.push(format!("{} as r{index}_from_{hours}", aggregate(index, reading, &format!("at >= b{hours}"))));
-        }
-        for hours in end {
-            columns.push(format!("{} as r{index}_to_{hours}", aggregate(index, reading, &format!("at < b{hours}"))));
-        }
+        columns.push(format!("{} as r{index}", aggregate(index, reading)));
         if has_numbers(reading) {
             columns.push(format!("count(x{index}) filter (where w{index}) - count(v{index}) as r{index}_bad"));
         }
     }
-    let pivoted: Vec<String> =
-        bounds.iter().map(|hours| format!("max(case when after_hours = {hours} then at end) as b{hours}")).collect();
+    let (bounds, part) = bounds_of_days(subject)?;
     Ok(format!(
         "-- What each unit did on each day, by {table}.\n\
          -- materialized: incremental   time: day   interval: 1 day   batch: {BATCH_DAYS}   start: {first}\n\
-         -- grain: day, unit\n\
+         -- grain: day, unit, part\n\
          with facts as (\n  \
          select cast({unit} as varchar) as unit, {at} as at{inputs}\n  \
          from {table} where {time} >= $from and {time} < $to and {unit} is not null\n\
          ),\n\
          numbers as (select *{finite} from facts),\n\
-         bounds as (\n  \
-         select unit, date_trunc('day', at) as day, {pivoted}\n  \
-         from {bounds_table} where at >= $from and at < $to group by 1, 2\n\
-         )\n\
-         select date_trunc('day', numbers.at) as day, numbers.unit,\n  {columns}\n\
+         bounds as (\n  {bounds}\n)\n\
+         select date_trunc('day', numbers.at) as day, numbers.unit, {part} as part,\n  {columns}\n\
          from bounds right join numbers on bounds.unit = numbers.unit and bounds.day = date_trunc('day', numbers.at)\n\
-         group by 1, 2",
+         group by 1, 2, 3",
         table = scan.table,
         first = first.format("%Y-%m-%d"),
         unit = quote(&scan.unit),
@@ -71,10 +65,37 @@ pub(super) fn days_sql(subject: &Subject<'_>, scan: &Scan, readings: &[&Reading]
         at = as_moment(&scan.time),
         inputs = inputs.concat(),
         finite = readings.iter().enumerate().map(|(index, reading)| finite(index, reading)).collect::<String>(),
-        pivoted = pivoted.join(", "),
-        bounds_table = subject.table("bounds")?,
         columns = columns.join(",\n  "),
     ))
+}
+
+/// Hours of bounds before `hours` that can fall on the same day of a unit.
+fn near(subject: &Subject<'_>, hours: u32) -> impl Iterator<Item = u32> {
+    subject.bounds().into_iter().filter(move |other| *other < hours && hours - other < 24)
+}
+
+/// The bounds of a unit on a day as one row, and how many of them have passed at `at`.
+fn bounds_of_days(subject: &Subject<'_>) -> Result<(String, String), PipelineError> {
+    let from = format!("from {} where at >= $from and at < $to", subject.table("bounds")?);
+    let passed = |column: &str| format!("case when numbers.at >= bounds.{column} then 1 else 0 end");
+    let bounds = subject.bounds();
+    // Windows of whole days from one exposure: no two bounds of a unit share a day, and nothing has to be put together.
+    if bounds.iter().all(|hours| near(subject, *hours).next().is_none()) {
+        let select = format!("select unit, date_trunc('day', at) as day, at as b {from}");
+        return Ok((select, passed("b")));
+    }
+    let pivoted: Vec<String> =
+        bounds.iter().map(|hours| format!("max(case when after_hours = {hours} then at end) as b{hours}")).collect();
+    let part: Vec<String> = bounds.iter().map(|hours| passed(&format!("b{hours}"))).collect();
+    let select = format!("select unit, date_trunc('day', at) as day, {} {from} group by 1, 2", pivoted.join(", "));
+    Ok((select, part.join(" + ")))
+}
+
+/// Whether a row of `days` lies behind a bound of its unit, whose day is `day_<hours>`.
+pub(super) fn has_passed(subject: &Subject<'_>, hours: u32) -> String {
+    let same_day: String =
+        near(subject, hours).map(|other| format!(" + case when day_{other} = day_{hours} then 1 else 0 end")).collect();
+    format!("(days.day > day_{hours} or (days.day = day_{hours} and days.part >= 1{same_day}))")
 }
 
 /// What a reading takes from each row: its value `x`, its condition `w`.
@@ -130,51 +151,42 @@ pub(super) fn letter(step: usize) -> char {
     char::from(b'a' + u8::try_from(step).unwrap_or(25).min(25))
 }
 
-/// The rows of a day as one value, those under `when` only.
-fn aggregate(index: usize, reading: &Reading, when: &str) -> String {
-    let also = |condition: String| match when {
-        "" => condition,
-        when => format!("{condition} and {when}"),
-    };
-    let only = match when {
-        "" => String::new(),
-        when => format!(" filter (where {when})"),
-    };
+/// The rows of a day, or of a part of it, as one value.
+fn aggregate(index: usize, reading: &Reading) -> String {
     match reading {
-        Reading::Exists { .. } => format!("count(*) filter (where {})", also(format!("w{index}"))),
+        Reading::Exists { .. } => format!("count(*) filter (where w{index})"),
         Reading::Values { aggregate, .. } => match aggregate {
-            Aggregate::Count => format!("count(*) filter (where {})", also(format!("w{index}"))),
-            Aggregate::Sum => format!("sum(v{index}){only}"),
-            Aggregate::Max => format!("max(v{index}){only}"),
-            Aggregate::First => {
-                format!("first_value(v{index} order by at) filter (where {})", also(format!("v{index} is not null")))
+            Aggregate::Count => format!("count(*) filter (where w{index})"),
+            Aggregate::Sum => format!("sum(v{index})"),
+            Aggregate::Max => format!("max(v{index})"),
+            Aggregate::First => format!("first_value(v{index} order by at) filter (where v{index} is not null)"),
+            Aggregate::Distinct => {
+                format!("array_agg(distinct x{index}) filter (where w{index} and x{index} is not null)")
             }
-            Aggregate::Distinct => format!(
-                "array_agg(distinct x{index}) filter (where {})",
-                also(format!("w{index} and x{index} is not null"))
-            ),
         },
-        Reading::Steps { .. } => {
-            format!("string_agg(x{index}, '' order by at) filter (where {})", also(format!("x{index} <> ''")))
-        }
+        Reading::Steps { .. } => format!("string_agg(x{index}, '' order by at) filter (where x{index} <> '')"),
     }
 }
 
-/// Parts of days, chosen by the expression `part`, as one value; NULL where there are none.
-pub(super) fn combine(reading: &Reading, part: &str) -> String {
+/// The rows of a unit where `inside` holds as one value, `column` being theirs; NULL where there are none.
+pub(super) fn combine(reading: &Reading, column: &str, inside: &str) -> String {
+    let part = format!("case when {inside} then {column} end");
     match reading {
         Reading::Exists { .. } => format!("case when sum({part}) > 0 then 1 else 0 end"),
         Reading::Values { aggregate, .. } => match aggregate {
             Aggregate::Count | Aggregate::Sum => format!("sum({part})"),
             Aggregate::Max => format!("max({part})"),
-            Aggregate::First => format!("first_value({part} order by days.day) filter (where {part} is not null)"),
+            Aggregate::First => {
+                format!("first_value({column} order by day, part) filter (where {inside} and {column} is not null)")
+            }
             Aggregate::Distinct => {
-                format!("array_length(array_distinct(flatten(array_agg({part}) filter (where {part} is not null))))")
+                let filter = format!("filter (where {inside} and {column} is not null)");
+                format!("array_length(array_distinct(flatten(array_agg({column}) {filter})))")
             }
         },
         Reading::Steps { filters } => {
             let pattern: String = (0..filters.len()).map(|step| format!("%{}", letter(step))).collect();
-            format!("case when string_agg({part}, '' order by days.day) like '{pattern}%' then 1 else 0 end")
+            format!("case when string_agg({part}, '' order by day, part) like '{pattern}%' then 1 else 0 end")
         }
     }
 }

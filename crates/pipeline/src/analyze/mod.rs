@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! exposures ──▶ units (first exposure) ──▶ bounds (when each window begins and ends) ─┐
-//! facts, each table once, day by day ──────────────────────────────────────────────┴▶ days (unit × day) ──▶ values (unit)
+//! facts, each table once, day by day ──────────────────────────────────────────────┴▶ days (unit × day × part) ──▶ values (unit)
 //! ```
 //!
 //! A run makes again only the days whose facts or bounds changed, late ones included. Days hold whole windows' parts, never
@@ -14,6 +14,8 @@
 
 mod days;
 mod freshness;
+mod moments;
+mod slices;
 mod statistics;
 mod units;
 mod values;
@@ -29,13 +31,15 @@ use warehouse::Model;
 use crate::PipelineError;
 
 pub(crate) use freshness::{Freshness, read_freshness};
-pub(crate) use statistics::{MetricMoments, Sample, read_samples};
+pub(crate) use slices::read_dimensions;
+pub(crate) use statistics::{MetricMoments, read_bad_values, read_samples, read_samples_of_day};
 pub(crate) use units::read_counts;
 
 /// Where the tables of experiments are.
 const SCHEMA: &str = "experiments";
 
 /// An experiment with all that its SQL depends on.
+#[derive(Clone)]
 pub(crate) struct Subject<'a> {
     pub(crate) file: &'a ExperimentFile,
     /// Name of the metric and its plan, in the order of the experiment.
@@ -55,13 +59,14 @@ struct Scan {
 }
 
 impl Subject<'_> {
-    /// Scans, each with what is read in it; the index of a reading is the number in the names of its columns.
-    fn scans(&self) -> BTreeMap<Scan, Vec<&Reading>> {
-        let mut scans: BTreeMap<Scan, Vec<&Reading>> = BTreeMap::new();
+    /// Scans, each with what is kept of it per unit and day; the index of a reading is the number in the names of its columns.
+    fn scans(&self) -> BTreeMap<Scan, Vec<Reading>> {
+        let mut scans: BTreeMap<Scan, Vec<Reading>> = BTreeMap::new();
         for measure in self.measures() {
             let readings = scans.entry(scan_of(measure)).or_default();
-            if !readings.contains(&&measure.reading) {
-                readings.push(&measure.reading);
+            let kept = days::kept(&measure.reading);
+            if !readings.contains(&kept) {
+                readings.push(kept);
             }
         }
         scans

@@ -1,32 +1,25 @@
 //! Sufficient statistics per metric and variant: all that leaves the warehouse.
 //!
 //! In: the table of values per unit.  Out: a [`Sample`] per variant of each metric.
-//! Never here: comparisons of variants (`experiment::stats`).
+//! Never here: means and covariances (`moments`), comparisons of variants (`experiment::stats`).
 //! Start at [`read_samples`].
-//!
-//! Means, variances and covariances are aggregates of the engine, which it updates around the mean and merges between threads: no
-//! difference of two large sums is ever taken.
 
 use std::collections::BTreeMap;
 
 use experiment::metric::{Cap, Statistic, UnitPlan};
-use experiment::stats::covariates::CovariateMoments;
+use experiment::results::Sample;
 use experiment::stats::quantile::{Quantile, bound_ranks};
 use warehouse::{Catalog, Warehouse};
 
+use super::moments::read_moments;
 use super::units::kept;
-use super::values::{before_column, mature_column, value_column};
+use super::values::{is_mature, value_column};
 use super::{Subject, text};
 use crate::PipelineError;
 use crate::rows::Columns;
 
-/// One variant's share of a metric.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Sample {
-    /// Entry 0 is the value (of a ratio, 0 and 1 are numerator and denominator); the others are from before exposure.
-    Moments(CovariateMoments),
-    Quantile(Quantile),
-}
+/// What errors call the rows of values, be they a table or computed for a day.
+pub(super) const VALUES: &str = "the values of the experiment";
 
 /// A metric, by variant.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,8 +27,6 @@ pub(crate) struct MetricMoments {
     /// The value at which the metric is capped, if it is.
     pub(crate) cap: Option<f64>,
     pub(crate) by_variant: BTreeMap<String, Sample>,
-    /// Values that are no finite numbers, by any unit on any day.
-    pub(crate) bad_values: u64,
 }
 
 /// Reads the statistics of all metrics, in the order of the subject: one query for all caps, one for all moments, one per quantile.
@@ -44,25 +35,47 @@ pub(crate) async fn read_samples(
     catalog: &Catalog,
     subject: &Subject<'_>,
 ) -> Result<Vec<MetricMoments>, PipelineError> {
-    let caps = read_caps(warehouse, catalog, subject).await?;
-    let bad = read_bad_values(warehouse, catalog, subject).await?;
-    let mut found: Vec<MetricMoments> = caps
-        .into_iter()
-        .zip(bad)
-        .map(|(cap, bad_values)| MetricMoments { cap, by_variant: BTreeMap::new(), bad_values })
-        .collect();
-    read_moments(warehouse, catalog, subject, &mut found).await?;
+    let source = &subject.table("values")?.to_string();
+    samples_of(warehouse, catalog, subject, source).await
+}
+
+/// The same as of the day of the subject, whenever that was: from the units and days of then, and no fact.
+pub(crate) async fn read_samples_of_day(
+    warehouse: &Warehouse,
+    catalog: &Catalog,
+    subject: &Subject<'_>,
+) -> Result<Vec<MetricMoments>, PipelineError> {
+    let sql: Vec<String> =
+        super::values::values_sql(subject)?.lines().filter(|line| !line.starts_with("--")).map(str::to_owned).collect();
+    samples_of(warehouse, catalog, subject, &format!("({})", sql.join("\n"))).await
+}
+
+async fn samples_of(
+    warehouse: &Warehouse,
+    catalog: &Catalog,
+    subject: &Subject<'_>,
+    source: &str,
+) -> Result<Vec<MetricMoments>, PipelineError> {
+    let caps = read_caps(warehouse, catalog, subject, source).await?;
+    let cells = read_moments(warehouse, catalog, subject, source, &caps, None).await?;
+    let mut found: Vec<MetricMoments> =
+        caps.into_iter().map(|cap| MetricMoments { cap, by_variant: BTreeMap::new() }).collect();
+    for cell in cells {
+        for (metric, sample) in found.iter_mut().zip(cell.samples) {
+            metric.by_variant.extend(sample.map(|sample| (cell.variant.clone(), sample)));
+        }
+    }
     for (metric, (_, plan)) in subject.metrics.iter().enumerate() {
         if let Statistic::Quantile(share) = plan.statistic {
-            found[metric].by_variant = read_quantiles(warehouse, catalog, subject, metric, share).await?;
+            found[metric].by_variant = read_quantiles(warehouse, catalog, subject, source, metric, share).await?;
         }
     }
     Ok(found)
 }
 
 /// Which of the units that count do so for a metric.
-fn kept_for(metric: usize, plan: &UnitPlan) -> String {
-    if plan.mature_only { mature_column(metric) } else { "true".to_owned() }
+pub(super) fn kept_for(subject: &Subject<'_>, plan: &UnitPlan) -> String {
+    if plan.mature_only { is_mature(subject, plan) } else { "true".to_owned() }
 }
 
 /// The cap of each metric: the same for all variants, or it would hide what it is to show.
@@ -70,109 +83,35 @@ async fn read_caps(
     warehouse: &Warehouse,
     catalog: &Catalog,
     subject: &Subject<'_>,
+    source: &str,
 ) -> Result<Vec<Option<f64>>, PipelineError> {
     let mut caps: Vec<Option<f64>> =
         subject.metrics.iter().map(|(_, plan)| plan.cap.and_then(|cap| cap.value)).collect();
     let mut columns = Vec::new();
     for (metric, (_, plan)) in subject.metrics.iter().enumerate() {
         let Some(Cap { percentile: Some(share), nonzero_only, .. }) = plan.cap else { continue };
-        let value = value_column(metric, 0);
+        let value = value_column(subject, metric, 0);
         let nonzero = if nonzero_only { format!(" and {value} <> 0") } else { String::new() };
         columns.push(format!(
             "percentile_cont({share}) within group (order by {value}) filter (where {}{nonzero}) as cap_{metric}",
-            kept_for(metric, plan)
+            kept_for(subject, plan)
         ));
     }
     if columns.is_empty() {
         return Ok(caps);
     }
-    let values = subject.table("values")?;
     let result = warehouse
-        .query(catalog, &format!("select {} from {values} where {}", columns.join(", "), kept(subject)))
+        .query(catalog, &format!("select {} from {source} where {}", columns.join(", "), kept(subject)))
         .await?;
-    let name = values.to_string();
-    let columns = Columns::new(&name, &result);
+    let columns = Columns::new(VALUES, &result);
     for (metric, cap) in caps.iter_mut().enumerate() {
         let column = format!("cap_{metric}");
         if columns.has(&column) {
-            *cap = columns.number(&column)?.first().copied().flatten();
+            // A cap at or below 0 would be one of units that have nothing: where most of what happens is negative, there is none.
+            *cap = columns.number(&column)?.first().copied().flatten().filter(|cap| *cap > 0.0);
         }
     }
     Ok(caps)
-}
-
-/// Names of what enters the moments of a metric, capped.
-fn entries(metric: usize, plan: &UnitPlan, cap: Option<f64>) -> Vec<String> {
-    let measures = 0..plan.measures.len();
-    let values = measures.clone().map(|measure| value_column(metric, measure));
-    let before = measures.filter(|_| plan.covariate_days > 0).map(|measure| before_column(metric, measure));
-    let limit = |(at, column): (usize, String)| match cap {
-        // Of a ratio the numerator is capped, now and before.
-        Some(cap) if at % plan.measures.len() == 0 => format!("least({column}, {cap:?})"),
-        Some(_) | None => column,
-    };
-    values.chain(before).enumerate().map(limit).collect()
-}
-
-async fn read_moments(
-    warehouse: &Warehouse,
-    catalog: &Catalog,
-    subject: &Subject<'_>,
-    found: &mut [MetricMoments],
-) -> Result<(), PipelineError> {
-    let (mut inner, mut outer) = (Vec::new(), Vec::new());
-    let mut widths = Vec::new();
-    for (metric, (_, plan)) in subject.metrics.iter().enumerate() {
-        let entries = entries(metric, plan, found[metric].cap);
-        widths.push(entries.len());
-        inner.push(format!("{} as k{metric}", kept_for(metric, plan)));
-        outer.push(format!("count(*) filter (where k{metric}) as n{metric}"));
-        for (i, entry) in entries.iter().enumerate() {
-            inner.push(format!("{entry} as e{metric}_{i}"));
-            outer.push(format!("avg(e{metric}_{i}) filter (where k{metric}) as a{metric}_{i}"));
-            for j in 0..=i {
-                outer.push(format!(
-                    "covar_samp(e{metric}_{i}, e{metric}_{j}) filter (where k{metric}) as c{metric}_{i}_{j}"
-                ));
-            }
-        }
-    }
-    let values = subject.table("values")?;
-    let sql = format!(
-        "select variant, {} from (select variant, {} from {values} where {}) group by variant order by variant",
-        outer.join(", "),
-        inner.join(", "),
-        kept(subject),
-    );
-    let result = warehouse.query(catalog, &sql).await?;
-    let name = values.to_string();
-    let columns = Columns::new(&name, &result);
-    let variants = columns.text("variant")?;
-    for (metric, width) in widths.into_iter().enumerate() {
-        let units = columns.number(&format!("n{metric}"))?;
-        let means = (0..width).map(|i| columns.number(&format!("a{metric}_{i}"))).collect::<Result<Vec<_>, _>>()?;
-        let mut covariances = BTreeMap::new();
-        for i in 0..width {
-            for j in 0..=i {
-                covariances.insert((i, j), columns.number(&format!("c{metric}_{i}_{j}"))?);
-            }
-        }
-        for (row, variant) in variants.iter().enumerate() {
-            let n = units[row].unwrap_or_default() as u64;
-            let less_one = (n as f64 - 1.0).max(0.0);
-            let comoment = |at: usize| {
-                let (i, j) = (at / width, at % width);
-                covariances[&(i.max(j), i.min(j))][row].unwrap_or_default() * less_one
-            };
-            let sample = Sample::Moments(CovariateMoments {
-                n,
-                means: means.iter().map(|mean| mean[row].unwrap_or_default()).collect(),
-                comoments: (0..width * width).map(comoment).collect(),
-            });
-            found[metric].by_variant.insert(variant.clone().unwrap_or_default(), sample);
-        }
-    }
-    Ok(())
 }
 
 /// Order statistics around the quantile, by variant.
@@ -180,17 +119,16 @@ async fn read_quantiles(
     warehouse: &Warehouse,
     catalog: &Catalog,
     subject: &Subject<'_>,
+    source: &str,
     metric: usize,
     share: f64,
 ) -> Result<BTreeMap<String, Sample>, PipelineError> {
-    let values = subject.table("values")?;
-    let name = values.to_string();
     let (_, plan) = &subject.metrics[metric];
-    let value = value_column(metric, 0);
-    let condition = format!("{} and {}", kept(subject), kept_for(metric, plan));
-    let sizes = format!("select variant, count(*) as units from {values} where {condition} group by variant");
+    let value = value_column(subject, metric, 0);
+    let condition = format!("{} and {}", kept(subject), kept_for(subject, plan));
+    let sizes = format!("select variant, count(*) as units from {source} where {condition} group by variant");
     let result = warehouse.query(catalog, &sizes).await?;
-    let columns = Columns::new(&name, &result);
+    let columns = Columns::new(VALUES, &result);
     let sizes: Vec<(Option<String>, Option<f64>)> =
         columns.text("variant")?.into_iter().zip(columns.number("units")?).collect();
     let mut found = BTreeMap::new();
@@ -202,14 +140,14 @@ async fn read_quantiles(
         let at =
             |share: f64, name: &str| format!("percentile_cont({share:?}) within group (order by {value}) as {name}");
         let sql = format!(
-            "select {}, {}, {} from {values} where {condition} and variant = {}",
+            "select {}, {}, {} from {source} where {condition} and variant = {}",
             at(share, "hat"),
             at(place(lower), "lower_bound"),
             at(place(upper), "upper_bound"),
             text(&variant),
         );
         let result = warehouse.query(catalog, &sql).await?;
-        let columns = Columns::new(&name, &result);
+        let columns = Columns::new(VALUES, &result);
         let first =
             |name: &str| Ok::<f64, PipelineError>(columns.number(name)?.first().copied().flatten().unwrap_or_default());
         let quantile = Quantile {
@@ -226,7 +164,7 @@ async fn read_quantiles(
 }
 
 /// Values that are no finite numbers, per metric: they count as none.
-async fn read_bad_values(
+pub(crate) async fn read_bad_values(
     warehouse: &Warehouse,
     catalog: &Catalog,
     subject: &Subject<'_>,
@@ -236,7 +174,7 @@ async fn read_bad_values(
         let table = subject.table(&super::days::part(scan))?;
         let name = table.to_string();
         let columns: Vec<String> = (0..readings.len())
-            .filter(|reading| super::days::has_numbers(readings[*reading]))
+            .filter(|reading| super::days::has_numbers(&readings[*reading]))
             .map(|reading| format!("sum(r{reading}_bad) as r{reading}_bad"))
             .collect();
         if columns.is_empty() {
@@ -246,7 +184,8 @@ async fn read_bad_values(
         let found = Columns::new(&name, &result);
         for (metric, (_, plan)) in subject.metrics.iter().enumerate() {
             for measure in plan.measures.iter().filter(|measure| super::scan_of(measure) == *key) {
-                let reading = readings.iter().position(|reading| **reading == measure.reading);
+                let kept = super::days::kept(&measure.reading);
+                let reading = readings.iter().position(|reading| *reading == kept);
                 let column = reading.map(|reading| format!("r{reading}_bad")).filter(|column| found.has(column));
                 if let Some(column) = column {
                     bad[metric] += found.number(&column)?.first().copied().flatten().unwrap_or_default() as u64;

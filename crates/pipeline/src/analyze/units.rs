@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use experiment::plan::Multiple;
+use experiment::plan::{Dimension, Multiple};
 use warehouse::{Catalog, Warehouse};
 
 use super::{Subject, as_moment, moment, quote, text};
@@ -16,7 +16,8 @@ use crate::rows::Columns;
 /// Columns of the exposures that take a row out when they are true.
 const LEFT_OUT: [&str; 2] = ["forced", "bot"];
 
-/// `unit, variant, start_at, is_multiple, exposures`, one row per unit. Of a unit that saw several variants, the first counts.
+/// `unit, variant, start_at, is_multiple, exposures`, and a column for each dimension; one row per unit. Of a unit that saw several
+/// variants, the first counts, and so does the first of other columns.
 pub(super) fn units_sql(subject: &Subject<'_>) -> String {
     let plan = &subject.file.analysis;
     let left_out: String = LEFT_OUT
@@ -26,23 +27,50 @@ pub(super) fn units_sql(subject: &Subject<'_>) -> String {
         .collect();
     let end = plan.end.map_or(subject.until, |end| end.min(subject.until));
     let at = as_moment("occurred_at");
+    let (mut inner, mut outer, mut joins) = (String::new(), String::new(), String::new());
+    for (index, Dimension { column, table, unit }) in plan.dimensions.iter().enumerate() {
+        let name = dimension_column(index);
+        let column = quote(column);
+        match table {
+            None => {
+                inner.push_str(&format!(
+                    ",\n    first_value(cast({column} as varchar) order by {at}, variant) as {name}"
+                ));
+                outer.push_str(&format!(", {name}"));
+            }
+            // Of a unit with several rows the greatest value: which one does not matter, but it has to be the same in each run.
+            Some(table) => {
+                joins.push_str(&format!(
+                    "\nleft join (select cast({unit} as varchar) as unit, max(cast({column} as varchar)) as {name} from {table} group by 1) t{index} \
+                     on t{index}.unit = seen.unit",
+                    unit = quote(unit),
+                ));
+                outer.push_str(&format!(", t{index}.{name}"));
+            }
+        }
+    }
     format!(
         "-- The first exposure of each unit of experiment {key}.\n\
          -- materialized: table   grain: unit\n\
-         select unit, variant, start_at, least_variant <> most_variant as is_multiple, exposures\n\
+         select seen.unit, variant, start_at, least_variant <> most_variant as is_multiple, exposures{outer}\n\
          from (\n  \
          select cast(unit_id as varchar) as unit, first_value(cast(variant as varchar) order by {at}, variant) as variant,\n    \
-         min({at}) as start_at, min(variant) as least_variant, max(variant) as most_variant, count(*) as exposures\n  \
+         min({at}) as start_at, min(variant) as least_variant, max(variant) as most_variant, count(*) as exposures{inner}\n  \
          from {table}\n  \
          where experiment = {literal} and unit_id is not null and variant is not null\n  \
          and {at} >= {start} and {at} < {end}{left_out}\n  \
-         group by 1\n)",
+         group by 1\n) seen{joins}",
         key = one_line(&subject.file.assignment.key),
         table = plan.exposures,
         literal = text(&subject.file.assignment.key),
         start = moment(plan.start),
         end = moment(end),
     )
+}
+
+/// The column of a dimension in the tables of units and of values.
+pub(super) fn dimension_column(dimension: usize) -> String {
+    format!("d{dimension}")
 }
 
 /// `unit, after_hours, at`: when, after its first exposure, each window of a unit begins or ends.
@@ -56,7 +84,7 @@ pub(super) fn bounds_sql(subject: &Subject<'_>) -> Result<String, PipelineError>
         })
         .collect();
     Ok(format!(
-        "-- When the windows of each unit begin and end.\n-- materialized: table   grain: unit, after_hours\n{}",
+        "-- When the windows of each unit begin and end.\n-- materialized: view\n{}",
         parts.join("\nunion all\n")
     ))
 }

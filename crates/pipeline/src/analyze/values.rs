@@ -4,117 +4,153 @@
 //! Never here: statistics, caps (see `statistics`).
 //! Start at [`values_sql`].
 
-use std::collections::BTreeSet;
+use experiment::metric::{Measure, UnitPlan};
 
-use experiment::metric::Measure;
-
-use super::{Subject, days, moment, scan_of};
+use super::units::dimension_column;
+use super::{Scan, Subject, days, moment, scan_of};
 use crate::PipelineError;
 
-/// Columns of a metric: `m<index>` or, of a ratio, `m<index>_0` and `m<index>_1`.
-pub(super) fn value_column(metric: usize, measure: usize) -> String {
+/// The value of a measure: `m<metric>_<measure>`, or the column of an earlier metric that is the same.
+pub(super) fn value_column(subject: &Subject<'_>, metric: usize, measure: usize) -> String {
+    let wanted = &subject.metrics[metric].1.measures[measure];
+    let (metric, measure) = first(subject, |_, other| other == wanted).unwrap_or((metric, measure));
     format!("m{metric}_{measure}")
 }
 
-/// The same, from before exposure.
-pub(super) fn before_column(metric: usize, measure: usize) -> String {
+/// The same from before exposure: `m<metric>_<measure>_before`.
+pub(super) fn before_column(subject: &Subject<'_>, metric: usize, measure: usize) -> String {
+    let (plan, wanted) = (&subject.metrics[metric].1, &subject.metrics[metric].1.measures[measure]);
+    let is_same = |other: &UnitPlan, measure: &Measure| {
+        other.covariate_days == plan.covariate_days
+            && measure.reading == wanted.reading
+            && scan_of(measure) == scan_of(wanted)
+    };
+    let (metric, measure) = first(subject, is_same).unwrap_or((metric, measure));
     format!("m{metric}_{measure}_before")
 }
 
-/// Whether the window of a metric has ended.
-pub(super) fn mature_column(metric: usize) -> String {
-    format!("m{metric}_is_mature")
+fn first(subject: &Subject<'_>, is_wanted: impl Fn(&UnitPlan, &Measure) -> bool) -> Option<(usize, usize)> {
+    let places = subject.metrics.iter().enumerate();
+    let mut all =
+        places.flat_map(|(metric, (_, plan))| plan.measures.iter().enumerate().map(move |it| (metric, plan, it)));
+    all.find_map(|(metric, plan, (number, measure))| is_wanted(plan, measure).then_some((metric, number)))
 }
 
-/// `unit, variant, is_multiple, is_known` (some fact names the unit), and the columns of each metric.
+/// Whether the window of a metric has ended, of a row of the values.
+pub(super) fn is_mature(subject: &Subject<'_>, plan: &UnitPlan) -> String {
+    let last = plan.measures.iter().map(|measure| measure.span.to_hours).max().unwrap_or(0);
+    format!("start_at + interval '{last} hours' <= {}", moment(subject.until))
+}
+
+/// Columns of values, each once: its name, how it is made of rows of `days`, where it comes from.
+fn columns(subject: &Subject<'_>) -> Vec<(String, String, Scan)> {
+    let scans = subject.scans();
+    let mut found: Vec<(String, String, Scan)> = Vec::new();
+    let mut add = |name: String, measure: &Measure, inside: &str| {
+        if found.iter().any(|(other, ..)| *other == name) {
+            return;
+        }
+        let scan = scan_of(measure);
+        let kept = days::kept(&measure.reading);
+        let place = scans.get(&scan).and_then(|readings| readings.iter().position(|it| *it == kept));
+        let column = format!("r{}", place.unwrap_or_default());
+        found.push((name, days::combine(&measure.reading, &column, inside), scan));
+    };
+    for (metric, (_, plan)) in subject.metrics.iter().enumerate() {
+        for (number, measure) in plan.measures.iter().enumerate() {
+            add(value_column(subject, metric, number), measure, &window(measure));
+            if plan.covariate_days > 0 {
+                add(before_column(subject, metric, number), measure, &format!("before_{}", plan.covariate_days));
+            }
+        }
+    }
+    found
+}
+
+/// `unit, variant, start_at, is_multiple, is_known` (some fact names the unit), and the columns of each metric.
 pub(super) fn values_sql(subject: &Subject<'_>) -> Result<String, PipelineError> {
     let scans = subject.scans();
-    let until = moment(subject.until);
-    let bounds: String = subject
+    let columns = columns(subject);
+    let mut sets = Vec::new();
+    let mut joins = String::new();
+    for (index, (scan, readings)) in scans.iter().enumerate() {
+        let mine: Vec<String> = columns
+            .iter()
+            .filter(|(_, _, of)| of == scan)
+            .map(|(name, value, _)| format!("{value} as {name}"))
+            .collect();
+        let read: String = (0..readings.len()).map(|reading| format!(", days.r{reading}")).collect();
+        sets.push(format!(
+            "j{index} as (\n  select units.unit, days.day, days.part{read}{inside}\n  \
+             from units join {table} days on days.unit = units.unit and days.day < {until}\n),\n\
+             s{index} as (\n  select unit,\n    {mine}\n  from j{index} group by unit\n)",
+            inside = insides(subject),
+            table = subject.table(&days::part(index))?,
+            until = moment(subject.until),
+            mine = mine.join(",\n    "),
+        ));
+        joins.push_str(&format!("\nleft join s{index} on s{index}.unit = units.unit"));
+    }
+    let days: String = subject
         .bounds()
         .iter()
         .map(|hours| format!(", date_trunc('day', start_at + interval '{hours} hours') as day_{hours}"))
         .collect();
-    let mut sets = Vec::new();
-    let mut joins = String::new();
-    for (index, (scan, readings)) in scans.iter().enumerate() {
-        let mut columns = Vec::new();
-        for (metric, (_, plan)) in subject.metrics.iter().enumerate() {
-            for (number, measure) in plan.measures.iter().enumerate().filter(|(_, measure)| scan_of(measure) == *scan) {
-                let at = readings.iter().position(|reading| **reading == measure.reading).unwrap_or_default();
-                columns.push(format!("{} as {}", window(measure, at), value_column(metric, number)));
-                if plan.covariate_days > 0 {
-                    columns.push(format!(
-                        "{} as {}",
-                        before(measure, at, plan.covariate_days),
-                        before_column(metric, number)
-                    ));
-                }
-            }
-        }
-        sets.push(format!(
-            "s{index} as (\n  select units.unit,\n    {}\n  from units join {} days on days.unit = units.unit and days.day < {until}\n  group by units.unit\n)",
-            columns.join(",\n    "),
-            subject.table(&days::part(index))?,
-        ));
-        joins.push_str(&format!("\nleft join s{index} on s{index}.unit = units.unit"));
-    }
+    let filled: String =
+        columns.iter().map(|(name, ..)| format!(",\n  coalesce(cast({name} as double), 0) as {name}")).collect();
+    let dimensions = |prefix: &str| -> String {
+        (0..subject.file.analysis.dimensions.len()).map(|at| format!(", {prefix}{}", dimension_column(at))).collect()
+    };
     Ok(format!(
-        "-- What each unit of experiment {key} is worth to each metric, before {until_text}:\n{names}\
+        "-- What each unit of experiment {key} is worth to each metric, before {until}:\n{names}\
          -- materialized: table   grain: unit\n\
          with units as (\n  \
-         select unit, variant, is_multiple, start_at, date_trunc('day', start_at) as start_day{bounds} from {units}\n\
+         select unit, variant, is_multiple, start_at, date_trunc('day', start_at) as start_day{days}{carried}\n  \
+         from {units} where start_at < {before}\n\
          ),\n{sets}\n\
-         select units.unit, units.variant, units.is_multiple, {known} as is_known{columns}\nfrom units{joins}",
+         select units.unit, units.variant, units.start_at, units.is_multiple, {known} as is_known{read}{filled}\nfrom units{joins}",
+        carried = dimensions(""),
+        read = dimensions("units."),
+        before = moment(subject.until),
         key = subject.file.assignment.key.replace(['\n', '\r'], " "),
-        until_text = subject.until.format("%Y-%m-%d"),
+        until = subject.until.format("%Y-%m-%d"),
         names = names(subject),
         units = subject.table("units")?,
         sets = sets.join(",\n"),
         known = (0..scans.len()).map(|scan| format!("s{scan}.unit is not null")).collect::<Vec<_>>().join(" or "),
-        columns = columns(subject, &until),
     ))
 }
 
-/// Which metric has which column, for people who read the table.
+/// Which metric has which columns, for people who read the table.
 fn names(subject: &Subject<'_>) -> String {
-    subject.metrics.iter().enumerate().map(|(metric, (name, _))| format!("-- m{metric} is {name}.\n")).collect()
+    let metrics = subject.metrics.iter().enumerate();
+    let line = |(metric, (name, plan)): (usize, &(&str, UnitPlan))| {
+        let values: Vec<String> =
+            (0..plan.measures.len()).map(|number| value_column(subject, metric, number)).collect();
+        format!("-- {name} is {}.\n", values.join(" over "))
+    };
+    metrics.map(line).collect()
 }
 
-fn columns(subject: &Subject<'_>, until: &str) -> String {
-    let mut columns = String::new();
-    for (metric, (_, plan)) in subject.metrics.iter().enumerate() {
-        for number in 0..plan.measures.len() {
-            let value = value_column(metric, number);
-            columns.push_str(&format!(",\n  coalesce(cast({value} as double), 0) as {value}"));
-            if plan.covariate_days > 0 {
-                let before = before_column(metric, number);
-                columns.push_str(&format!(",\n  coalesce(cast({before} as double), 0) as {before}"));
-            }
+/// In which window of its unit a row of `days` lies: each distinct window once, and the whole days before that of exposure.
+fn insides(subject: &Subject<'_>) -> String {
+    let mut found: Vec<String> = Vec::new();
+    let before = subject.metrics.iter().map(|(_, plan)| plan.covariate_days).filter(|days| *days > 0).map(|length| {
+        format!(",\n    days.day < start_day and days.day >= start_day - interval '{length} days' as before_{length}")
+    });
+    let windows = subject.measures().map(|measure| {
+        let (from, to) = (measure.span.from_hours, measure.span.to_hours);
+        let (begun, ended) = (days::has_passed(subject, from), days::has_passed(subject, to));
+        format!(",\n    {begun} and not {ended} as {}", window(measure))
+    });
+    for column in windows.chain(before) {
+        if !found.contains(&column) {
+            found.push(column);
         }
-        let ends: BTreeSet<u32> = plan.measures.iter().map(|measure| measure.span.to_hours).collect();
-        let last = ends.last().copied().unwrap_or(0);
-        let mature = mature_column(metric);
-        columns.push_str(&format!(",\n  units.start_at + interval '{last} hours' <= {until} as {mature}"));
     }
-    columns
+    found.concat()
 }
 
-/// The value in the window: whole days in its middle, parts of the days of its bounds.
-fn window(measure: &Measure, reading: usize) -> String {
-    let (from, to) = (measure.span.from_hours, measure.span.to_hours);
-    let part = format!(
-        "case when days.day > units.day_{from} and days.day < units.day_{to} then days.r{reading} \
-         when days.day = units.day_{from} then days.r{reading}_from_{from} \
-         when days.day = units.day_{to} then days.r{reading}_to_{to} end"
-    );
-    days::combine(&measure.reading, &part)
-}
-
-/// The value on whole days before the day of exposure.
-fn before(measure: &Measure, reading: usize, days_before: u32) -> String {
-    let part = format!(
-        "case when days.day < units.start_day and days.day >= units.start_day - interval '{days_before} days' then days.r{reading} end"
-    );
-    days::combine(&measure.reading, &part)
+fn window(measure: &Measure) -> String {
+    format!("within_{}_{}", measure.span.from_hours, measure.span.to_hours)
 }

@@ -50,11 +50,14 @@ pub(super) fn fit(project: &Project, documents: &[Document], tables: &[String]) 
     for (name, experiment) in &project.experiments {
         let path = format!("experiments/{name}.toml");
         expect_table(&experiment.analysis.exposures, tables, documents, &path, &["analysis", "exposures"])?;
+        for table in experiment.analysis.dimensions.iter().filter_map(|dimension| dimension.table.as_ref()) {
+            expect_table(table, tables, documents, &path, &["analysis", "dimensions"])?;
+        }
         let missing = experiment.analysis.metrics().into_iter().find(|metric| !project.metrics.contains_key(*metric));
         if let Some(metric) = missing {
             let plan = &experiment.analysis;
             let is_guardrail = plan.guardrails.iter().any(|guardrail| guardrail.metric == metric);
-            let key = match (plan.goals.iter().any(|goal| goal == metric), is_guardrail) {
+            let key = match (plan.goals.iter().any(|goal| goal.metric == metric), is_guardrail) {
                 (true, _) => "goals",
                 (false, true) => "guardrails",
                 (false, false) => "secondary",

@@ -9,6 +9,7 @@ mod document;
 pub(crate) mod edit;
 mod experiments;
 mod lock;
+mod off_policy;
 mod read;
 pub(crate) mod secret;
 mod settings;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use domain::TableName;
 use experiment::metric::MetricFile;
 use experiment::plan::ExperimentFile;
+use experiment::ranking::policy_evaluation::PolicyFile;
 use recommend::RecommenderFile;
 use warehouse::{Check, Model};
 
@@ -54,6 +56,8 @@ pub struct Project {
     pub syncs: BTreeMap<String, SyncFile>,
     pub metrics: BTreeMap<String, MetricFile>,
     pub experiments: BTreeMap<String, ExperimentFile>,
+    /// Policies to be judged from logs.
+    pub policies: BTreeMap<String, PolicyFile>,
 }
 
 impl Project {
@@ -140,6 +144,11 @@ impl Project {
     /// The experiment `name`, or an error with the nearest name.
     pub fn experiment(&self, name: &str) -> Result<&ExperimentFile, PipelineError> {
         look_up(&self.experiments, "experiment", name)
+    }
+
+    /// The policy `name`, or an error with the nearest name.
+    pub fn policy(&self, name: &str) -> Result<&PolicyFile, PipelineError> {
+        look_up(&self.policies, "policy", name)
     }
 
     /// The sync `name`, or an error with the nearest name.

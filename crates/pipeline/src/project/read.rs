@@ -14,6 +14,7 @@ use warehouse::{Check, CheckFile, Model, WarehouseError};
 
 use super::document::Document;
 use super::experiments;
+use super::off_policy;
 use super::settings::Settings;
 use super::source::SourceFile;
 use super::sync::SyncFile;
@@ -37,8 +38,10 @@ pub(super) fn read_project(dir: &Path) -> Result<Project, PipelineError> {
     let metrics = read_folder(&dir, "metrics", &mut documents, |_, document| experiments::read_metric(document))?;
     let experiments =
         read_folder(&dir, "experiments", &mut documents, |_, document| experiments::read_experiment(document))?;
+    let policies = read_folder(&dir, "off_policy", &mut documents, |_, document| off_policy::read_policy(document))?;
     let checks = checks.into_values().flatten().collect();
-    let project = Project { dir, settings, sources, models, checks, recommenders, syncs, metrics, experiments };
+    let project =
+        Project { dir, settings, sources, models, checks, recommenders, syncs, metrics, experiments, policies };
     fit(&project, &documents)?;
     Ok(project)
 }
@@ -202,7 +205,8 @@ fn fit(project: &Project, documents: &[Document]) -> Result<(), PipelineError> {
             expect_table(&table, &known, documents, &sync.path, &["from"])?;
         }
     }
-    experiments::fit(project, documents, &known)
+    experiments::fit(project, documents, &known)?;
+    off_policy::fit(project, documents, &known)
 }
 
 /// One feed carries the indicators of all recommenders, so a name means the same everywhere.

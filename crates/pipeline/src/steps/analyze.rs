@@ -7,10 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Days, NaiveTime, Utc};
+use experiment::daily::{Day, days};
 use experiment::decision::{Clock, Role};
 use experiment::metric::Statistic;
-use experiment::plan::ExperimentFile;
-use experiment::results::{Observed, ObservedMetric, Results, Sample, results};
+use experiment::plan::{AnalysisPlan, ExperimentFile};
+use experiment::results::{Observed, ObservedMetric, Results, Sample, results, rows};
+use experiment::stats::StatsError;
 use warehouse::{BuildOptions, Catalog, Model, ModelReport, ModelStatus};
 
 use super::Context;
@@ -24,6 +26,8 @@ pub struct Request {
     pub experiments: Vec<String>,
     /// What happened from this moment on does not count, midnight UTC; the end of today if absent.
     pub until: Option<DateTime<Utc>>,
+    /// Also the results as of each day since the start.
+    pub by_day: bool,
 }
 
 /// The results of one experiment.
@@ -37,7 +41,11 @@ pub struct ExperimentReport {
     pub until: DateTime<Utc>,
     /// Whether the planned end has come.
     pub has_ended: bool,
+    /// The error rate of the experiment.
+    pub alpha: f64,
     pub results: Results,
+    /// The results as of each day, where they were asked for.
+    pub days: Vec<Day>,
     /// What was done to the tables in between.
     pub tables: Vec<TableReport>,
 }
@@ -68,12 +76,17 @@ pub async fn run(context: &Context, request: Request) -> Result<Vec<ExperimentRe
     });
     let mut reports = Vec::with_capacity(names.len());
     for name in names {
-        reports.push(one(context, name, until).await?);
+        reports.push(one(context, name, until, request.by_day).await?);
     }
     Ok(reports)
 }
 
-async fn one(context: &Context, name: String, until: DateTime<Utc>) -> Result<ExperimentReport, PipelineError> {
+async fn one(
+    context: &Context,
+    name: String,
+    until: DateTime<Utc>,
+    by_day: bool,
+) -> Result<ExperimentReport, PipelineError> {
     let file = context.project.experiment(&name)?;
     let catalog = context.warehouse.catalog().await?;
     let subject = subject(context, &catalog, file, until)?;
@@ -88,14 +101,21 @@ async fn one(context: &Context, name: String, until: DateTime<Utc>) -> Result<Ex
     }
     let catalog = context.warehouse.catalog().await?;
     let observed = observe(context, &catalog, &subject).await?;
-    let results = results(&observed).map_err(|error| PipelineError::Unanalyzable {
+    let unanalyzable = |error: StatsError| PipelineError::Unanalyzable {
         experiment: name.clone(),
         table: String::new(),
         reason: error.to_string(),
-    })?;
+    };
+    let results = results(&observed).map_err(unanalyzable)?;
+    let mut of_days = Vec::new();
+    for observed in if by_day { observe_days(context, &catalog, &subject, &observed).await? } else { Vec::new() } {
+        of_days.push((observed.0, rows(&observed.1).map_err(unanalyzable)?));
+    }
+    let days = days(of_days);
     let tables = built.models.iter().zip(&models).map(table_report).collect();
     let key = file.assignment.key.clone();
-    Ok(ExperimentReport { name, key, catalog: catalog.number, until, has_ended: observed.has_ended, results, tables })
+    let (has_ended, alpha) = (observed.has_ended, observed.alpha);
+    Ok(ExperimentReport { name, key, catalog: catalog.number, until, has_ended, alpha, results, days, tables })
 }
 
 fn table_report((report, model): (&ModelReport, &Model)) -> TableReport {
@@ -132,25 +152,18 @@ async fn observe(context: &Context, catalog: &Catalog, subject: &Subject<'_>) ->
     let (assignment, plan) = (&subject.file.assignment, &subject.file.analysis);
     let counts = analyze::read_counts(&context.warehouse, catalog, subject).await?;
     let found = analyze::read_samples(&context.warehouse, catalog, subject).await?;
+    let bad_values = analyze::read_bad_values(&context.warehouse, catalog, subject).await?;
     let Freshness { join_rate, data_age_hours } = analyze::read_freshness(&context.warehouse, catalog, subject).await?;
     let variants: Vec<(String, f64)> =
         assignment.variants.iter().map(|variant| variant.key.clone()).zip(assignment.shares()).collect();
+    let caps: Vec<Option<f64>> = found.iter().map(|metric| metric.cap).collect();
+    let dimensions = analyze::read_dimensions(&context.warehouse, catalog, subject, &variants, &caps).await?;
     let of_day = |day: &BTreeMap<String, u64>| -> Vec<u64> {
         variants.iter().map(|(key, _)| day.get(key).copied().unwrap_or(0)).collect()
     };
     let daily_units: Vec<Vec<u64>> = counts.days.iter().map(of_day).collect();
     let known: u64 = daily_units.iter().flatten().sum();
-    let end = plan.end.map_or(subject.until, |end| end.min(subject.until));
-    let days = |from: DateTime<Utc>, to: DateTime<Utc>| (to - from).num_minutes() as f64 / (24.0 * 60.0);
-    let days_running = days(plan.start, end).max(0.0);
-    let clock = Clock {
-        days_running,
-        least_days: f64::from(plan.min_days),
-        most_days: f64::from(plan.max_days),
-        planned_days: plan.end.map(|end| days(plan.start, end)),
-        has_planned_units: plan.planned_units.is_some_and(|planned| known >= planned),
-    };
-    let is_planned_end = plan.end.is_some_and(|end| subject.until >= end) || clock.has_planned_units;
+    let (clock, has_ended) = clock(plan, subject.until, known);
     Ok(Observed {
         daily_units,
         unknown_units: counts.days.iter().flat_map(BTreeMap::values).sum::<u64>() - known,
@@ -159,9 +172,10 @@ async fn observe(context: &Context, catalog: &Catalog, subject: &Subject<'_>) ->
         exposures: counts.exposures,
         join_rate,
         data_age_hours,
-        metrics: metrics(context, subject, &variants, found),
+        metrics: metrics(context, subject, &variants, found, &bad_values),
+        dimensions,
         clock,
-        has_ended: is_planned_end || days_running >= clock.most_days,
+        has_ended,
         variants,
         alpha: plan.alpha,
         running_alpha: plan.running_alpha,
@@ -171,40 +185,78 @@ async fn observe(context: &Context, catalog: &Catalog, subject: &Subject<'_>) ->
     })
 }
 
+/// Where an experiment stands at `until` with so many units, and whether that is its end.
+fn clock(plan: &AnalysisPlan, until: DateTime<Utc>, units: u64) -> (Clock, bool) {
+    let end = plan.end.map_or(until, |end| end.min(until));
+    let days = |from: DateTime<Utc>, to: DateTime<Utc>| (to - from).num_minutes() as f64 / (24.0 * 60.0);
+    let clock = Clock {
+        days_running: days(plan.start, end).max(0.0),
+        least_days: f64::from(plan.min_days),
+        most_days: f64::from(plan.max_days),
+        planned_days: plan.end.map(|end| days(plan.start, end)),
+        has_planned_units: plan.planned_units.is_some_and(|planned| units >= planned),
+    };
+    let is_planned_end = plan.end.is_some_and(|end| until >= end) || clock.has_planned_units;
+    (clock, is_planned_end || clock.days_running >= clock.most_days)
+}
+
+/// The same experiment as it stood at each midnight since its start: metrics and clock; the rest is today's.
+async fn observe_days(
+    context: &Context,
+    catalog: &Catalog,
+    subject: &Subject<'_>,
+    today: &Observed,
+) -> Result<Vec<(DateTime<Utc>, Observed)>, PipelineError> {
+    let plan = &subject.file.analysis;
+    let mut found = Vec::new();
+    let mut day = plan.start.date_naive();
+    while let Some(next) = day.checked_add_days(Days::new(1)) {
+        day = next;
+        let until = day.and_time(NaiveTime::MIN).and_utc();
+        if until > subject.until || found.len() >= plan.max_days as usize {
+            break;
+        }
+        let of_day = Subject { until, ..subject.clone() };
+        let samples = analyze::read_samples_of_day(&context.warehouse, catalog, &of_day).await?;
+        let metrics = metrics(context, &of_day, &today.variants, samples, &[]);
+        let units = |metric: &ObservedMetric| metric.samples.iter().flatten().map(Sample::units).sum::<u64>();
+        let units = metrics.iter().map(units).max().unwrap_or(0);
+        let (clock, has_ended) = clock(plan, until, units);
+        found.push((until, Observed { metrics, clock, has_ended, dimensions: Vec::new(), ..today.clone() }));
+    }
+    Ok(found)
+}
+
 fn metrics(
     context: &Context,
     subject: &Subject<'_>,
     variants: &[(String, f64)],
     found: Vec<MetricMoments>,
+    bad_values: &[u64],
 ) -> Vec<ObservedMetric> {
     let plan = &subject.file.analysis;
+    let goals = &plan.goals;
     let role = |name: &str| {
         let guardrail = plan.guardrails.iter().find(|guardrail| guardrail.metric == name);
-        match (plan.goals.iter().position(|goal| goal == name), guardrail) {
+        match (goals.iter().position(|goal| goal.metric == name), guardrail) {
             (Some(0), _) => Role::Primary,
             (Some(_), _) => Role::Success,
             (None, Some(guardrail)) => Role::Guardrail { margin: guardrail.margin },
             (None, None) => Role::Watched,
         }
     };
-    let named = subject.metrics.iter().zip(found).filter_map(|((name, plan), found)| {
+    let named = subject.metrics.iter().zip(found).enumerate().filter_map(|(at, ((name, plan), mut found))| {
         let file = context.project.metrics.get(*name)?;
-        let sample = |key: &String| match (found.by_variant.get(key)?.clone(), plan.statistic) {
-            (analyze::Sample::Quantile(quantile), _) => Some(Sample::Quantile(quantile)),
-            (analyze::Sample::Moments(moments), Statistic::Ratio) => Some(Sample::Ratio(moments)),
-            (analyze::Sample::Moments(moments), Statistic::Mean | Statistic::Proportion | Statistic::Quantile(_)) => {
-                Some(Sample::Mean(moments))
-            }
-        };
         Some(ObservedMetric {
             name: (*name).to_owned(),
             role: role(name),
+            weight: goals.iter().find(|goal| goal.metric == *name).map_or(1.0, |goal| goal.weight),
             preference: file.direction,
             is_proportion: plan.statistic == Statistic::Proportion,
-            samples: variants.iter().map(|(key, _)| sample(key)).collect(),
+            samples: variants.iter().map(|(key, _)| found.by_variant.remove(key)).collect(),
             min_effect: file.min_effect,
             cap: found.cap,
-            bad_values: found.bad_values,
+            bad_values: bad_values.get(at).copied().unwrap_or(0),
         })
     });
     named.collect()

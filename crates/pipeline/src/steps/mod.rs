@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod evaluate;
 pub mod extract;
 pub mod init;
+pub mod off_policy;
 pub mod publish;
 pub mod quarantine;
 pub mod query;

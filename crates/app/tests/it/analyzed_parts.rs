@@ -1,0 +1,124 @@
+//! Parts of an experiment through the real program: slices of units, and what was known on each day.
+//!
+//! In: the shop of `analyzed`, with countries on its exposures and tiers in a table of customers.  Out: `montauk analyze`'s figures, equal to
+//! sums over the events of those units, and of those days, themselves.
+//! Never here: figures of the whole experiment (`analyzed`), what a figure means (`experiment`).
+
+use std::fmt::Write as _;
+use std::fs;
+
+use experiment::stats::Scale;
+use experiment::stats::heterogeneity::{SliceEffect, heterogeneity};
+use serde_json::Value;
+
+use crate::analyzed::{
+    UNTIL, analyze, analyze_with, close, compared, country, expected, load, project, shop, tier, write,
+};
+
+fn slice<'a>(dimension: &'a Value, value: &str) -> &'a Value {
+    let slices = dimension["slices"].as_array().unwrap();
+    slices.iter().find(|slice| slice["value"] == value).unwrap_or_else(|| panic!("no {value}: {dimension}"))
+}
+
+#[test]
+fn slices_are_those_of_their_units_events() {
+    let shop = shop();
+    let dir = project(&shop);
+    let project = dir.path();
+    let mut customers = "customer,tier\n".to_owned();
+    (0..1_200).for_each(|unit| writeln!(customers, "u{unit},{}", tier(&format!("u{unit}"))).unwrap());
+    write(project, "data/customers/all.csv", &customers);
+    let source = fs::read_to_string(project.join("sources/shop.toml")).unwrap();
+    let table = "[tables.customers]\npath = \"data/customers/*\"\ninto = \"raw.customers\"\n";
+    write(project, "sources/shop.toml", &format!("{source}{table}"));
+    load(project);
+    let plan = fs::read_to_string(project.join("experiments/checkout.toml")).unwrap();
+    let dimensions =
+        "dimensions = [\"country\", { column = \"tier\", table = \"raw.customers\", unit = \"customer\" }]\n";
+    write(project, "experiments/checkout.toml", &format!("{plan}{dimensions}dimension_values = 2\n"));
+    let report = analyze(project, UNTIL);
+    let found = report["results"]["dimensions"].as_array().unwrap();
+    assert_eq!(found.len(), 2, "{found:?}");
+    let is_other = |user: &str| ["FR", ""].contains(&country(user));
+    check(&found[0], "KR", &|user| country(user) == "KR");
+    check(&found[0], "DE", &|user| country(user) == "DE");
+    check(&found[0], "other", &is_other);
+    check(&found[1], "gold", &|user| tier(user) == "gold");
+    check(&found[1], "plain", &|user| tier(user) == "plain");
+    // The same Q as of the effects that were checked above.
+    for dimension in found {
+        let difference =
+            dimension["differences"].as_array().unwrap().iter().find(|it| it["metric"] == "revenue").unwrap();
+        let effects: Vec<SliceEffect> =
+            (dimension["slices"].as_array().unwrap().iter())
+                .map(|slice| {
+                    &slice["rows"].as_array().unwrap().iter().find(|row| row["metric"] == "revenue").unwrap()["effect"]
+                })
+                .map(|it| SliceEffect { effect: it["effect"].as_f64().unwrap(), se: it["se"].as_f64().unwrap() })
+                .collect();
+        close(&difference["heterogeneity"]["q"], heterogeneity(&effects).unwrap().q, "q");
+        assert!(difference["adjusted_p"].as_f64() >= difference["heterogeneity"]["p_value"].as_f64());
+    }
+    // With room for all, who has no country is unknown, and nobody is another.
+    write(project, "experiments/checkout.toml", &format!("{plan}dimensions = [\"country\"]\n"));
+    let report = analyze(project, UNTIL);
+    let dimension = &report["results"]["dimensions"][0];
+    check(dimension, "unknown", &|user| country(user).is_empty());
+    check(dimension, "FR", &|user| country(user) == "FR");
+    assert_eq!(dimension["slices"].as_array().unwrap().len(), 4, "{dimension}");
+}
+
+fn check(dimension: &Value, value: &str, is_meant: &dyn Fn(&str) -> bool) {
+    let slice = slice(dimension, value);
+    let expected = expected(&shop(), UNTIL, is_meant);
+    let rows = slice["rows"].as_array().unwrap();
+    // All but the quantile.
+    assert_eq!(rows.len(), 9, "{slice}");
+    for row in rows {
+        let metric = row["metric"].as_str().unwrap();
+        // Of a rare thing a small slice can have none in control, and a lift over nothing is none.
+        let Ok(estimate) = compared(metric, &expected[metric]).estimate(Scale::Relative) else {
+            assert!(row["effect"].is_null() && row["problem"].is_string(), "{row}");
+            continue;
+        };
+        close(&row["effect"]["effect"], estimate.effect, &format!("{value} {metric}"));
+        close(&row["effect"]["se"], estimate.se, &format!("{value} {metric}"));
+    }
+    let units = |variant: &str| expected["revenue"][variant].len() as u64;
+    assert_eq!(slice["units"], serde_json::json!([units("control"), units("short")]), "{value}");
+}
+
+#[test]
+fn each_day_says_what_was_known_on_it() {
+    let shop = shop();
+    let dir = project(&shop);
+    let report = analyze_with(dir.path(), &["--until", UNTIL, "--by-day"]);
+    let days = report["days"].as_array().unwrap();
+    // From the second of March, when the first day is over, to the twentieth.
+    assert_eq!(days.len(), 19, "{days:?}");
+    let mut least = f64::INFINITY;
+    for day in days {
+        let until = &day["until"].as_str().unwrap()[..10];
+        let expected = expected(&shop, until, |_| true);
+        for row in day["rows"].as_array().unwrap() {
+            let metric = row["metric"].as_str().unwrap();
+            let Some(wanted) = expected.get(metric).filter(|of| of.len() == 2) else { continue };
+            if metric == "high" || row["effect"].is_null() {
+                continue;
+            }
+            let estimate = compared(metric, wanted).estimate(Scale::Relative).unwrap();
+            close(&row["effect"], estimate.effect, &format!("{until} {metric}"));
+        }
+        let primary = day["rows"].as_array().unwrap().iter().find(|row| row["metric"] == "revenue").unwrap();
+        assert!(primary["effect"].is_number(), "{day}");
+        least = least.min(primary["always_valid_p"].as_f64().unwrap());
+        assert_eq!(primary["least_p"].as_f64(), Some(least));
+    }
+    // The last day is today, and before the planned end the running level is shown.
+    let rows = |of: &Value| of["rows"].as_array().unwrap()[0].clone();
+    let (first, last, today) = (rows(&days[0]), rows(&days[18]), rows(&report["results"]));
+    assert_eq!(last["shown_alpha"], today["shown_alpha"]);
+    close(&last["shown"]["upper"], today["shown"]["upper"].as_f64().unwrap(), "today");
+    assert_eq!(first["shown_alpha"], 0.01);
+    assert!(analyze(dir.path(), UNTIL)["days"].as_array().unwrap().is_empty());
+}

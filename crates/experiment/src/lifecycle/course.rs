@@ -1,0 +1,550 @@
+//! One experiment from its draft to its archive: what verbs and edits make of it.
+//!
+//! In: a [`Course`], a [`Step`] or a file, and who does it when.  Out: the next [`Course`].
+//! Never here: the store, roles, other experiments.
+//! Start at [`Course::step`] and [`Course::edit`].
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::approval::{Approval, ApprovalPolicy, traffic_share};
+use super::fields::{Field, Rule, changes};
+use super::{LifecycleError, State, Verb};
+use crate::decision::{Code, Verdict};
+use crate::definition::Experiment;
+use crate::metric::MetricFile;
+use crate::plan::{About, AnalysisPlan, ExperimentFile};
+
+/// An experiment with everything that happened to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Course {
+    pub state: State,
+    pub about: About,
+    /// Weights are shares that sum to 1.
+    pub assignment: Experiment,
+    pub analysis: AnalysisPlan,
+    /// Names of secondary metrics that were added after the start: marked in results, never part of a verdict.
+    pub post_hoc: Vec<String>,
+    /// Who made it.
+    pub author: String,
+    /// Who last changed what an approval is bound to.
+    pub edited_by: String,
+    pub approval: Option<Approval>,
+    /// What was proposed when it was stopped.
+    pub proposal: Option<Proposal>,
+    pub decision: Option<Decision>,
+    /// When units were assigned, in this phase.
+    pub spans: Vec<Span>,
+    /// Of what was planned, fixed at the start: see [`Course::plan_hash`].
+    pub plan_hash: Option<String>,
+    /// Phases that are over, oldest first.
+    pub earlier: Vec<Phase>,
+}
+
+/// A time in which units were assigned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Span {
+    pub from: DateTime<Utc>,
+    /// `None` while it runs.
+    pub to: Option<DateTime<Utc>>,
+}
+
+/// A verdict that somebody, or a rule, proposes when an experiment is stopped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Proposal {
+    pub verdict: Verdict,
+    /// The arm to serve, where the verdict has one.
+    #[serde(default)]
+    pub arm: Option<String>,
+}
+
+/// What was decided, and on what ground.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Decision {
+    /// What the rules proposed.
+    pub proposed: Option<Verdict>,
+    /// What was chosen: `ship`, `roll_back` or `no_difference`.
+    pub chosen: Code,
+    /// The arm that is served.
+    pub arm: String,
+    pub reason: String,
+    /// The results as they stood, as JSON.
+    pub results: serde_json::Value,
+    pub plan_hash: Option<String>,
+    pub by: String,
+    pub at: DateTime<Utc>,
+}
+
+/// A phase that is over, kept readable.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Phase {
+    pub assignment: Experiment,
+    pub analysis: AnalysisPlan,
+    pub post_hoc: Vec<String>,
+    pub approval: Option<Approval>,
+    pub proposal: Option<Proposal>,
+    pub decision: Option<Decision>,
+    pub spans: Vec<Span>,
+    pub plan_hash: Option<String>,
+}
+
+/// A verb with what it needs to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum Step {
+    Submit,
+    /// `up_to`: the share of all units, 0.0–1.0, up to which it may ramp; what it takes now if it is not given.
+    Approve {
+        #[serde(default)]
+        up_to: Option<f64>,
+    },
+    Reject {
+        reason: String,
+    },
+    Start,
+    Ramp {
+        coverage: f64,
+    },
+    Pause {
+        #[serde(default)]
+        reason: String,
+    },
+    Resume,
+    Stop {
+        #[serde(default)]
+        reason: String,
+        #[serde(default)]
+        proposal: Option<Proposal>,
+    },
+    /// `arm`: what is served. `proposed`: the verdict by the rules; choosing another needs a reason.
+    Decide {
+        chosen: Code,
+        arm: String,
+        #[serde(default)]
+        reason: String,
+        #[serde(default)]
+        proposed: Option<Verdict>,
+        #[serde(default)]
+        results: serde_json::Value,
+    },
+    /// `make_default`: the flag's default becomes what a decided experiment serves; without it that must be so already.
+    Reopen {
+        #[serde(default)]
+        reason: String,
+        #[serde(default)]
+        make_default: bool,
+    },
+    /// See `Reopen`.
+    Archive {
+        #[serde(default)]
+        reason: String,
+        #[serde(default)]
+        make_default: bool,
+    },
+}
+
+/// Who does it, when, and under which policy.
+#[derive(Debug, Clone, Copy)]
+pub struct By<'a> {
+    pub person: &'a str,
+    pub at: DateTime<Utc>,
+    pub policy: ApprovalPolicy,
+}
+
+/// What an edit made of a course.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edit {
+    pub course: Course,
+    /// What differs; nothing when the file says what is there.
+    pub fields: Vec<Field>,
+}
+
+impl Step {
+    pub fn verb(&self) -> Verb {
+        match self {
+            Self::Submit => Verb::Submit,
+            Self::Approve { .. } => Verb::Approve,
+            Self::Reject { .. } => Verb::Reject,
+            Self::Start => Verb::Start,
+            Self::Ramp { .. } => Verb::Ramp,
+            Self::Pause { .. } => Verb::Pause,
+            Self::Resume => Verb::Resume,
+            Self::Stop { .. } => Verb::Stop,
+            Self::Decide { .. } => Verb::Decide,
+            Self::Reopen { .. } => Verb::Reopen,
+            Self::Archive { .. } => Verb::Archive,
+        }
+    }
+
+    /// Why, in people's words; empty where none was given.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Submit | Self::Approve { .. } | Self::Start | Self::Ramp { .. } | Self::Resume => "",
+            Self::Reject { reason }
+            | Self::Pause { reason }
+            | Self::Stop { reason, .. }
+            | Self::Decide { reason, .. }
+            | Self::Reopen { reason, .. }
+            | Self::Archive { reason, .. } => reason,
+        }
+    }
+}
+
+impl Course {
+    /// A draft. Weights become shares. Errors: what is wrong on its own; a draft may lack arms and metrics.
+    pub fn draft(file: ExperimentFile, by: By<'_>) -> Result<Self, LifecycleError> {
+        for (is_set, field, verb) in [
+            (file.assignment.winner.is_some(), "assignment.winner", "decide"),
+            (file.assignment.paused, "assignment.paused", "pause"),
+        ] {
+            if is_set {
+                return Err(LifecycleError::SetByVerb { key: file.assignment.key, field, verb });
+            }
+        }
+        let file = normalised(file)?;
+        Ok(Self {
+            state: State::Draft,
+            about: file.about,
+            assignment: file.assignment,
+            analysis: file.analysis,
+            post_hoc: Vec::new(),
+            author: by.person.to_owned(),
+            edited_by: by.person.to_owned(),
+            approval: None,
+            proposal: None,
+            decision: None,
+            spans: Vec::new(),
+            plan_hash: None,
+            earlier: Vec::new(),
+        })
+    }
+
+    /// What people write of it, as in its file.
+    pub fn file(&self) -> ExperimentFile {
+        ExperimentFile {
+            about: self.about.clone(),
+            assignment: self.assignment.clone(),
+            analysis: self.analysis.clone(),
+        }
+    }
+
+    /// The experiment's key.
+    pub fn key(&self) -> &str {
+        &self.assignment.key
+    }
+
+    /// The share of all units, 0.0–1.0, that takes part.
+    pub fn traffic_share(&self) -> f64 {
+        traffic_share(&self.assignment, self.assignment.coverage)
+    }
+
+    /// Since when this phase's exposures count: its first start, but not before the planned one.
+    pub fn started_at(&self) -> Option<DateTime<Utc>> {
+        self.spans.first().map(|span| span.from.max(self.analysis.start))
+    }
+
+    /// Days in which units were assigned, in this phase. A clock that was put back counts as no time.
+    pub fn days_running(&self, now: DateTime<Utc>) -> f64 {
+        let seconds =
+            self.spans.iter().map(|span| (span.to.unwrap_or(now) - span.from).num_milliseconds().max(0) as f64 / 1e3);
+        seconds.sum::<f64>() / 86_400.0
+    }
+
+    /// What an approval is bound to: everything that an edit may change in a draft only. Words, the schedule, the allow-list and the
+    /// coverage (see [`Approval::up_to`]) are apart.
+    pub fn approval_hash(&self) -> Result<String, LifecycleError> {
+        self.hash(&BTreeMap::new())
+    }
+
+    /// What was planned, with the meaning of the planned metrics. Results that carry another hash answer another question.
+    pub fn plan_hash(&self, metrics: &BTreeMap<String, MetricFile>) -> Result<String, LifecycleError> {
+        let named = self.analysis.metrics();
+        let planned = |name: &&String| named.contains(&name.as_str()) && !self.post_hoc.contains(name);
+        self.hash(&metrics.iter().filter(|(name, _)| planned(name)).collect())
+    }
+
+    fn hash(&self, metrics: &BTreeMap<&String, &MetricFile>) -> Result<String, LifecycleError> {
+        let mut file = self.file();
+        file.about = About::default();
+        file.assignment.coverage = 1.0;
+        file.assignment.allow_list.clear();
+        file.assignment.winner = None;
+        file.analysis.end = None;
+        file.analysis.max_days = 0;
+        file.analysis.secondary.retain(|metric| !self.post_hoc.contains(metric));
+        // Metrics to look at are a set: naming one twice while it runs plans nothing else.
+        file.analysis.secondary.sort();
+        file.analysis.secondary.dedup();
+        domain::hash_json(&(file, metrics)).map_err(|_| LifecycleError::Hash(self.key().to_owned()))
+    }
+
+    fn needs_approval(&self, coverage: f64, policy: ApprovalPolicy) -> Result<(), LifecycleError> {
+        let share = traffic_share(&self.assignment, coverage);
+        let hash = self.approval_hash()?;
+        let is_approved = self.approval.as_ref().is_some_and(|approval| approval.covers(&hash, share));
+        if policy.asks(share) && !is_approved {
+            return Err(LifecycleError::NeedsApproval { key: self.key().to_owned(), share });
+        }
+        Ok(())
+    }
+
+    /// The course after a verb. `metrics` are what the planned metrics mean; only a start reads them.
+    pub fn step(
+        &self,
+        step: &Step,
+        by: By<'_>,
+        metrics: &BTreeMap<String, MetricFile>,
+    ) -> Result<Self, LifecycleError> {
+        let verb = step.verb();
+        let state = self.state.after(verb).ok_or_else(|| self.not_now(verb))?;
+        let mut next = Self { state, ..self.clone() };
+        match step {
+            Step::Submit => {
+                self.assignment.check()?;
+                self.check_plan()?;
+            }
+            Step::Approve { up_to } => next.approval = Some(self.approve(*up_to, by)?),
+            Step::Reject { reason } => {
+                self.needs_reason(reason, "reject", "the author has to know what to change")?;
+                next.approval = None;
+            }
+            Step::Start => {
+                self.needs_approval(self.assignment.coverage, by.policy)?;
+                next.plan_hash = Some(self.plan_hash(metrics)?);
+                next.spans.push(Span { from: by.at, to: None });
+            }
+            Step::Ramp { coverage } => {
+                self.check_ramp(*coverage, by.policy)?;
+                next.assignment.coverage = *coverage;
+            }
+            Step::Pause { .. } => next.end_span(by.at),
+            Step::Resume => {
+                next.proposal = None;
+                next.spans.push(Span { from: by.at, to: None });
+            }
+            Step::Stop { proposal, .. } => {
+                if let Some(arm) = proposal.as_ref().and_then(|proposal| proposal.arm.as_deref()) {
+                    self.check_arm(arm, None)?;
+                }
+                next.end_span(by.at);
+                next.proposal.clone_from(proposal);
+            }
+            Step::Decide { .. } => next.decide(step, by)?,
+            Step::Reopen { .. } => next.reopen(by),
+            Step::Archive { .. } => {}
+        }
+        Ok(next)
+    }
+
+    fn not_now(&self, verb: Verb) -> LifecycleError {
+        let possible: Vec<String> = Verb::ALL
+            .into_iter()
+            .filter(|verb| self.state.after(*verb).is_some())
+            .map(|verb| format!("`{}`", verb.name()))
+            .collect();
+        let possible = if possible.is_empty() { "nothing, make a new one".to_owned() } else { possible.join(", ") };
+        LifecycleError::NotNow { key: self.key().to_owned(), state: self.state, verb, possible }
+    }
+
+    fn needs_reason(&self, reason: &str, verb: &'static str, why: &'static str) -> Result<(), LifecycleError> {
+        if reason.trim().is_empty() {
+            return Err(LifecycleError::NoReason { key: self.key().to_owned(), verb, why });
+        }
+        Ok(())
+    }
+
+    fn approve(&self, up_to: Option<f64>, by: By<'_>) -> Result<Approval, LifecycleError> {
+        if by.person == self.author || by.person == self.edited_by {
+            return Err(LifecycleError::OwnApproval { key: self.key().to_owned(), person: by.person.to_owned() });
+        }
+        let (least, most) = (self.traffic_share(), traffic_share(&self.assignment, 1.0));
+        let up_to = up_to.unwrap_or(least);
+        if !up_to.is_finite() || !(0.0..=1.0).contains(&up_to) {
+            return Err(self.plan_error("up_to", format!("`{up_to}` is no share; write one from {least} to {most}")));
+        }
+        Ok(Approval {
+            by: by.person.to_owned(),
+            at: by.at,
+            hash: self.approval_hash()?,
+            up_to: up_to.min(most).max(least),
+        })
+    }
+
+    fn check_ramp(&self, coverage: f64, policy: ApprovalPolicy) -> Result<(), LifecycleError> {
+        let from = self.assignment.coverage;
+        if !(0.0..=1.0).contains(&coverage) {
+            return Err(self
+                .plan_error("assignment.coverage", format!("`{coverage}` is no share; write one from {from} to 1.0")));
+        }
+        if coverage < from {
+            return Err(LifecycleError::CoverageShrinks { key: self.key().to_owned(), from, to: coverage });
+        }
+        if coverage > from {
+            self.needs_approval(coverage, policy)?;
+        }
+        Ok(())
+    }
+
+    fn check_arm(&self, arm: &str, chosen: Option<Code>) -> Result<(), LifecycleError> {
+        let place = self.assignment.variants.iter().position(|variant| variant.key == arm);
+        let next = match (place, chosen) {
+            (None, _) => "name one of its variants",
+            (Some(0), Some(Code::Ship)) => "ship a treatment, or choose `roll_back` or `no_difference`",
+            (Some(1..), Some(Code::RollBack)) => "rolling back serves the control, the first variant",
+            (Some(_), Some(Code::FixFirst | Code::KeepRunning)) => {
+                "a decision is `ship`, `roll_back` or `no_difference`"
+            }
+            (Some(_), None | Some(Code::Ship | Code::RollBack | Code::NoDifference)) => return Ok(()),
+        };
+        let verdict = chosen.map_or("proposed", |code| match code {
+            Code::FixFirst => "fix_first",
+            Code::RollBack => "roll_back",
+            Code::Ship => "ship",
+            Code::NoDifference => "no_difference",
+            Code::KeepRunning => "keep_running",
+        });
+        let (key, arm, verdict) = (self.key().to_owned(), arm.to_owned(), verdict.to_owned());
+        Err(LifecycleError::WrongArm { key, arm, verdict, next })
+    }
+
+    fn decide(&mut self, step: &Step, by: By<'_>) -> Result<(), LifecycleError> {
+        let Step::Decide { chosen, arm, reason, proposed, results } = step else { return Ok(()) };
+        self.check_arm(arm, Some(*chosen))?;
+        if proposed.as_ref().is_none_or(|verdict| verdict.code != *chosen) {
+            self.needs_reason(reason, "decide", "it is not what the rules proposed")?;
+        }
+        self.end_span(by.at);
+        self.assignment.winner = Some(arm.clone());
+        self.decision = Some(Decision {
+            proposed: proposed.clone(),
+            chosen: *chosen,
+            arm: arm.clone(),
+            reason: reason.clone(),
+            results: results.clone(),
+            plan_hash: self.plan_hash.clone(),
+            by: by.person.to_owned(),
+            at: by.at,
+        });
+        Ok(())
+    }
+
+    fn end_span(&mut self, at: DateTime<Utc>) {
+        if let Some(span) = self.spans.last_mut().filter(|span| span.to.is_none()) {
+            span.to = Some(at.max(span.from));
+        }
+    }
+
+    /// A new phase: another seed, another version of the buckets, nothing of the old one but its record.
+    fn reopen(&mut self, by: By<'_>) {
+        self.end_span(by.at);
+        self.earlier.push(Phase {
+            assignment: self.assignment.clone(),
+            analysis: self.analysis.clone(),
+            post_hoc: std::mem::take(&mut self.post_hoc),
+            approval: self.approval.take(),
+            proposal: self.proposal.take(),
+            decision: self.decision.take(),
+            spans: std::mem::take(&mut self.spans),
+            plan_hash: self.plan_hash.take(),
+        });
+        self.assignment.winner = None;
+        self.assignment.phase = self.assignment.phase.saturating_add(1);
+        by.person.clone_into(&mut self.edited_by);
+    }
+
+    fn plan_error(&self, field: &str, problem: String) -> LifecycleError {
+        LifecycleError::Plan { key: self.key().to_owned(), field: field.to_owned(), problem }
+    }
+
+    fn check_plan(&self) -> Result<(), LifecycleError> {
+        match self.analysis.problem() {
+            Some((field, problem)) => Err(self.plan_error(&format!("analysis.{field}"), problem)),
+            None => Ok(()),
+        }
+    }
+
+    /// The course with another file. Saying what is there already changes nothing. An edit in review goes back to draft and voids the approval.
+    ///
+    /// Errors: a field that may not change in this state; what is wrong on its own.
+    pub fn edit(&self, file: ExperimentFile, by: By<'_>) -> Result<Edit, LifecycleError> {
+        let file = normalised(file)?;
+        let fields = changes(&self.file(), &file);
+        if fields.is_empty() {
+            return Ok(Edit { course: self.clone(), fields });
+        }
+        for field in &fields {
+            self.may_change(field, &file, by.policy)?;
+        }
+        let mut next = self.clone();
+        let is_started = matches!(self.state, State::Running | State::Paused);
+        if is_started {
+            let new = file.analysis.secondary.iter().filter(|metric| !self.analysis.secondary.contains(metric));
+            next.post_hoc.extend(new.cloned());
+        }
+        next.about = file.about;
+        next.assignment = file.assignment;
+        next.analysis = file.analysis;
+        if is_started {
+            self.check_still_planned(&next)?;
+        }
+        if next.approval_hash()? != self.approval_hash()? {
+            by.person.clone_into(&mut next.edited_by);
+        }
+        if self.state == State::Review && fields.iter().any(|field| field.rule != Rule::Text) {
+            next.state = State::Draft;
+            next.approval = None;
+        }
+        Ok(Edit { course: next, fields })
+    }
+
+    /// A schedule that is changed while it runs must still be one.
+    fn check_still_planned(&self, next: &Self) -> Result<(), LifecycleError> {
+        next.assignment.check()?;
+        next.check_plan()
+    }
+
+    fn may_change(&self, field: &Field, file: &ExperimentFile, policy: ApprovalPolicy) -> Result<(), LifecycleError> {
+        let key = || self.key().to_owned();
+        let immutable = || LifecycleError::Immutable { key: key(), field: field.path.clone(), state: self.state };
+        let is_started = matches!(self.state, State::Running | State::Paused);
+        let is_draft = matches!(self.state, State::Draft | State::Review);
+        match field.rule {
+            Rule::Verb => {
+                let (field, verb) = match field.path.as_str() {
+                    "assignment.winner" => ("assignment.winner", "decide"),
+                    "assignment.phase" => ("assignment.phase", "reopen"),
+                    "assignment.paused" => ("assignment.paused", "pause"),
+                    _ => ("assignment.key", "create"),
+                };
+                Err(LifecycleError::SetByVerb { key: key(), field, verb })
+            }
+            Rule::Text if self.state != State::Archived => Ok(()),
+            Rule::Ramp if is_started => self.check_ramp(file.assignment.coverage, policy),
+            Rule::Schedule | Rule::Exploratory if is_started || is_draft => Ok(()),
+            Rule::Ramp | Rule::Fixed if is_draft => Ok(()),
+            Rule::Text | Rule::Ramp | Rule::Schedule | Rule::Exploratory | Rule::Fixed => Err(immutable()),
+        }
+    }
+}
+
+/// Checks what stands in a file, and writes weights as shares that sum to 1: as it is kept.
+pub fn normalised(mut file: ExperimentFile) -> Result<ExperimentFile, LifecycleError> {
+    file.assignment.check_draft()?;
+    let total: f64 = file.assignment.variants.iter().map(|variant| variant.weight).sum();
+    // What sums to 1 already stays as it is to the last bit: it may be what we gave out.
+    if !file.assignment.variants.is_empty() && (total - 1.0).abs() > 1e-9 {
+        let shares = file.assignment.shares();
+        for (variant, share) in file.assignment.variants.iter_mut().zip(shares) {
+            variant.weight = share;
+        }
+    }
+    Ok(file)
+}

@@ -1,0 +1,128 @@
+//! Means and covariances of values, per variant, and per slice where one is asked for.
+//!
+//! In: the values of units, caps.  Out: [`Cell`]s.
+//! Never here: caps and quantiles (`statistics`), which slices there are (`slices`).
+//! Start at [`read_moments`].
+//!
+//! Means, variances and covariances are aggregates of the engine, which it updates around the mean and merges between threads: no
+//! difference of two large sums is ever taken.
+
+use experiment::metric::Statistic;
+use experiment::results::Sample;
+use experiment::stats::covariates::CovariateMoments;
+use warehouse::{Catalog, Warehouse};
+
+use super::Subject;
+use super::statistics::{VALUES, kept_for};
+use super::units::kept;
+use super::values::{before_column, value_column};
+use crate::PipelineError;
+use crate::rows::Columns;
+
+/// The units of one variant, in one slice.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Cell {
+    pub(super) slice: String,
+    pub(super) variant: String,
+    pub(super) units: u64,
+    /// Per metric; `None` for quantiles, which have no moments.
+    pub(super) samples: Vec<Option<Sample>>,
+}
+
+/// Names of what enters the moments of a metric, capped.
+fn entries(subject: &Subject<'_>, metric: usize, cap: Option<f64>) -> Vec<String> {
+    let plan = &subject.metrics[metric].1;
+    let measures = 0..plan.measures.len();
+    let values = measures.clone().map(|measure| value_column(subject, metric, measure));
+    let before = measures.filter(|_| plan.covariate_days > 0).map(|measure| before_column(subject, metric, measure));
+    let limit = |(at, column): (usize, String)| match cap {
+        // Of a ratio the numerator is capped, now and before.
+        Some(cap) if at % plan.measures.len() == 0 => format!("least({column}, {cap:?})"),
+        Some(_) | None => column,
+    };
+    values.chain(before).enumerate().map(limit).collect()
+}
+
+/// Reads the moments of all metrics in one scan of `source`, a table or a query of values. `slice` is an expression over its columns.
+pub(super) async fn read_moments(
+    warehouse: &Warehouse,
+    catalog: &Catalog,
+    subject: &Subject<'_>,
+    source: &str,
+    caps: &[Option<f64>],
+    slice: Option<&str>,
+) -> Result<Vec<Cell>, PipelineError> {
+    let slice = slice.unwrap_or("''");
+    let (mut inner, mut outer) = (Vec::new(), Vec::new());
+    let mut widths = Vec::new();
+    for (metric, (_, plan)) in subject.metrics.iter().enumerate() {
+        let entries = match plan.statistic {
+            Statistic::Quantile(_) => Vec::new(),
+            Statistic::Mean | Statistic::Proportion | Statistic::Ratio => entries(subject, metric, caps[metric]),
+        };
+        widths.push(entries.len());
+        inner.push(format!("{} as k{metric}", kept_for(subject, plan)));
+        outer.push(format!("count(*) filter (where k{metric}) as n{metric}"));
+        for (i, entry) in entries.iter().enumerate() {
+            inner.push(format!("{entry} as e{metric}_{i}"));
+            outer.push(format!("avg(e{metric}_{i}) filter (where k{metric}) as a{metric}_{i}"));
+            for j in 0..=i {
+                outer.push(format!(
+                    "covar_samp(e{metric}_{i}, e{metric}_{j}) filter (where k{metric}) as c{metric}_{i}_{j}"
+                ));
+            }
+        }
+    }
+    let sql = format!(
+        "select slice, variant, count(*) as units, {} from (select {slice} as slice, variant, {} from {source} where {}) group by 1, 2 order by 1, 2",
+        outer.join(", "),
+        inner.join(", "),
+        kept(subject),
+    );
+    let result = warehouse.query(catalog, &sql).await?;
+    let columns = Columns::new(VALUES, &result);
+    let text = |name: &str| -> Result<Vec<String>, PipelineError> {
+        Ok(columns.text(name)?.into_iter().map(Option::unwrap_or_default).collect())
+    };
+    let mut cells: Vec<Cell> = text("slice")?
+        .into_iter()
+        .zip(text("variant")?)
+        .zip(columns.number("units")?)
+        .map(|((slice, variant), units)| Cell {
+            slice,
+            variant,
+            units: units.unwrap_or_default() as u64,
+            samples: Vec::new(),
+        })
+        .collect();
+    for (metric, width) in widths.into_iter().enumerate() {
+        let ratio = subject.metrics[metric].1.statistic == Statistic::Ratio;
+        let moments = moments(&columns, metric, width)?;
+        for (cell, moments) in cells.iter_mut().zip(moments) {
+            let sample = if ratio { Sample::Ratio(moments) } else { Sample::Mean(moments) };
+            cell.samples.push((width > 0).then_some(sample));
+        }
+    }
+    Ok(cells)
+}
+
+/// The moments of one metric, row by row.
+fn moments(columns: &Columns<'_>, metric: usize, width: usize) -> Result<Vec<CovariateMoments>, PipelineError> {
+    let units = columns.number(&format!("n{metric}"))?;
+    let means = (0..width).map(|i| columns.number(&format!("a{metric}_{i}"))).collect::<Result<Vec<_>, _>>()?;
+    let mut covariances = Vec::with_capacity(width * width);
+    for at in 0..width * width {
+        let (i, j) = (at / width, at % width);
+        covariances.push(columns.number(&format!("c{metric}_{}_{}", i.max(j), i.min(j)))?);
+    }
+    let of_row = |(row, units): (usize, Option<f64>)| {
+        let n = units.unwrap_or_default() as u64;
+        let less_one = (n as f64 - 1.0).max(0.0);
+        CovariateMoments {
+            n,
+            means: means.iter().map(|mean| mean[row].unwrap_or_default()).collect(),
+            comoments: covariances.iter().map(|of| of[row].unwrap_or_default() * less_one).collect(),
+        }
+    };
+    Ok(units.into_iter().enumerate().map(of_row).collect())
+}
