@@ -20,6 +20,7 @@ pub mod project;
 mod promotions;
 mod proposal;
 mod publish;
+pub mod results;
 pub mod retain;
 mod rows;
 pub mod runs;

@@ -14,6 +14,7 @@
 
 mod days;
 mod freshness;
+mod history;
 mod moments;
 mod slices;
 mod statistics;
@@ -31,6 +32,7 @@ use warehouse::Model;
 use crate::PipelineError;
 
 pub(crate) use freshness::{Freshness, read_freshness};
+pub(crate) use history::{EVERYBODY, history_model, history_table, read_new_units};
 pub(crate) use slices::read_dimensions;
 pub(crate) use statistics::{MetricMoments, read_bad_values, read_samples, read_samples_of_day};
 pub(crate) use units::read_counts;

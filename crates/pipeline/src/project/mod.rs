@@ -151,6 +151,11 @@ impl Project {
         look_up(&self.policies, "policy", name)
     }
 
+    /// The metric `name`, or an error with the nearest name.
+    pub fn metric(&self, name: &str) -> Result<&MetricFile, PipelineError> {
+        look_up(&self.metrics, "metric", name)
+    }
+
     /// The sync `name`, or an error with the nearest name.
     pub fn sync(&self, name: &str) -> Result<&SyncFile, PipelineError> {
         look_up(&self.syncs, "sync", name)

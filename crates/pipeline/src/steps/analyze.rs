@@ -13,7 +13,7 @@ use experiment::metric::Statistic;
 use experiment::plan::{AnalysisPlan, ExperimentFile};
 use experiment::results::{Observed, ObservedMetric, Results, Sample, results, rows};
 use experiment::stats::StatsError;
-use warehouse::{BuildOptions, Catalog, Model, ModelReport, ModelStatus};
+use warehouse::{BuildOptions, BuildReport, Catalog, Model, ModelReport, ModelStatus};
 
 use super::Context;
 use crate::PipelineError;
@@ -24,6 +24,8 @@ use crate::analyze::{self, Freshness, MetricMoments, Subject};
 pub struct Request {
     /// Names of `experiments/<name>.toml`; empty means all.
     pub experiments: Vec<String>,
+    /// One that is in no file, or no longer as its file says; instead of `experiments`.
+    pub given: Option<ExperimentFile>,
     /// What happened from this moment on does not count, midnight UTC; the end of today if absent.
     pub until: Option<DateTime<Utc>>,
     /// Also the results as of each day since the start.
@@ -63,20 +65,26 @@ pub struct TableReport {
 /// Analyzes the selected experiments, one after the other.
 pub async fn run(context: &Context, request: Request) -> Result<Vec<ExperimentReport>, PipelineError> {
     let project = &context.project;
-    let names: Vec<String> = match request.experiments.as_slice() {
-        [] => project.experiments.keys().cloned().collect(),
-        some => some.to_vec(),
+    let files: Vec<(String, ExperimentFile)> = match (request.given, request.experiments.as_slice()) {
+        (Some(file), _) => vec![(file.assignment.key.clone(), file)],
+        (None, []) => project.experiments.clone().into_iter().collect(),
+        (None, some) => {
+            let named = |name: &String| Ok((name.clone(), project.experiment(name)?.clone()));
+            some.iter().map(named).collect::<Result<_, PipelineError>>()?
+        }
     };
-    if names.is_empty() {
+    if files.is_empty() {
         return Err(PipelineError::NoExperiments);
     }
     let until = request.until.unwrap_or_else(|| {
         let tomorrow = context.now.date_naive().checked_add_days(Days::new(1)).unwrap_or(context.now.date_naive());
         tomorrow.and_time(NaiveTime::MIN).and_utc()
     });
-    let mut reports = Vec::with_capacity(names.len());
-    for name in names {
-        reports.push(one(context, name, until, request.by_day).await?);
+    let mut reports = Vec::with_capacity(files.len());
+    for (name, file) in files {
+        let report = one(context, name, &file, until, request.by_day).await?;
+        crate::results::keep(project, &report)?;
+        reports.push(report);
     }
     Ok(reports)
 }
@@ -84,10 +92,10 @@ pub async fn run(context: &Context, request: Request) -> Result<Vec<ExperimentRe
 async fn one(
     context: &Context,
     name: String,
+    file: &ExperimentFile,
     until: DateTime<Utc>,
     by_day: bool,
 ) -> Result<ExperimentReport, PipelineError> {
-    let file = context.project.experiment(&name)?;
     let catalog = context.warehouse.catalog().await?;
     let subject = subject(context, &catalog, file, until)?;
     let models = analyze::models(&subject)?;
@@ -95,10 +103,7 @@ async fn one(
         .warehouse
         .build(&models, &[], &context.run(), &BuildOptions::default(), context.progress.as_ref())
         .await?;
-    if let Some(failed) = built.models.iter().find(|model| model.reason.is_some()) {
-        let reason = failed.reason.clone().unwrap_or_default();
-        return Err(PipelineError::Unanalyzable { experiment: name, table: failed.table.to_string(), reason });
-    }
+    expect_built(&built, &name)?;
     let catalog = context.warehouse.catalog().await?;
     let observed = observe(context, &catalog, &subject).await?;
     let unanalyzable = |error: StatsError| PipelineError::Unanalyzable {
@@ -116,6 +121,13 @@ async fn one(
     let key = file.assignment.key.clone();
     let (has_ended, alpha) = (observed.has_ended, observed.alpha);
     Ok(ExperimentReport { name, key, catalog: catalog.number, until, has_ended, alpha, results, days, tables })
+}
+
+/// Errors: the first table that could not be made.
+pub(super) fn expect_built(built: &BuildReport, experiment: &str) -> Result<(), PipelineError> {
+    let Some(failed) = built.models.iter().find(|model| model.reason.is_some()) else { return Ok(()) };
+    let (table, reason) = (failed.table.to_string(), failed.reason.clone().unwrap_or_default());
+    Err(PipelineError::Unanalyzable { experiment: experiment.to_owned(), table, reason })
 }
 
 fn table_report((report, model): (&ModelReport, &Model)) -> TableReport {
@@ -227,6 +239,17 @@ async fn observe_days(
     Ok(found)
 }
 
+/// What a metric is for.
+pub(super) fn role_of(plan: &AnalysisPlan, name: &str) -> Role {
+    let guardrail = plan.guardrails.iter().find(|guardrail| guardrail.metric == name);
+    match (plan.goals.iter().position(|goal| goal.metric == name), guardrail) {
+        (Some(0), _) => Role::Primary,
+        (Some(_), _) => Role::Success,
+        (None, Some(guardrail)) => Role::Guardrail { margin: guardrail.margin },
+        (None, None) => Role::Watched,
+    }
+}
+
 fn metrics(
     context: &Context,
     subject: &Subject<'_>,
@@ -234,22 +257,13 @@ fn metrics(
     found: Vec<MetricMoments>,
     bad_values: &[u64],
 ) -> Vec<ObservedMetric> {
-    let plan = &subject.file.analysis;
-    let goals = &plan.goals;
-    let role = |name: &str| {
-        let guardrail = plan.guardrails.iter().find(|guardrail| guardrail.metric == name);
-        match (goals.iter().position(|goal| goal.metric == name), guardrail) {
-            (Some(0), _) => Role::Primary,
-            (Some(_), _) => Role::Success,
-            (None, Some(guardrail)) => Role::Guardrail { margin: guardrail.margin },
-            (None, None) => Role::Watched,
-        }
-    };
+    let plan_of = &subject.file.analysis;
+    let goals = &plan_of.goals;
     let named = subject.metrics.iter().zip(found).enumerate().filter_map(|(at, ((name, plan), mut found))| {
         let file = context.project.metrics.get(*name)?;
         Some(ObservedMetric {
             name: (*name).to_owned(),
-            role: role(name),
+            role: role_of(plan_of, name),
             weight: goals.iter().find(|goal| goal.metric == *name).map_or(1.0, |goal| goal.weight),
             preference: file.direction,
             is_proportion: plan.statistic == Statistic::Proportion,

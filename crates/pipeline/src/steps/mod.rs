@@ -15,6 +15,7 @@ pub mod evaluate;
 pub mod extract;
 pub mod init;
 pub mod off_policy;
+pub mod power;
 pub mod publish;
 pub mod quarantine;
 pub mod query;
