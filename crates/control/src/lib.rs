@@ -5,6 +5,7 @@
 //! [`experiment::lifecycle::LaunchFacts`].
 //! Start at [`Control`].
 
+pub mod api;
 mod audit;
 mod control;
 mod drift;
@@ -13,6 +14,7 @@ mod experiments;
 mod people;
 mod publish;
 mod qa;
+mod rehearsal;
 mod secret;
 mod store;
 mod surroundings;

@@ -1,0 +1,267 @@
+//! The JSON API over a store of its own: who may, what is answered, what is published, and the document that describes it.
+//!
+//! In: requests.  Out: nothing.
+//! Never here: rules of the lifecycle (tested where they are).
+//! Start at `from_a_draft_to_a_decision`.
+
+#![expect(clippy::unwrap_used, reason = "in a test the panic is the report")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
+use chrono::{DateTime, Utc};
+use control::api::{Analyst, Api, openapi};
+use control::{Control, ControlError};
+use experiment::lifecycle::LaunchFacts;
+use experiment::metric::MetricFile;
+use experiment::plan::ExperimentFile;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+/// Knows one metric, and results once they were computed.
+#[derive(Debug, Default)]
+struct Known {
+    results: std::sync::Mutex<BTreeMap<String, Value>>,
+}
+
+fn metrics() -> BTreeMap<String, MetricFile> {
+    let metric = json!({ "kind": "proportion", "fact": { "table": "marts.events" } });
+    BTreeMap::from([("bought".to_owned(), serde_json::from_value(metric).unwrap())])
+}
+
+#[async_trait]
+impl Analyst for Known {
+    async fn metrics(&self) -> Result<BTreeMap<String, MetricFile>, ControlError> {
+        Ok(metrics())
+    }
+    async fn facts(&self, _: &ExperimentFile) -> Result<LaunchFacts, ControlError> {
+        Ok(LaunchFacts { metrics: metrics(), power: Some(0.9), ..LaunchFacts::default() })
+    }
+    async fn results(&self, key: &str) -> Result<Option<Value>, ControlError> {
+        Ok(self.results.lock().unwrap().get(key).cloned())
+    }
+    async fn analyze(&self, file: ExperimentFile, until: Option<DateTime<Utc>>) -> Result<Value, ControlError> {
+        let found = json!({ "key": file.assignment.key, "until": until });
+        self.results.lock().unwrap().insert(file.assignment.key, found.clone());
+        Ok(found)
+    }
+    async fn power(&self, file: ExperimentFile, history_days: u32) -> Result<Value, ControlError> {
+        Ok(json!({ "key": file.assignment.key, "history_days": history_days }))
+    }
+}
+
+/// A store with its first admin.
+struct Site {
+    router: Router,
+    admin: String,
+    dir: TempDir,
+}
+
+impl Site {
+    async fn open() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let control = Control::open_file(&dir.path().join("control.db")).await.unwrap();
+        let admin = control.bootstrap("mina", Utc::now()).await.unwrap().unwrap().token;
+        let api = Api::new(control, Arc::new(Known::default()), dir.path().join("experiments"));
+        Self { router: api.routes(), admin, dir }
+    }
+
+    async fn send(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let mut request = Request::builder().method(method).uri(path);
+        if !token.is_empty() {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
+        let request = request.header(header::CONTENT_TYPE, "application/json").body(body).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.send(&self.admin, Method::GET, path, None).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        body
+    }
+
+    async fn post(&self, token: &str, path: &str, body: Value) -> (StatusCode, Value) {
+        self.send(token, Method::POST, path, Some(body)).await
+    }
+
+    /// Does a verb at the revision that stands.
+    async fn step(&self, token: &str, key: &str, step: Value) -> (StatusCode, Value) {
+        let revision = self.get(&format!("/api/v1/experiments/{key}")).await["revision"].clone();
+        let path = format!("/api/v1/experiments/{key}/steps");
+        self.post(token, &path, json!({ "revision": revision, "step": step })).await
+    }
+
+    /// Somebody with a role, and his token.
+    async fn person(&self, name: &str, role: &str) -> String {
+        let edit = json!({ "thing": { "kind": "person", "name": name, "role": role } });
+        let (status, body) = self.send(&self.admin, Method::PUT, "/api/v1/things", Some(edit)).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        let (status, body) = self.post(&self.admin, "/api/v1/tokens", json!({ "person": name, "name": "test" })).await;
+        assert_eq!(status, StatusCode::CREATED, "{body}");
+        body["token"].as_str().unwrap().to_owned()
+    }
+
+    /// The newest published payload.
+    fn published(&self) -> Value {
+        let files = std::fs::read_dir(self.dir.path().join("experiments")).unwrap();
+        let newest =
+            files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "json")).max();
+        serde_json::from_str(&std::fs::read_to_string(newest.unwrap()).unwrap()).unwrap()
+    }
+}
+
+fn file(key: &str) -> Value {
+    json!({
+        "assignment": {
+            "key": key,
+            "variants": [{ "key": "control", "value": false }, { "key": "short", "value": true }],
+        },
+        "analysis": {
+            "exposures": "marts.exposures",
+            "start": "2026-11-01T00:00:00Z",
+            "end": "2026-11-29T00:00:00Z",
+            "goals": ["bought"],
+        },
+    })
+}
+
+#[tokio::test]
+async fn from_a_draft_to_a_decision() {
+    let site = Site::open().await;
+    let (author, approver) = (site.person("jun", "experimenter").await, site.person("yuna", "approver").await);
+    let (status, made) = site.post(&author, "/api/v1/experiments", file("checkout")).await;
+    assert_eq!((status, &made["state"], &made["owner"]), (StatusCode::CREATED, &json!("draft"), &json!("jun")));
+
+    assert_eq!(site.step(&author, "checkout", json!({ "verb": "submit" })).await.0, StatusCode::OK);
+    let (status, refused) = site.step(&author, "checkout", json!({ "verb": "start" })).await;
+    assert_eq!((status, &refused["code"]), (StatusCode::FORBIDDEN, &json!("needs_approval")), "{refused}");
+    let (status, refused) = site.step(&author, "checkout", json!({ "verb": "approve" })).await;
+    assert_eq!((status, &refused["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")), "{refused}");
+    assert_eq!(site.step(&approver, "checkout", json!({ "verb": "approve" })).await.0, StatusCode::OK);
+    let (status, running) = site.step(&author, "checkout", json!({ "verb": "start" })).await;
+    assert_eq!((status, &running["state"]), (StatusCode::OK, &json!("running")), "{running}");
+    let rules = &site.published()["payload"]["features"]["checkout"]["rules"];
+    assert_eq!(rules[0]["key"], "checkout", "{rules}");
+
+    let (status, tried) = site.post(&author, "/api/v1/experiments/checkout/simulation", json!({ "units": 1000 })).await;
+    assert_eq!((status, &tried["outside"]), (StatusCode::OK, &json!(0)), "{tried}");
+    let results = "/api/v1/experiments/checkout/results";
+    let (status, none) = site.send(&author, Method::GET, results, None).await;
+    assert_eq!((status, &none["code"]), (StatusCode::NOT_FOUND, &json!("not_analyzed")));
+    let (status, found) = site.post(&author, results, json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{found}");
+    assert_eq!(site.get(results).await, found);
+
+    let decide =
+        json!({ "verb": "decide", "chosen": "ship", "arm": "short", "reason": "more bought", "results": found });
+    let (status, decided) = site.step(&author, "checkout", decide).await;
+    assert_eq!((status, &decided["decision"]["arm"]), (StatusCode::OK, &json!("short")), "{decided}");
+    let rules = site.published()["payload"]["features"]["checkout"]["rules"].clone();
+    assert_eq!(rules[0]["force"], json!(true), "{rules}");
+
+    let audit = site.get("/api/v1/audit?key=checkout").await;
+    let verbs: Vec<&str> =
+        audit.as_array().unwrap().iter().rev().map(|entry| entry["verb"].as_str().unwrap()).collect();
+    assert_eq!(verbs, ["create", "submit", "approve", "start", "decide"]);
+}
+
+#[tokio::test]
+async fn a_change_has_to_have_seen_the_newest_revision() {
+    let site = Site::open().await;
+    let (_, made) = site.post(&site.admin, "/api/v1/experiments", file("checkout")).await;
+    let mut edited = file("checkout");
+    edited["about"] = json!({ "title": "One form" });
+    let edit = json!({ "revision": made["revision"], "file": edited });
+    let path = "/api/v1/experiments/checkout";
+    assert_eq!(site.send(&site.admin, Method::PUT, path, Some(edit.clone())).await.0, StatusCode::OK);
+    let mut other = edit;
+    other["file"]["about"]["title"] = json!("Another form");
+    let (status, stale) = site.send(&site.admin, Method::PUT, path, Some(other)).await;
+    assert_eq!((status, &stale["code"]), (StatusCode::CONFLICT, &json!("stale_revision")), "{stale}");
+    assert_eq!(site.get(path).await["about"]["title"], "One form");
+}
+
+#[tokio::test]
+async fn strangers_and_viewers_are_told_what_to_do() {
+    let site = Site::open().await;
+    for token in ["", "mtk_0_0", "nonsense"] {
+        let (status, problem) = site.send(token, Method::GET, "/api/v1/experiments", None).await;
+        assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &json!("unauthenticated")));
+    }
+    let viewer = site.person("min", "viewer").await;
+    assert_eq!(site.send(&viewer, Method::GET, "/api/v1/experiments", None).await.0, StatusCode::OK);
+    let (status, problem) = site.post(&viewer, "/api/v1/experiments", file("checkout")).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")));
+    assert_eq!(site.get("/api/v1/me").await["person"], "mina");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_names_its_place() {
+    let site = Site::open().await;
+    let check = async |method, path: &str, body: Value, expected: &str| {
+        let (status, problem) = site.send(&site.admin, method, path, Some(body)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(expected), "{problem}");
+    };
+    let mut unknown = file("checkout");
+    unknown["assignment"]["varaints"] = json!([]);
+    check(Method::POST, "/api/v1/experiments", unknown, "varaints").await;
+    check(Method::POST, "/api/v1/experiments", json!("x"), "body").await;
+    let mut negative = file("checkout");
+    negative["assignment"]["variants"][0]["weight"] = json!(-1);
+    check(Method::POST, "/api/v1/experiments", negative, "-1").await;
+    check(Method::GET, "/api/v1/experiments?state=asleep", json!({}), "asleep").await;
+    check(Method::GET, "/api/v1/things/token", json!({}), "token").await;
+    check(Method::GET, "/api/v1/things/nothing", json!({}), "nothing").await;
+    let mut hostile = file("checkout");
+    hostile["assignment"]["audience"] = json!({ "name": { "$regex": "(?=a)a" } });
+    check(Method::POST, "/api/v1/experiments", hostile, "audience").await;
+}
+
+#[tokio::test]
+async fn a_forced_unit_is_published_and_released() {
+    let site = Site::open().await;
+    site.post(&site.admin, "/api/v1/experiments", file("checkout")).await;
+    let path = "/api/v1/experiments/checkout/forced";
+    let (status, entry) = site.post(&site.admin, path, json!({ "unit": "u1", "variant": "short" })).await;
+    assert_eq!(status, StatusCode::CREATED, "{entry}");
+    let rules = site.published()["payload"]["features"]["checkout"]["rules"].clone();
+    assert_eq!((&rules[0]["force"], &rules[0]["condition"]), (&json!(true), &json!({ "id": "u1" })));
+    let (status, _) = site.send(&site.admin, Method::DELETE, &format!("{path}/u1"), None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(site.published()["payload"]["features"]["checkout"]["rules"], json!([]));
+}
+
+/// Every operation has a summary, needs a token, and may answer with a problem; every reference leads somewhere.
+#[test]
+fn the_document_is_whole() {
+    let document: Value = serde_json::from_str(&openapi().to_json().unwrap()).unwrap();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let mut operations = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            operations += 1;
+            assert!(operation["summary"].is_string(), "{method} {path}");
+            assert!(
+                operation["responses"]["default"]["content"]["application/problem+json"].is_object(),
+                "{method} {path}"
+            );
+        }
+    }
+    assert!(operations >= 25, "{operations}");
+    let text = document.to_string();
+    for reference in text.split("\"#/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(document.pointer(&format!("/{reference}")).is_some(), "{reference}");
+    }
+}
