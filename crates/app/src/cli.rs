@@ -4,11 +4,14 @@
 //! Never here: what an argument means; `commands` turns it into a step's request.
 //! Start at [`Cli`].
 
+mod experiment;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use experiment::*;
 
 /// Turns a company's own data into recommendations that can be trusted, served and proven.
 #[derive(Debug, Parser)]
@@ -51,6 +54,9 @@ pub struct Globals {
     /// No colours (as do NO_COLOR and TERM=dumb)
     #[arg(long, global = true)]
     pub no_color: bool,
+    /// Where decisions are kept, instead of `.montauk/control.db`: postgres://user:password@host/database
+    #[arg(long, value_name = "URL", env = "MONTAUK_CONTROL_URL", hide_env_values = true, global = true)]
+    pub control: Option<String>,
     /// Go past a guard that would otherwise refuse
     #[arg(short, long, global = true)]
     pub yes: bool,
@@ -100,6 +106,21 @@ pub enum Command {
     /// Say what experiments have done to their metrics, whether the data can be trusted, and what to do
     #[command(after_help = "Example:\n  montauk analyze checkout --until 2026-12-01")]
     Analyze(Analyze),
+    /// Make, launch, stop and decide experiments
+    #[command(after_help = "Example:\n  montauk experiment apply && montauk experiment submit checkout")]
+    Experiment(Experiment),
+    /// See what experiments are judged by, and try it on the past
+    #[command(after_help = "Example:\n  montauk metric test revenue")]
+    Metric(Metric),
+    /// Layers, holdouts, flags, groups, connections of SDKs, people and policies
+    #[command(after_help = "Example:\n  montauk thing list flag")]
+    Thing(Thing),
+    /// Make and end tokens of the API
+    #[command(after_help = "Example:\n  montauk token create yuna")]
+    Token(Token),
+    /// Answer what people decide over HTTP, or print how
+    #[command(after_help = "Example:\n  montauk api serve")]
+    Api(Api),
     /// Say what a policy would have earned, from what another one logged
     #[command(name = "off-policy", after_help = "Example:\n  montauk off-policy thompson_men --json")]
     OffPolicy(OffPolicy),

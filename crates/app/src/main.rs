@@ -10,6 +10,7 @@ mod error;
 mod exit;
 mod output;
 mod progress;
+mod store;
 mod table;
 mod wiring;
 

@@ -7,6 +7,8 @@
 
 mod signals;
 
+pub use signals::{Signals, watch as watch_signals};
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;

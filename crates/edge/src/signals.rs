@@ -10,19 +10,20 @@ use http_server::ShutdownTrigger;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Registered handlers; from here on the signals no longer end the process by themselves.
-pub(crate) struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 /// Registers for both signals.
-pub(crate) fn watch() -> io::Result<Signals> {
+pub fn watch() -> io::Result<Signals> {
     Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
 }
 
 impl Signals {
     /// Passes orders on for ever.
-    pub(crate) async fn forward(mut self, trigger: ShutdownTrigger) {
+    pub async fn forward(mut self, trigger: ShutdownTrigger) {
         self.next().await;
         tracing::info!("draining; a second signal stops at once");
         trigger.drain();

@@ -5,6 +5,7 @@
 //! Start at [`run`].
 
 mod analyze;
+mod api;
 mod build;
 mod check;
 mod completions;
@@ -12,8 +13,10 @@ mod copy;
 mod demo;
 mod doctor;
 mod evaluate;
+mod experiment;
 mod extract;
 mod init;
+mod metric;
 mod off_policy;
 mod publish;
 mod quarantine;
@@ -22,6 +25,8 @@ mod rec;
 mod recommend;
 mod serve;
 mod status;
+mod thing;
+mod token;
 mod train;
 mod tune;
 
@@ -57,8 +62,8 @@ pub enum Outcome {
 
 /// Runs one command, until it ends or somebody presses Ctrl-C.
 pub async fn run(shell: &Shell, command: Option<Command>) -> Result<Outcome, AppError> {
-    // These two serve, and finish on Ctrl-C what they have begun.
-    if matches!(command, Some(Command::Demo(_) | Command::Serve(_))) {
+    // These serve, and finish on Ctrl-C what they have begun.
+    if matches!(command, Some(Command::Demo(_) | Command::Serve(_) | Command::Api(_))) {
         return run_step(shell, command).await;
     }
     interruptible(shell, run_step(shell, command)).await
@@ -81,6 +86,11 @@ async fn run_step(shell: &Shell, command: Option<Command>) -> Result<Outcome, Ap
         Some(Command::Rec(arguments)) => rec::run(shell, arguments).await,
         Some(Command::Recommend(arguments)) => recommend::run(shell, arguments).await,
         Some(Command::Analyze(arguments)) => analyze::run(shell, arguments).await,
+        Some(Command::Experiment(arguments)) => experiment::run(shell, arguments).await,
+        Some(Command::Metric(arguments)) => metric::run(shell, arguments).await,
+        Some(Command::Thing(arguments)) => thing::run(shell, arguments).await,
+        Some(Command::Token(arguments)) => token::run(shell, arguments).await,
+        Some(Command::Api(arguments)) => api::run(shell, arguments).await,
         Some(Command::OffPolicy(arguments)) => off_policy::run(shell, arguments).await,
         Some(Command::Publish(arguments)) => publish::run(shell, arguments).await,
         Some(Command::Serve(arguments)) => serve::run(shell, arguments).await,
