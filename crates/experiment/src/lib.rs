@@ -13,6 +13,7 @@ pub mod definition;
 mod judged;
 pub mod layer;
 pub mod lifecycle;
+pub mod looks;
 pub mod metric;
 pub mod plan;
 pub mod planning;

@@ -15,6 +15,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::definition::Experiment;
+use crate::looks::PlannedLook;
 
 /// One experiment of a project.
 ///
@@ -96,7 +97,13 @@ pub struct AnalysisPlan {
     /// Two-sided error rate of the whole experiment, 0.0–1.0. Default 0.05.
     #[serde(default = "five_percent")]
     pub alpha: f64,
-    /// The part of it that may be spent before the planned end. Default 0.01.
+    /// How it may be looked at while it runs.
+    #[serde(default)]
+    pub sequential: Sequential,
+    /// Of `group`: the looks before the end, shares of `planned_units` (0.0–1.0) or moments. Between them nothing is claimed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looks: Vec<PlannedLook>,
+    /// Of `hybrid`: the part of it that may be spent before the planned end. Default 0.01.
     #[serde(default = "one_percent")]
     pub running_alpha: f64,
     /// Units of all variants for which it is planned; 5,000 tune the intervals if it is not given.
@@ -197,6 +204,22 @@ pub struct Guardrail {
     pub margin: f64,
 }
 
+/// How an experiment may be looked at while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum Sequential {
+    /// At any time at `running_alpha`, and at the planned end a fixed test at the rest.
+    #[default]
+    Hybrid,
+    /// At any time at the whole of α, also at and after the end.
+    AlwaysValid,
+    /// At the planned looks and at the end (Lan & DeMets); between them nothing is claimed.
+    Group,
+    /// At the planned end only, by a fixed test.
+    None,
+}
+
 /// What becomes of units that saw several variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -281,8 +304,8 @@ impl AnalysisPlan {
         if !share(self.alpha) {
             return Some(("alpha", format!("`{}` is no error rate: write a share between 0.0 and 1.0", self.alpha)));
         }
-        if !(share(self.running_alpha) && self.running_alpha < self.alpha) {
-            return Some(("running_alpha", format!("`{}` must be above 0 and below `alpha`", self.running_alpha)));
+        if let Some(problem) = self.problem_of_looks() {
+            return Some(problem);
         }
         let least = chrono::TimeDelta::days(i64::from(self.min_days));
         if self.end.is_some_and(|end| end < self.start + least) {
@@ -294,6 +317,39 @@ impl AnalysisPlan {
         }
         if self.min_days == 0 || self.max_days < self.min_days {
             return Some(("max_days", "it must be at least `min_days`, and that at least 1".to_owned()));
+        }
+        None
+    }
+
+    /// What of the looks cannot be followed.
+    fn problem_of_looks(&self) -> Option<(&'static str, String)> {
+        let problem = |key, message: &str| Some((key, message.to_owned()));
+        let is_group = self.sequential == Sequential::Group;
+        if self.sequential == Sequential::Hybrid && !(self.running_alpha > 0.0 && self.running_alpha < self.alpha) {
+            return Some(("running_alpha", format!("`{}` must be above 0 and below `alpha`", self.running_alpha)));
+        }
+        if !is_group && !self.looks.is_empty() {
+            return problem("looks", "only `sequential = \"group\"` has planned looks: write it, or take them out");
+        }
+        if is_group && self.looks.is_empty() {
+            return problem(
+                "looks",
+                "`group` needs looks: write shares such as `[0.5]`, or take `sequential = \"none\"`",
+            );
+        }
+        if is_group && self.planned_units.is_none_or(|units| units == 0) {
+            return problem("planned_units", "looks are shares of the planned units: write how many are planned");
+        }
+        for look in &self.looks {
+            match look {
+                PlannedLook::Share(share) if !(*share > 0.0 && *share < 1.0) => {
+                    return Some(("looks", format!("`{share}` is no share of the planned units between 0 and 1")));
+                }
+                PlannedLook::Date(at) if *at <= self.start || self.end.is_some_and(|end| *at >= end) => {
+                    return Some(("looks", format!("`{at}` does not lie between `start` and `end`")));
+                }
+                PlannedLook::Share(_) | PlannedLook::Date(_) => {}
+            }
         }
         None
     }

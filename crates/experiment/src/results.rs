@@ -7,7 +7,9 @@
 use serde::Serialize;
 
 use crate::decision::{ArmFacts, Clock, Decision, Facts, Health, MetricFact, Role, decide};
-use crate::judged::judge;
+use crate::judged::{Claim, judge};
+use crate::looks::Looks;
+use crate::plan::Sequential;
 use crate::slices::{DimensionResults, ObservedDimension, slice};
 use crate::stats::always_valid::DEFAULT_TUNING_N;
 use crate::stats::analysis::{Settings, View, view};
@@ -76,6 +78,9 @@ pub struct Observed {
     pub has_ended: bool,
     pub alpha: f64,
     pub running_alpha: f64,
+    pub sequential: Sequential,
+    /// Of `group`.
+    pub looks: Looks,
     pub planned_units: Option<u64>,
     /// Less than this share known to the metrics' tables, or older data, is a fault.
     pub least_join_rate: f64,
@@ -89,9 +94,25 @@ impl Observed {
         (0..self.variants.len()).map(of_variant).collect()
     }
 
-    /// The part of α that may be spent at this look (S6): α₁ while it runs, α − α₁ at the planned end.
+    /// The error rate of the family of tests that is asked at this look: of a hybrid (S6) α₁ while it runs and α − α₁ at the planned end, all
+    /// of α otherwise (of planned looks the bounds say how much of it is spent when).
     pub fn alpha_now(&self) -> f64 {
-        if self.has_ended { self.alpha - self.running_alpha } else { self.running_alpha }
+        match (self.sequential, self.has_ended) {
+            (Sequential::Hybrid, false) => self.running_alpha,
+            (Sequential::Hybrid, true) => self.alpha - self.running_alpha,
+            (Sequential::AlwaysValid | Sequential::Group | Sequential::None, _) => self.alpha,
+        }
+    }
+
+    /// What may be claimed now.
+    pub(crate) fn claim(&self) -> Claim {
+        match (self.sequential, self.has_ended) {
+            (Sequential::Hybrid | Sequential::None, true) => Claim::Fixed,
+            (Sequential::Hybrid, false) | (Sequential::AlwaysValid, _) => Claim::AlwaysValid,
+            (Sequential::Group, true) => Claim::AtLook,
+            (Sequential::Group, false) if self.looks.is_now => Claim::AtLook,
+            (Sequential::Group | Sequential::None, false) => Claim::Nothing,
+        }
     }
 
     /// Units at which always-valid intervals are tightest.
@@ -114,9 +135,9 @@ pub struct Row {
     pub absolute: Option<View>,
     /// The relative effect without covariates, where there are some.
     pub unadjusted: Option<View>,
-    /// The level of `shown`: what of α this metric may spend now.
+    /// The level of `shown`: what of α this metric may spend now, and of planned looks over all of them; 0 where nothing is claimed.
     pub shown_alpha: f64,
-    /// The relative interval that decides: always-valid while it runs, fixed at its end.
+    /// The relative interval that decides; `None` also where there are figures and the plan lets nothing be claimed yet.
     pub shown: Option<Interval>,
     /// Of goals: that of `shown`, corrected over the goals of the arm (weighted Holm), to be held against the part of α that may be
     /// spent now. Of metrics that decide nothing: the fixed one, corrected over all of them (Benjamini & Hochberg).
@@ -324,7 +345,7 @@ fn adjust(rows: &mut [Row], alpha: f64) -> Result<(), StatsError> {
 
 /// What to do, and the health that it rests on. A planned metric without figures says nothing, neither for shipping nor against.
 fn verdict(observed: &Observed, rows: &[Row], mut health: Health) -> (Health, Result<Decision, StatsError>) {
-    let is_missing = |row: &&Row| row.shown.is_none() && !row.is_pending && row.role != Role::Watched;
+    let is_missing = |row: &&Row| row.relative.is_none() && !row.is_pending && row.role != Role::Watched;
     health.missing_metrics = rows.iter().filter(is_missing).map(|row| row.metric.clone()).collect();
     health.missing_metrics.dedup();
     let arms = observed.variants.iter().enumerate().skip(1);
@@ -348,7 +369,13 @@ fn arm_facts(observed: &Observed, rows: &[Row], index: usize, name: &str) -> Arm
     let primary = observed.metrics.iter().find(|metric| metric.role == Role::Primary);
     let relative = primary.and_then(|primary| mine().find(|row| row.metric == primary.name)?.relative.as_ref());
     let outlook = relative.and_then(|relative| relative.figures.outlooks);
-    let outlook = outlook.map(|both| if observed.has_ended { both.fixed } else { both.always_valid });
+    let is_fixed = match observed.sequential {
+        Sequential::Hybrid => observed.has_ended,
+        Sequential::AlwaysValid => false,
+        // The bound of the last look is close to that of a fixed test: little is spent before.
+        Sequential::Group | Sequential::None => true,
+    };
+    let outlook = outlook.map(|both| if is_fixed { both.fixed } else { both.always_valid });
     let all = observed.units();
     let units = |arm: usize| all.get(arm).copied().unwrap_or(0);
     let per_day = (units(0) + units(index)) as f64 / observed.clock.days_running.max(1.0);

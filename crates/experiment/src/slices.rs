@@ -58,7 +58,7 @@ pub struct SliceRow {
     pub metric: String,
     pub arm: String,
     pub effect: Option<SliceEffect>,
-    /// At the part of α that may be spent now: always-valid while it runs, fixed at the end; corrected for nothing.
+    /// As the plan lets it be claimed now, at the whole part of α; corrected for nothing.
     pub interval: Option<Interval>,
     /// Pulled towards the mean of the slices, by as much as chance explains their differences (empirical Bayes).
     pub shrunken: Option<SliceEffect>,
@@ -114,7 +114,7 @@ fn one(observed: &Observed, slice: &ObservedSlice, tests: usize) -> Result<Slice
                 problem: None,
             };
             match effect(observed, samples, arm) {
-                Ok((effect, interval)) => (row.effect, row.interval) = (Some(effect), Some(interval)),
+                Ok((effect, interval)) => (row.effect, row.interval) = (Some(effect), interval),
                 Err(problem) => row.problem = Some(problem.to_string()),
             }
             rows.push(row);
@@ -129,12 +129,16 @@ fn one(observed: &Observed, slice: &ObservedSlice, tests: usize) -> Result<Slice
     })
 }
 
-fn effect(observed: &Observed, samples: &[Option<Sample>], arm: usize) -> Result<(SliceEffect, Interval), StatsError> {
+fn effect(
+    observed: &Observed,
+    samples: &[Option<Sample>],
+    arm: usize,
+) -> Result<(SliceEffect, Option<Interval>), StatsError> {
     let none = StatsError::TooFewUnits { n: 0, least: 2 };
     let sample = |at: usize| samples.get(at).and_then(Option::as_ref).ok_or(none.clone());
     let estimate = compare_samples(sample(0)?, sample(arm)?)?.estimate(Scale::Relative)?;
     let alpha = observed.alpha_now();
-    let interval = test(observed, &estimate, alpha, alpha)?.ci;
+    let interval = test(observed, &estimate, alpha, alpha)?.map(|found| found.ci);
     Ok((SliceEffect { effect: estimate.effect, se: estimate.se }, interval))
 }
 

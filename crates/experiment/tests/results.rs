@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise: the panic is the report")]
 
 use experiment::decision::{Clock, Code, Reason, Role};
+use experiment::looks::Looks;
+use experiment::plan::Sequential;
 use experiment::results::{Observed, ObservedMetric, Sample, results};
 use experiment::stats::covariates::CovariateMoments;
 use experiment::stats::non_inferiority::Preference;
@@ -53,6 +55,8 @@ fn seen() -> Observed {
         has_ended: true,
         alpha: 0.05,
         running_alpha: 0.01,
+        sequential: Sequential::Hybrid,
+        looks: Looks::default(),
         planned_units: None,
         least_join_rate: 0.0,
         most_data_age_hours: 48.0,

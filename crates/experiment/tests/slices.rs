@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise: the panic is the report")]
 
 use experiment::decision::{Clock, Role};
+use experiment::looks::Looks;
+use experiment::plan::Sequential;
 use experiment::results::{Observed, ObservedMetric, Sample, results};
 use experiment::slices::{DimensionResults, ObservedDimension, ObservedSlice};
 use experiment::stats::covariates::CovariateMoments;
@@ -56,6 +58,8 @@ fn found(dimensions: Vec<Vec<ObservedSlice>>) -> Vec<DimensionResults> {
         has_ended: true,
         alpha: 0.05,
         running_alpha: 0.01,
+        sequential: Sequential::Hybrid,
+        looks: Looks::default(),
         planned_units: None,
         least_join_rate: 0.0,
         most_data_age_hours: 48.0,

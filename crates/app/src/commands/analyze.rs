@@ -7,6 +7,7 @@
 use ::experiment::decision::{Code, Reason, Role};
 use ::experiment::results::{Results, Row};
 use ::experiment::slices::{DimensionResults, SliceDifference};
+use ::experiment::stats::Interval;
 use chrono::NaiveTime;
 use pipeline::steps::analyze::{self, ExperimentReport, Request};
 
@@ -159,14 +160,15 @@ fn cells(row: &Row) -> Vec<String> {
         let none = || "–".to_owned();
         return vec![row.metric.clone(), row.arm.clone(), none(), none(), none(), none(), none(), note];
     };
-    let interval = row.shown.unwrap_or(relative.figures.fixed.ci);
+    // Where the plan lets nothing be claimed yet, there is no interval to be read.
+    let percents = |it: Interval| format!("{:+.2} to {:+.2} %", 100.0 * it.lower, 100.0 * it.upper);
     vec![
         row.metric.clone(),
         row.arm.clone(),
         format!("{:.4}", absolute.comparison.control.mean),
         format!("{:.4}", absolute.comparison.treatment.mean),
         format!("{:+.2} %", 100.0 * relative.figures.estimate.effect),
-        format!("{:+.2} to {:+.2} %", 100.0 * interval.lower, 100.0 * interval.upper),
+        row.shown.map_or_else(|| "–".to_owned(), percents),
         format!("{:.4}", relative.figures.fixed.p_value),
         note,
     ]

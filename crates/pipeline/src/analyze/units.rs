@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use experiment::plan::{Dimension, Multiple};
 use warehouse::{Catalog, Warehouse};
 
@@ -107,11 +108,20 @@ pub(super) fn kept(subject: &Subject<'_>) -> &'static str {
 pub(crate) struct ExposureCounts {
     /// Units that count, by the day of their first exposure, and on it by the variant that they saw first; rising days.
     pub(crate) days: Vec<BTreeMap<String, u64>>,
+    /// When these days begin.
+    pub(crate) starts: Vec<DateTime<Utc>>,
     /// Units that saw several variants, whether they count or not.
     pub(crate) multiple: u64,
     /// All units.
     pub(crate) seen: u64,
     pub(crate) exposures: u64,
+}
+
+impl ExposureCounts {
+    /// Units that count, by the day of their first exposure.
+    pub(crate) fn per_day(&self) -> Vec<(DateTime<Utc>, u64)> {
+        self.starts.iter().copied().zip(self.days.iter().map(|day| day.values().sum())).collect()
+    }
 }
 
 /// Counts units and exposures.
@@ -138,6 +148,7 @@ pub(crate) async fn read_counts(
     {
         if last != Some(day) {
             counts.days.push(BTreeMap::new());
+            counts.starts.extend(day.and_then(|seconds| DateTime::from_timestamp(seconds, 0)));
             last = Some(day);
         }
         if let Some(of_day) = counts.days.last_mut() {

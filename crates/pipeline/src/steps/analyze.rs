@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Days, NaiveTime, Utc};
 use experiment::daily::{Day, days};
 use experiment::decision::{Clock, Role};
+use experiment::looks::looks;
 use experiment::metric::Statistic;
 use experiment::plan::{AnalysisPlan, ExperimentFile};
 use experiment::results::{Observed, ObservedMetric, Results, Sample, results, rows};
@@ -177,7 +178,9 @@ async fn observe(context: &Context, catalog: &Catalog, subject: &Subject<'_>) ->
     let known: u64 = daily_units.iter().flatten().sum();
     let (clock, has_ended) = clock(plan, subject.until, known);
     Ok(Observed {
+        looks: looks(&plan.looks, plan.planned_units.unwrap_or(known), &counts.per_day(), subject.until),
         daily_units,
+        sequential: plan.sequential,
         unknown_units: counts.days.iter().flat_map(BTreeMap::values).sum::<u64>() - known,
         multiple_units: counts.multiple,
         seen_units: counts.seen,
@@ -220,6 +223,8 @@ async fn observe_days(
     today: &Observed,
 ) -> Result<Vec<(DateTime<Utc>, Observed)>, PipelineError> {
     let plan = &subject.file.analysis;
+    let seen = analyze::read_counts(&context.warehouse, catalog, subject).await?.per_day();
+    let planned = plan.planned_units.unwrap_or_default();
     let mut found = Vec::new();
     let mut day = plan.start.date_naive();
     while let Some(next) = day.checked_add_days(Days::new(1)) {
@@ -234,7 +239,8 @@ async fn observe_days(
         let units = |metric: &ObservedMetric| metric.samples.iter().flatten().map(Sample::units).sum::<u64>();
         let units = metrics.iter().map(units).max().unwrap_or(0);
         let (clock, has_ended) = clock(plan, until, units);
-        found.push((until, Observed { metrics, clock, has_ended, dimensions: Vec::new(), ..today.clone() }));
+        let looks = looks(&plan.looks, planned, &seen, until);
+        found.push((until, Observed { metrics, clock, has_ended, looks, dimensions: Vec::new(), ..today.clone() }));
     }
     Ok(found)
 }
