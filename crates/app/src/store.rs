@@ -81,6 +81,12 @@ impl Desk {
         }
     }
 
+    /// Metrics of an experiment that were added after its start; none of one that is only a file.
+    pub async fn post_hoc(&self, key: &str) -> Vec<String> {
+        let record = self.control.experiment(&self.actor, key).await;
+        record.map(|record| record.course.post_hoc.clone()).unwrap_or_default()
+    }
+
     /// Every metric of the project.
     pub fn metrics(&self) -> BTreeMap<String, MetricFile> {
         self.project.metrics.clone()

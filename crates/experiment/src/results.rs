@@ -52,6 +52,8 @@ pub struct ObservedMetric {
     pub cap: Option<f64>,
     /// Values that were no finite numbers.
     pub bad_values: u64,
+    /// Added after the start: never part of the verdict, nor of the corrections of what was planned.
+    pub is_post_hoc: bool,
 }
 
 /// Everything that was seen of an experiment.
@@ -130,6 +132,8 @@ pub struct Row {
     pub arm: String,
     pub cap: Option<f64>,
     pub bad_values: u64,
+    /// Added after the start: never part of the verdict, nor of the corrections of what was planned.
+    pub post_hoc: bool,
     /// `None` where nothing can be said; `problem` says why.
     pub relative: Option<View>,
     pub absolute: Option<View>,
@@ -140,7 +144,8 @@ pub struct Row {
     /// The relative interval that decides; `None` also where there are figures and the plan lets nothing be claimed yet.
     pub shown: Option<Interval>,
     /// Of goals: that of `shown`, corrected over the goals of the arm (weighted Holm), to be held against the part of α that may be
-    /// spent now. Of metrics that decide nothing: the fixed one, corrected over all of them (Benjamini & Hochberg).
+    /// spent now. Of metrics that decide nothing: the fixed one, corrected over all of them (Benjamini & Hochberg), the
+    /// planned ones and those added later each among themselves.
     pub adjusted_p: Option<f64>,
     pub problem: Option<String>,
     /// Too few units yet: there is nothing wrong, and nothing to say.
@@ -219,7 +224,9 @@ pub fn rows(observed: &Observed) -> Result<Vec<Row>, StatsError> {
         judge(observed, &mut of_arm)?;
         rows.append(&mut of_arm);
     }
-    adjust(&mut rows, observed.alpha)?;
+    for is_post_hoc in [false, true] {
+        adjust(&mut rows, is_post_hoc, observed.alpha)?;
+    }
     Ok(rows)
 }
 
@@ -231,6 +238,7 @@ fn row(observed: &Observed, metric: &ObservedMetric, arm: usize, name: &str) -> 
         arm: name.to_owned(),
         cap: metric.cap,
         bad_values: metric.bad_values,
+        post_hoc: metric.is_post_hoc,
         relative: None,
         absolute: None,
         unadjusted: None,
@@ -330,9 +338,9 @@ fn pre_exposure(observed: &Observed) -> Vec<(String, f64)> {
 }
 
 /// M2: metrics that decide nothing are many; their p-values are corrected together.
-fn adjust(rows: &mut [Row], alpha: f64) -> Result<(), StatsError> {
-    let mut watched: Vec<&mut Row> =
-        rows.iter_mut().filter(|row| row.role == Role::Watched && row.relative.is_some()).collect();
+fn adjust(rows: &mut [Row], is_post_hoc: bool, alpha: f64) -> Result<(), StatsError> {
+    let is_meant = |row: &&mut Row| row.role == Role::Watched && row.post_hoc == is_post_hoc && row.relative.is_some();
+    let mut watched: Vec<&mut Row> = rows.iter_mut().filter(is_meant).collect();
     let p: Vec<f64> = watched.iter().filter_map(|row| Some(row.relative.as_ref()?.figures.fixed.p_value)).collect();
     if p.is_empty() {
         return Ok(());
@@ -364,7 +372,7 @@ fn arm_facts(observed: &Observed, rows: &[Row], index: usize, name: &str) -> Arm
         preference: row.preference,
         estimate: row.relative.as_ref().map_or(0.0, |relative| relative.figures.estimate.effect),
         interval: row.shown.unwrap_or(NOTHING),
-        is_post_hoc: false,
+        is_post_hoc: row.post_hoc,
     };
     let primary = observed.metrics.iter().find(|metric| metric.role == Role::Primary);
     let relative = primary.and_then(|primary| mine().find(|row| row.metric == primary.name)?.relative.as_ref());

@@ -88,7 +88,10 @@ fn one_covariate_is_cuped_and_constant_ones_change_nothing() {
         moments(&rows, 3)
     };
     let (c, t) = (twice(&arms[0]), twice(&arms[1]));
-    assert_eq!(compare_with_covariates(&c, &t, 0.0).unwrap_err(), StatsError::Singular);
+    // The same twice says it once.
+    let found = compare_with_covariates(&c, &t, 0.0).expect("an effect");
+    assert_eq!(found.theta[1], 0.0);
+    close_to(found.comparison.difference(), one.difference(), 1e-7);
     assert!(compare_with_covariates(&c, &t, 1e-3).is_ok());
 }
 
@@ -309,4 +312,72 @@ fn an_effect_that_wears_off_has_a_falling_trend() {
     assert_eq!(found.band[2], alone.expect("a test"));
     assert!(novelty(&days[..2], 0.05, 5000.0).is_err());
     assert_eq!(novelty(&[days[0]; 3], 0.05, 5000.0).unwrap_err(), StatsError::Singular);
+}
+
+/// Least squares of column 0 on 1, x, m by Cramer's rule on the centred sums: by hand, and by another way than the library's.
+fn two_slopes(rows: &[[f64; 3]]) -> [f64; 2] {
+    let n = rows.len() as f64;
+    let mean = |i: usize| rows.iter().map(|row| row[i]).sum::<f64>() / n;
+    let means = [mean(0), mean(1), mean(2)];
+    let sum = |i: usize, j: usize| rows.iter().map(|row| (row[i] - means[i]) * (row[j] - means[j])).sum::<f64>();
+    let determinant = sum(1, 1) * sum(2, 2) - sum(1, 2) * sum(1, 2);
+    [
+        (sum(0, 1) * sum(2, 2) - sum(0, 2) * sum(1, 2)) / determinant,
+        (sum(0, 2) * sum(1, 1) - sum(0, 1) * sum(1, 2)) / determinant,
+    ]
+}
+
+fn moments_of(rows: &[[f64; 3]]) -> CovariateMoments {
+    CovariateMoments::from_rows(3, rows.iter().map(|row| &row[..])).unwrap()
+}
+
+/// Outcome, what it was before, and whether nothing is known of before; a third of the units is new and buys like nobody else.
+fn with_newcomers(seed: u64, lift: f64) -> Vec<[f64; 3]> {
+    let mut draws = Draws::new(seed);
+    let row = |_| {
+        let is_new = draws.uniform() < 1.0 / 3.0;
+        let before = if is_new { 0.0 } else { 5.0 + draws.normal() };
+        let expected = if is_new { 6.0 } else { before };
+        [expected + lift + draws.normal(), before, f64::from(u8::from(is_new))]
+    };
+    (0..500).map(row).collect()
+}
+
+#[test]
+fn who_has_no_history_is_told_from_who_did_nothing() {
+    let (control, treatment) = (with_newcomers(31, 0.0), with_newcomers(32, 0.3));
+    let all: Vec<[f64; 3]> = control.iter().chain(&treatment).copied().collect();
+    let slopes = two_slopes(&all);
+    let found = compare_with_covariates(&moments_of(&control), &moments_of(&treatment), 0.0).unwrap();
+    close_to(found.theta[0], slopes[0], 1e-9);
+    close_to(found.theta[1], slopes[1], 1e-9);
+    let adjusted = |rows: &[[f64; 3]]| {
+        let of = |row: &[f64; 3]| row[0] - slopes[0] * row[1] - slopes[1] * row[2];
+        rows.iter().map(of).sum::<f64>() / rows.len() as f64
+    };
+    close_to(found.comparison.difference(), adjusted(&treatment) - adjusted(&control), 1e-9);
+    // With the zeros alone newcomers look like the poorest customers, and most of the noise stays: 1 is what was drawn.
+    let zeros = |rows: &[[f64; 3]]| moments_of(rows).part(&[0, 1]);
+    let plain = compare_with_covariates(&zeros(&control), &zeros(&treatment), 0.0).unwrap();
+    assert!(found.comparison.control.variance < 1.2 && plain.comparison.control.variance > 1.3);
+}
+
+#[test]
+fn an_indicator_that_says_nothing_new_is_left_out() {
+    let (control, treatment) = (with_newcomers(33, 0.0), with_newcomers(34, 0.3));
+    let without = |rows: &[[f64; 3]], change: &dyn Fn(&mut [f64; 3])| {
+        let mut rows = rows.to_vec();
+        rows.iter_mut().for_each(change);
+        (moments_of(&rows), moments_of(&rows).part(&[0, 1]))
+    };
+    // Nobody lacks history; everybody does; and what was before is itself a yes or no.
+    let changes: [&dyn Fn(&mut [f64; 3]); 3] = [&|row| row[2] = 0.0, &|row| row[2] = 1.0, &|row| row[1] = 1.0 - row[2]];
+    for change in changes {
+        let ((c, c_plain), (t, t_plain)) = (without(&control, change), without(&treatment, change));
+        let found = compare_with_covariates(&c, &t, 0.0).unwrap();
+        let plain = compare_with_covariates(&c_plain, &t_plain, 0.0).unwrap();
+        assert_eq!(found.theta[1], 0.0);
+        close_to(found.comparison.difference(), plain.comparison.difference(), 1e-12);
+        close_to(found.comparison.variance(), plain.comparison.variance(), 1e-12);
+    }
 }

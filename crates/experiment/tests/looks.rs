@@ -37,6 +37,7 @@ fn metric(name: &str, role: Role, weight: f64) -> ObservedMetric {
         min_effect: 0.05,
         cap: None,
         bad_values: 0,
+        is_post_hoc: false,
     }
 }
 

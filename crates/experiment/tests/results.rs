@@ -29,6 +29,7 @@ fn metric(name: &str, role: Role, samples: [Option<Sample>; 2]) -> ObservedMetri
         min_effect: 0.05,
         cap: None,
         bad_values: 0,
+        is_post_hoc: false,
     }
 }
 
@@ -167,4 +168,26 @@ fn goals_share_alpha_by_weight_and_hand_on_what_they_have_spent() {
             assert_eq!(row.adjusted_p.unwrap() <= 0.01, !holds_zero(row), "{row:?}");
         }
     }
+}
+
+#[test]
+fn a_metric_that_came_later_says_so_and_changes_nothing_that_was_planned() {
+    let mut observed = seen();
+    for place in 0..3 {
+        let treatment = sample(10.0 + 0.05 * f64::from(place));
+        observed.metrics.push(metric(&format!("m{place}"), Role::Watched, [sample(10.0), treatment]));
+    }
+    let before = results(&observed).unwrap();
+    for place in 0..2 {
+        let late = metric(&format!("late{place}"), Role::Watched, [sample(10.0), sample(10.06)]);
+        observed.metrics.push(ObservedMetric { is_post_hoc: true, ..late });
+    }
+    let after = results(&observed).unwrap();
+    assert_eq!(after.rows[..4], before.rows[..]);
+    assert_eq!(after.decision, before.decision);
+    assert!(after.rows[4..].iter().all(|row| row.post_hoc) && after.rows[..4].iter().all(|row| !row.post_hoc));
+    // Two of the same p: Benjamini & Hochberg leave it as it is, over the two and nothing else.
+    let late = &after.rows[4];
+    let (adjusted, plain) = (late.adjusted_p.unwrap(), late.relative.unwrap().figures.fixed.p_value);
+    assert!((adjusted - plain).abs() < 1e-15, "{adjusted} {plain}");
 }

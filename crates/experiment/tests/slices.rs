@@ -35,6 +35,7 @@ fn found(dimensions: Vec<Vec<ObservedSlice>>) -> Vec<DimensionResults> {
         min_effect: 0.05,
         cap: None,
         bad_values: 0,
+        is_post_hoc: false,
     };
     let dimension = |(place, slices)| ObservedDimension { name: format!("d{place}"), slices };
     let observed = Observed {

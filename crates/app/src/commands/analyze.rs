@@ -19,7 +19,7 @@ use crate::table::Table;
 
 pub async fn run(shell: &Shell, arguments: cli::Analyze) -> Result<Outcome, AppError> {
     let until = arguments.until.map(|day| day.and_time(NaiveTime::MIN).and_utc());
-    let request = Request { experiments: arguments.experiments, until, by_day: arguments.by_day };
+    let request = Request { experiments: arguments.experiments, until, by_day: arguments.by_day, ..Request::default() };
     let reports = shell.write("analyze", async |context| analyze::run(context, request).await).await?;
     shell.output.report(&reports, |output| {
         for report in &reports {
@@ -31,7 +31,7 @@ pub async fn run(shell: &Shell, arguments: cli::Analyze) -> Result<Outcome, AppE
     Ok(Outcome::Done)
 }
 
-fn draw(output: &Output, report: &ExperimentReport) -> Result<(), AppError> {
+pub(super) fn draw(output: &Output, report: &ExperimentReport) -> Result<(), AppError> {
     let results = &report.results;
     let state = if report.has_ended { "at its end" } else { "running" };
     let mut text = format!("{}, {state}, until {}\n", report.key, report.until.format("%Y-%m-%d"));
@@ -153,6 +153,7 @@ fn cells(row: &Row) -> Vec<String> {
         Role::Primary => "primary".to_owned(),
         Role::Success => "goal".to_owned(),
         Role::Guardrail { margin } => format!("guardrail, margin {:.1} %", 100.0 * margin),
+        Role::Watched if row.post_hoc => "added after the start".to_owned(),
         Role::Watched => String::new(),
     };
     let note = row.problem.clone().unwrap_or(role);

@@ -244,18 +244,21 @@ pub(crate) fn expected(shop: &Shop, until: &str, is_meant: impl Fn(&str) -> bool
         let mut add = |metric: &'static str, row: Vec<f64>| {
             found.entry(metric).or_default().entry(variant).or_default().push(row);
         };
-        add("revenue", vec![bought(within(0, 168)), bought(before(14))]);
-        add("capped", vec![bought(within(0, 168)).min(20.0), bought(before(14)).min(20.0)]);
-        add("orders", vec![orders(within(5, 77)), orders(before(14))]);
+        // Nothing known of the days before: neither views nor anything else.
+        let none_in = |days: i64| f64::from(u8::from(before(days).next().is_none()));
+        let new = none_in(14);
+        add("revenue", vec![bought(within(0, 168)), bought(before(14)), new]);
+        add("capped", vec![bought(within(0, 168)).min(20.0), bought(before(14)).min(20.0), new]);
+        add("orders", vec![orders(within(5, 77)), orders(before(14)), new]);
         add(
             "items",
             vec![within(0, 168).map(|event| event.item).collect::<std::collections::BTreeSet<_>>().len() as f64],
         );
-        add("largest", vec![largest(within(0, 168)), largest(before(7))]);
+        add("largest", vec![largest(within(0, 168)), largest(before(7)), none_in(7)]);
         add("first", vec![within(0, 168).next().map_or(0.0, |event| event.amount)]);
         add("high", vec![within(0, 168).map(|event| event.amount).sum()]);
         let (now, then) = (within(0, 168).count() as f64, before(14).count() as f64);
-        add("basket", vec![bought(within(0, 168)), now, bought(before(14)), then]);
+        add("basket", vec![bought(within(0, 168)), now, bought(before(14)), then, new]);
         if start + TimeDelta::days(9) <= until {
             add("back", vec![f64::from(u8::from(within(96, 216).next().is_some()))]);
         }
@@ -276,7 +279,7 @@ pub(crate) fn expected(shop: &Shop, until: &str, is_meant: impl Fn(&str) -> bool
     for metric in ["revenue", "basket"] {
         let rows = found.entry(metric).or_default().values_mut().flatten();
         // Numerators, now and before.
-        rows.for_each(|row| row.iter_mut().step_by(row_step(metric)).for_each(|value| *value = value.min(cap)));
+        rows.for_each(|row| row.iter_mut().step_by(row_step(metric)).take(2).for_each(|value| *value = value.min(cap)));
     }
     found
 }

@@ -47,9 +47,9 @@ pub struct Arm {
 pub struct Comparison {
     pub control: Arm,
     pub treatment: Arm,
-    /// The coefficient of the covariate; `None` for metrics without one, 0 where the covariate says nothing.
+    /// The coefficient of the (first) covariate; `None` for metrics without one, 0 where the covariate says nothing.
     pub theta: Option<f64>,
-    /// The covariate's pooled mean, at which both arms are adjusted.
+    /// The (first) covariate's pooled mean, at which both arms are adjusted.
     pub covariate_mean: f64,
     /// Variance of the unadjusted control mean.
     pub(super) baseline_variance: f64,

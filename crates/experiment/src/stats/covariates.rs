@@ -130,15 +130,16 @@ impl CovariateMoments {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CovariateComparison {
     pub comparison: Comparison,
-    /// 0 for a covariate that is constant.
+    /// 0 for a covariate that is constant, or depends on those before it.
     pub theta: Vec<f64>,
 }
 
 /// R3: θ = (Σ_xx + λI)⁻¹Σ_xy on the co-moments within the arms and between them (pooled arms), shared by both arms.
 ///
-/// `ridge` λ ≥ 0 is a share: the covariates are brought to unit variance first, so that λ has no unit.  Constant covariates get θ = 0;
+/// `ridge` λ ≥ 0 is a share: the covariates are brought to unit variance first, so that λ has no unit.  Constant covariates, and those that depend on the ones before
+/// them, get θ = 0;
 /// with one covariate and λ = 0 the result is that of CUPED (R1, R2).
-/// Source: Guo et al., NeurIPS 2021 (MLRATE); Deng et al., WSDM 2013, § 4.  Errors: `TooFewUnits`, `NotFinite`, `UnequalLengths`, `Singular`.
+/// Source: Guo et al., NeurIPS 2021 (MLRATE); Deng et al., WSDM 2013, § 4.  Errors: `TooFewUnits`, `NotFinite`, `UnequalLengths`.
 pub fn compare_with_covariates(
     control: &CovariateMoments,
     treatment: &CovariateMoments,
@@ -201,8 +202,8 @@ fn adjust(
     let with_outcome: f64 = theta.iter().enumerate().map(|(i, value)| value * control.covariance(0, i + 1)).sum();
     let units = control.n as f64;
     Comparison {
-        theta: if let [only] = theta { Some(*only) } else { None },
-        covariate_mean: if let [_, only] = pooled.means[..] { only } else { 0.0 },
+        theta: theta.first().copied(),
+        covariate_mean: pooled.means.get(1).copied().unwrap_or(0.0),
         baseline_variance: control.covariance(0, 0) / units,
         baseline_covariance: -(control.covariance(0, 0) - with_outcome) / units,
         gradient_lift: 0.0,
@@ -220,22 +221,25 @@ fn solve_theta(pooled: &CovariateMoments, ridge: f64) -> Result<Vec<f64>, StatsE
             pooled.covariance(*i, *i) > 1e-12 * mean_square
         })
         .collect();
-    let k = varying.len();
-    let sd: Vec<f64> = varying.iter().map(|i| pooled.covariance(*i, *i).sqrt()).collect();
-    let mut correlations = vec![0.0; k * k];
-    for i in 0..k {
-        for j in 0..k {
-            correlations[i * k + j] = pooled.covariance(varying[i], varying[j]) / (sd[i] * sd[j]);
+    let sd = |i: usize| pooled.covariance(i, i).sqrt();
+    let correlations = |of: &[usize]| {
+        let pairs = of.iter().flat_map(|i| of.iter().map(move |j| (*i, *j)));
+        let correlation = |(i, j)| pooled.covariance(i, j) / (sd(i) * sd(j)) + if i == j { ridge } else { 0.0 };
+        pairs.map(correlation).collect::<Vec<f64>>()
+    };
+    // What depends on the columns before it adds nothing: who has no history, where the covariate itself is whether there was any.
+    let mut kept: Vec<usize> = Vec::with_capacity(varying.len());
+    for i in varying {
+        kept.push(i);
+        if inverse(&correlations(&kept), kept.len()).is_err() {
+            kept.pop();
         }
-        correlations[i * k + i] += ridge;
     }
-    let against: Vec<f64> = (0..k).map(|i| pooled.covariance(0, varying[i]) / sd[i]).collect();
     let mut theta = vec![0.0; covariates];
-    if k > 0 {
-        let standardised = times(&inverse(&correlations, k)?, &against);
-        for i in 0..k {
-            theta[varying[i] - 1] = standardised[i] / sd[i];
-        }
+    if !kept.is_empty() {
+        let against: Vec<f64> = kept.iter().map(|i| pooled.covariance(0, *i) / sd(*i)).collect();
+        let standardised = times(&inverse(&correlations(&kept), kept.len())?, &against);
+        kept.iter().zip(standardised).for_each(|(i, value)| theta[i - 1] = value / sd(*i));
     }
     Ok(theta)
 }

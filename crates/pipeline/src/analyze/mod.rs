@@ -46,6 +46,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) file: &'a ExperimentFile,
     /// Name of the metric and its plan, in the order of the experiment.
     pub(crate) metrics: Vec<(&'a str, UnitPlan)>,
+    /// Names of secondary metrics that were added after the start.
+    pub(crate) post_hoc: &'a [String],
     /// Columns of the exposures.
     pub(crate) exposure_columns: BTreeSet<String>,
     /// What happened before this moment counts; midnight.

@@ -7,6 +7,8 @@
 //! Means, variances and covariances are aggregates of the engine, which it updates around the mean and merges between threads: no
 //! difference of two large sums is ever taken.
 
+use std::collections::BTreeSet;
+
 use experiment::metric::Statistic;
 use experiment::results::Sample;
 use experiment::stats::covariates::CovariateMoments;
@@ -15,7 +17,7 @@ use warehouse::{Catalog, Warehouse};
 use super::Subject;
 use super::statistics::{VALUES, kept_for};
 use super::units::kept;
-use super::values::{before_column, value_column};
+use super::values::{before_column, missing_column, value_column};
 use crate::PipelineError;
 use crate::rows::Columns;
 
@@ -29,7 +31,7 @@ pub(super) struct Cell {
     pub(super) samples: Vec<Option<Sample>>,
 }
 
-/// Names of what enters the moments of a metric, capped.
+/// Names of what enters the moments of a metric, capped: values, what they were before, and whether nothing is known of before.
 fn entries(subject: &Subject<'_>, metric: usize, cap: Option<f64>) -> Vec<String> {
     let plan = &subject.metrics[metric].1;
     let measures = 0..plan.measures.len();
@@ -40,7 +42,11 @@ fn entries(subject: &Subject<'_>, metric: usize, cap: Option<f64>) -> Vec<String
         Some(cap) if at % plan.measures.len() == 0 => format!("least({column}, {cap:?})"),
         Some(_) | None => column,
     };
-    values.chain(before).enumerate().map(limit).collect()
+    let missing: BTreeSet<String> = match plan.covariate_days {
+        0 => BTreeSet::new(),
+        days => plan.measures.iter().map(|measure| missing_column(subject, measure, days)).collect(),
+    };
+    values.chain(before).enumerate().map(limit).chain(missing).collect()
 }
 
 /// Reads the moments of all metrics in one scan of `source`, a table or a query of values. `slice` is an expression over its columns.

@@ -4,6 +4,8 @@
 //! Never here: statistics, caps (see `statistics`).
 //! Start at [`values_sql`].
 
+use std::collections::BTreeSet;
+
 use experiment::metric::{Measure, UnitPlan};
 
 use super::units::dimension_column;
@@ -27,6 +29,20 @@ pub(super) fn before_column(subject: &Subject<'_>, metric: usize, measure: usize
     };
     let (metric, measure) = first(subject, is_same).unwrap_or((metric, measure));
     format!("m{metric}_{measure}_before")
+}
+
+/// Whether a unit has no history: 1 where the facts of a measure know nothing of it in so many days before exposure, else 0.
+pub(super) fn missing_column(subject: &Subject<'_>, measure: &Measure, days: u32) -> String {
+    let place = subject.scans().keys().position(|scan| *scan == scan_of(measure)).unwrap_or_default();
+    format!("s{place}_missing_{days}")
+}
+
+/// The columns of [`missing_column`] of one scan, each with its days.
+fn missing(subject: &Subject<'_>, scan: &Scan) -> BTreeSet<(String, u32)> {
+    let plans = subject.metrics.iter().map(|(_, plan)| plan).filter(|plan| plan.covariate_days > 0);
+    let all = plans.flat_map(|plan| plan.measures.iter().map(move |measure| (measure, plan.covariate_days)));
+    let mine = all.filter(|(measure, _)| scan_of(measure) == *scan);
+    mine.map(|(measure, days)| (missing_column(subject, measure, days), days)).collect()
 }
 
 fn first(subject: &Subject<'_>, is_wanted: impl Fn(&UnitPlan, &Measure) -> bool) -> Option<(usize, usize)> {
@@ -72,13 +88,20 @@ pub(super) fn values_sql(subject: &Subject<'_>) -> Result<String, PipelineError>
     let scans = subject.scans();
     let columns = columns(subject);
     let mut sets = Vec::new();
-    let mut joins = String::new();
+    let (mut joins, mut absent) = (String::new(), String::new());
     for (index, (scan, readings)) in scans.iter().enumerate() {
         let mine: Vec<String> = columns
             .iter()
             .filter(|(_, _, of)| of == scan)
             .map(|(name, value, _)| format!("{value} as {name}"))
             .collect();
+        let missing = missing(subject, scan);
+        let without =
+            |(name, days): &(String, u32)| format!("min(case when before_{days} then 0 else 1 end) as {name}");
+        let mine: Vec<String> = mine.into_iter().chain(missing.iter().map(without)).collect();
+        // Who has no facts at all has no history either.
+        absent
+            .extend(missing.into_iter().map(|(name, _)| format!(",\n  coalesce(cast({name} as double), 1) as {name}")));
         let read: String = (0..readings.len()).map(|reading| format!(", days.r{reading}")).collect();
         sets.push(format!(
             "j{index} as (\n  select units.unit, days.day, days.part{read}{inside}\n  \
@@ -108,7 +131,7 @@ pub(super) fn values_sql(subject: &Subject<'_>) -> Result<String, PipelineError>
          select unit, variant, is_multiple, start_at, date_trunc('day', start_at) as start_day{days}{carried}\n  \
          from {units} where start_at < {before}\n\
          ),\n{sets}\n\
-         select units.unit, units.variant, units.start_at, units.is_multiple, {known} as is_known{read}{filled}\nfrom units{joins}",
+         select units.unit, units.variant, units.start_at, units.is_multiple, {known} as is_known{read}{filled}{absent}\nfrom units{joins}",
         carried = dimensions(""),
         read = dimensions("units."),
         before = moment(subject.until),

@@ -27,6 +27,8 @@ pub struct Request {
     pub experiments: Vec<String>,
     /// One that is in no file, or no longer as its file says; instead of `experiments`.
     pub given: Option<ExperimentFile>,
+    /// Of `given`: secondary metrics that were added after the start. They are shown as such and decide nothing.
+    pub post_hoc: Vec<String>,
     /// What happened from this moment on does not count, midnight UTC; the end of today if absent.
     pub until: Option<DateTime<Utc>>,
     /// Also the results as of each day since the start.
@@ -83,7 +85,7 @@ pub async fn run(context: &Context, request: Request) -> Result<Vec<ExperimentRe
     });
     let mut reports = Vec::with_capacity(files.len());
     for (name, file) in files {
-        let report = one(context, name, &file, until, request.by_day).await?;
+        let report = one(context, name, &file, &request.post_hoc, until, request.by_day).await?;
         crate::results::keep(project, &report)?;
         reports.push(report);
     }
@@ -94,11 +96,12 @@ async fn one(
     context: &Context,
     name: String,
     file: &ExperimentFile,
+    post_hoc: &[String],
     until: DateTime<Utc>,
     by_day: bool,
 ) -> Result<ExperimentReport, PipelineError> {
     let catalog = context.warehouse.catalog().await?;
-    let subject = subject(context, &catalog, file, until)?;
+    let subject = subject(context, &catalog, file, post_hoc, until)?;
     let models = analyze::models(&subject)?;
     let built = context
         .warehouse
@@ -145,6 +148,7 @@ fn subject<'a>(
     context: &'a Context,
     catalog: &Catalog,
     file: &'a ExperimentFile,
+    post_hoc: &'a [String],
     until: DateTime<Utc>,
 ) -> Result<Subject<'a>, PipelineError> {
     let exposures = catalog.table(&file.analysis.exposures)?;
@@ -158,7 +162,7 @@ fn subject<'a>(
         })?;
         metrics.push((name.as_str(), plan));
     }
-    Ok(Subject { file, metrics, exposure_columns, until })
+    Ok(Subject { file, metrics, post_hoc, exposure_columns, until })
 }
 
 async fn observe(context: &Context, catalog: &Catalog, subject: &Subject<'_>) -> Result<Observed, PipelineError> {
@@ -277,6 +281,7 @@ fn metrics(
             min_effect: file.min_effect,
             cap: found.cap,
             bad_values: bad_values.get(at).copied().unwrap_or(0),
+            is_post_hoc: subject.post_hoc.iter().any(|late| late == name),
         })
     });
     named.collect()

@@ -75,7 +75,7 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
     let metrics = plans.iter().map(|(name, plan)| (name.as_str(), plan.clone())).collect();
     let exposure_columns: BTreeSet<String> =
         ["unit_id", "experiment", "variant", "occurred_at"].map(str::to_owned).into();
-    let subject = Subject { file: &file, metrics, exposure_columns, until };
+    let subject = Subject { file: &file, metrics, post_hoc: &[], exposure_columns, until };
     let mut models = vec![analyze::history_model(&subject, from, to)?];
     models.extend(analyze::models(&subject)?);
     let report = context

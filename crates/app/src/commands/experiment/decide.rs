@@ -23,6 +23,7 @@ async fn analyzed(
     let experiment = desk.file(key).await?;
     let request = analyze::Request {
         given: Some(experiment),
+        post_hoc: desk.post_hoc(key).await,
         until: until.map(|day| day.and_time(NaiveTime::MIN).and_utc()),
         ..analyze::Request::default()
     };
