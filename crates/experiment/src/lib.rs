@@ -23,3 +23,4 @@ pub mod results;
 pub mod simulate;
 pub mod slices;
 pub mod stats;
+mod stratified;

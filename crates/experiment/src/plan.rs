@@ -94,6 +94,9 @@ pub struct AnalysisPlan {
     /// Values of a dimension that are shown apart, those with the most units; the others are one. Default 20.
     #[serde(default = "twenty")]
     pub dimension_values: u32,
+    /// One of the dimensions: effects are taken within its values and put together, which takes the noise between them away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_stratify: Option<String>,
     /// Two-sided error rate of the whole experiment, 0.0–1.0. Default 0.05.
     #[serde(default = "five_percent")]
     pub alpha: f64,
@@ -297,6 +300,9 @@ impl AnalysisPlan {
         let named = |column: &String| self.dimensions.iter().filter(|dimension| dimension.column == *column).count();
         if let Some(twice) = self.dimensions.iter().find(|dimension| named(&dimension.column) > 1) {
             return Some(("dimensions", format!("`{}` is there twice", twice.column)));
+        }
+        if let Some(missing) = self.post_stratify.as_ref().filter(|name| named(name) == 0) {
+            return Some(("post_stratify", format!("`{missing}` is no dimension: name it in `dimensions`, too")));
         }
         if self.dimension_values == 0 {
             return Some(("dimension_values", "it is `0`: at least one value has to be shown".to_owned()));

@@ -12,15 +12,17 @@ use crate::looks::Looks;
 use crate::plan::Sequential;
 use crate::slices::{DimensionResults, ObservedDimension, slice};
 use crate::stats::always_valid::DEFAULT_TUNING_N;
-use crate::stats::analysis::{Settings, View, view};
+use crate::stats::analysis::{Figures, Settings, View, figures, view};
 use crate::stats::covariates::{CovariateMoments, compare_ratio_with_covariates, compare_with_covariates};
 use crate::stats::multiple::benjamini_hochberg;
 use crate::stats::non_inferiority::Preference;
+use crate::stats::post_stratify::PostStratified;
 use crate::stats::quantile::Quantile;
 use crate::stats::sample_ratio::{
     SampleRatio, SequentialSampleRatio, check_sample_ratio, default_concentration, multiple_exposure_share,
 };
 use crate::stats::{Alternative, Comparison, Interval, Scale, Statistic, StatsError, compare};
+use crate::stratified::stratify;
 
 /// Power to plan for, as is usual: Cohen, Statistical Power Analysis (1988), § 2.4.
 pub(crate) const TARGET_POWER: f64 = 0.8;
@@ -76,6 +78,8 @@ pub struct Observed {
     pub data_age_hours: f64,
     pub metrics: Vec<ObservedMetric>,
     pub dimensions: Vec<ObservedDimension>,
+    /// Name of the dimension whose values are strata.
+    pub post_stratify: Option<String>,
     pub clock: Clock,
     pub has_ended: bool,
     pub alpha: f64,
@@ -139,6 +143,11 @@ pub struct Row {
     pub absolute: Option<View>,
     /// The relative effect without covariates, where there are some.
     pub unadjusted: Option<View>,
+    /// The relative effect put together from the strata, where the plan has some. The figures of `relative` and `absolute` are made of it, and
+    /// it is what is judged.
+    pub post_stratified: Option<PostStratified>,
+    /// The relative figures without strata, where there are some.
+    pub unstratified: Option<Figures>,
     /// The level of `shown`: what of α this metric may spend now, and of planned looks over all of them; 0 where nothing is claimed.
     pub shown_alpha: f64,
     /// The relative interval that decides; `None` also where there are figures and the plan lets nothing be claimed yet.
@@ -242,6 +251,8 @@ fn row(observed: &Observed, metric: &ObservedMetric, arm: usize, name: &str) -> 
         relative: None,
         absolute: None,
         unadjusted: None,
+        post_stratified: None,
+        unstratified: None,
         shown_alpha: 0.0,
         shown: None,
         adjusted_p: None,
@@ -272,6 +283,18 @@ fn fill(observed: &Observed, metric: &ObservedMetric, arm: usize, row: &mut Row)
     };
     row.absolute = Some(view(&comparison, &settings(Scale::Absolute))?);
     row.relative = Some(view(&comparison, &settings(Scale::Relative))?);
+    if let Some(found) = stratify(observed, metric, arm, Scale::Absolute)?
+        && let Some(absolute) = &mut row.absolute
+    {
+        absolute.figures = figures(&found.estimate, &settings(Scale::Absolute))?;
+    }
+    if let Some(found) = stratify(observed, metric, arm, Scale::Relative)?
+        && let Some(relative) = &mut row.relative
+    {
+        let stratified = figures(&found.estimate, &settings(Scale::Relative))?;
+        row.unstratified = Some(std::mem::replace(&mut relative.figures, stratified));
+        row.post_stratified = Some(found);
+    }
     if let (Some(control), Some(treatment)) = (without_covariates(control), without_covariates(treatment)) {
         row.unadjusted = Some(view(&compare_samples(&control, &treatment)?, &settings(Scale::Relative))?);
     }

@@ -59,6 +59,7 @@ fn begun(sequential: Sequential) -> Observed {
             metric("visits", guardrail, 1.0),
         ],
         dimensions: Vec::new(),
+        post_stratify: None,
         clock: Clock {
             days_running: 0.0,
             least_days: 7.0,

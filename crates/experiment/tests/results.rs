@@ -5,12 +5,19 @@
 //! Start at [`seen`].
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise: the panic is the report")]
 
+mod draws;
+
+use draws::Draws;
 use experiment::decision::{Clock, Code, Reason, Role};
 use experiment::looks::Looks;
 use experiment::plan::Sequential;
 use experiment::results::{Observed, ObservedMetric, Sample, results};
+use experiment::slices::{ObservedDimension, ObservedSlice};
 use experiment::stats::covariates::CovariateMoments;
+use experiment::stats::moments::{Cuped, Mean};
 use experiment::stats::non_inferiority::Preference;
+use experiment::stats::post_stratify::post_stratify;
+use experiment::stats::{Scale, Statistic};
 
 /// 2,000 units an arm whose values alternate around a mean: variance 1 or so, no covariate.
 fn sample(mean: f64) -> Option<Sample> {
@@ -46,6 +53,7 @@ fn seen() -> Observed {
         data_age_hours: 0.0,
         metrics: vec![metric("revenue", Role::Primary, [sample(10.0), sample(11.0)])],
         dimensions: Vec::new(),
+        post_stratify: None,
         clock: Clock {
             days_running: 14.0,
             least_days: 7.0,
@@ -190,4 +198,66 @@ fn a_metric_that_came_later_says_so_and_changes_nothing_that_was_planned() {
     let late = &after.rows[4];
     let (adjusted, plain) = (late.adjusted_p.unwrap(), late.relative.unwrap().figures.fixed.p_value);
     assert!((adjusted - plain).abs() < 1e-15, "{adjusted} {plain}");
+}
+
+/// Strata by hand: outcome and what it was before; units of the second stratum buy three times as much.
+fn stratum(seed: u64, units: u32, level: f64, lift: f64) -> Vec<[f64; 2]> {
+    let mut draws = Draws::new(seed);
+    let row = |_| {
+        let before = level + draws.normal();
+        [before * (1.0 + lift) + draws.normal(), before]
+    };
+    (0..units).map(row).collect()
+}
+
+#[test]
+fn strata_take_the_noise_between_them_away() {
+    let parts = [
+        [stratum(1, 300, 10.0, 0.0), stratum(2, 340, 10.0, 0.05)],
+        [stratum(3, 500, 30.0, 0.0), stratum(4, 420, 30.0, 0.05)],
+    ];
+    let moments = |rows: &[[f64; 2]]| CovariateMoments::from_rows(2, rows.iter().map(|row| &row[..])).unwrap();
+    let whole = |arm: usize| moments(&[parts[0][arm].clone(), parts[1][arm].clone()].concat());
+    // With and without a covariate.
+    for entries in [&[0][..], &[0, 1]] {
+        let sample = |of: CovariateMoments| Some(Sample::Mean(of.part(entries)));
+        let mut observed = seen();
+        observed.metrics[0].samples = vec![sample(whole(0)), sample(whole(1))];
+        let slice = |(place, part): (usize, &[Vec<[f64; 2]>; 2])| ObservedSlice {
+            value: format!("v{place}"),
+            units: part.iter().map(|rows| rows.len() as u64).collect(),
+            samples: vec![part.iter().map(|rows| sample(moments(rows))).collect()],
+        };
+        let slices = parts.iter().enumerate().map(slice).collect();
+        observed.dimensions = vec![ObservedDimension { name: "country".to_owned(), slices }];
+        let plain = results(&observed).unwrap().rows.remove(0);
+        assert!(plain.post_stratified.is_none() && plain.unstratified.is_none());
+        observed.post_stratify = Some("country".to_owned());
+        let row = results(&observed).unwrap().rows.remove(0);
+        let sums = |rows: &[[f64; 2]]| {
+            let sum = |of: &dyn Fn(&[f64; 2]) -> f64| rows.iter().map(of).sum::<f64>();
+            let mean = |i: usize| Mean {
+                n: rows.len() as u64,
+                sum: sum(&|row| row[i]),
+                sum_squares: sum(&|row| row[i] * row[i]),
+            };
+            let cuped = Cuped {
+                n: rows.len() as u64,
+                post_statistic: mean(0),
+                pre_statistic: mean(1),
+                post_pre_sum_of_products: sum(&|row| row[0] * row[1]),
+            };
+            if entries.len() == 1 { Statistic::Mean(mean(0)) } else { Statistic::Cuped(cuped) }
+        };
+        let strata = parts.each_ref().map(|part| (sums(&part[0]), sums(&part[1])));
+        let wanted = post_stratify(&strata, Scale::Relative).unwrap().estimate;
+        let found = row.relative.unwrap().figures.estimate;
+        assert!((found.effect - wanted.effect).abs() < 1e-9 * wanted.effect.abs(), "{found:?} {wanted:?}");
+        assert!((found.se - wanted.se).abs() < 1e-9 * wanted.se, "{found:?} {wanted:?}");
+        assert_eq!((row.post_stratified.unwrap().strata, row.unstratified), (2, Some(plain.relative.unwrap().figures)));
+        // What is judged is the effect over the strata.
+        let shown = row.shown.unwrap();
+        assert!((0.5 * (shown.lower + shown.upper) - found.effect).abs() < 1e-12);
+        assert!(entries.len() > 1 || found.se < 0.5 * plain.relative.unwrap().figures.estimate.se);
+    }
 }

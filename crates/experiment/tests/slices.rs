@@ -49,6 +49,7 @@ fn found(dimensions: Vec<Vec<ObservedSlice>>) -> Vec<DimensionResults> {
         data_age_hours: 0.0,
         metrics: vec![metric],
         dimensions: dimensions.into_iter().enumerate().map(dimension).collect(),
+        post_stratify: None,
         clock: Clock {
             days_running: 14.0,
             least_days: 7.0,

@@ -95,6 +95,7 @@ fn analysis(before: &AnalysisPlan, after: &AnalysisPlan, compare: &mut impl FnMu
     compare(before.secondary == after.secondary, "analysis.secondary", rule);
     compare(before.dimensions == after.dimensions, "analysis.dimensions", Rule::Text);
     compare(before.dimension_values == after.dimension_values, "analysis.dimension_values", Rule::Text);
+    compare(before.post_stratify == after.post_stratify, "analysis.post_stratify", Rule::Fixed);
     compare(before.alpha.to_bits() == after.alpha.to_bits(), "analysis.alpha", Rule::Fixed);
     compare(before.sequential == after.sequential, "analysis.sequential", Rule::Fixed);
     compare(before.looks == after.looks, "analysis.looks", Rule::Fixed);

@@ -193,6 +193,7 @@ async fn observe(context: &Context, catalog: &Catalog, subject: &Subject<'_>) ->
         data_age_hours,
         metrics: metrics(context, subject, &variants, found, &bad_values),
         dimensions,
+        post_stratify: plan.post_stratify.clone(),
         clock,
         has_ended,
         variants,
