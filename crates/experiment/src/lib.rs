@@ -15,6 +15,7 @@ pub mod layer;
 pub mod lifecycle;
 pub mod looks;
 pub mod metric;
+pub mod novelty;
 pub mod plan;
 pub mod planning;
 pub mod program;

@@ -209,20 +209,11 @@ pub(crate) type Values = BTreeMap<&'static str, Vec<Vec<f64>>>;
 /// Of users that `is_meant`, as of `until`.
 pub(crate) fn expected(shop: &Shop, until: &str, is_meant: impl Fn(&str) -> bool) -> BTreeMap<&'static str, Values> {
     let until = moment(&format!("{until}T00:00:00Z"));
-    let mut firsts: BTreeMap<&str, (DateTime<Utc>, &'static str)> = BTreeMap::new();
-    let mut variants: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for exposure in shop.exposures.iter().filter(|exposure| exposure.experiment == "checkout" && !exposure.forced) {
-        let first = firsts.entry(&exposure.user).or_insert((exposure.at, exposure.variant));
-        *first = (*first).min((exposure.at, exposure.variant));
-        variants.entry(&exposure.user).or_default().push(exposure.variant);
-    }
-    let mut by_user: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
-    shop.events.iter().for_each(|event| by_user.entry(&event.user).or_default().push(event));
-    by_user.values_mut().for_each(|events| events.sort_by_key(|event| event.at));
+    let (firsts, by_user) = (firsts(shop), events_of(shop));
     let mut found: BTreeMap<&'static str, Values> = BTreeMap::new();
     let mut all_bought = Vec::new();
     for (user, (start, variant)) in firsts {
-        if variants[user].iter().any(|other| *other != variant) || start >= until {
+        if start >= until {
             continue;
         }
         let none = Vec::new();
@@ -280,6 +271,46 @@ pub(crate) fn expected(shop: &Shop, until: &str, is_meant: impl Fn(&str) -> bool
         let rows = found.entry(metric).or_default().values_mut().flatten();
         // Numerators, now and before.
         rows.for_each(|row| row.iter_mut().step_by(row_step(metric)).take(2).for_each(|value| *value = value.min(cap)));
+    }
+    found
+}
+
+/// First exposure and variant of the units that saw one variant only.
+fn firsts(shop: &Shop) -> BTreeMap<&str, (DateTime<Utc>, &'static str)> {
+    let mut firsts: BTreeMap<&str, (DateTime<Utc>, &'static str)> = BTreeMap::new();
+    let mut variants: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for exposure in shop.exposures.iter().filter(|exposure| exposure.experiment == "checkout" && !exposure.forced) {
+        let first = firsts.entry(&exposure.user).or_insert((exposure.at, exposure.variant));
+        *first = (*first).min((exposure.at, exposure.variant));
+        variants.entry(&exposure.user).or_default().push(exposure.variant);
+    }
+    firsts.retain(|user, (_, variant)| variants[user].iter().all(|other| other == variant));
+    firsts
+}
+
+fn events_of(shop: &Shop) -> BTreeMap<&str, Vec<&Event>> {
+    let mut by_user: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
+    shop.events.iter().for_each(|event| by_user.entry(&event.user).or_default().push(event));
+    by_user.values_mut().for_each(|events| events.sort_by_key(|event| event.at));
+    by_user
+}
+
+/// Revenue on the day so many after that of exposure, inside the seven days of the metric, before `until`: rows as of [`expected`].
+pub(crate) fn revenue_since(shop: &Shop, until: &str, day: i64, cap: f64) -> Values {
+    let until = moment(&format!("{until}T00:00:00Z"));
+    let (by_user, none, mut found) = (events_of(shop), Vec::new(), Values::new());
+    for (user, (start, variant)) in firsts(shop) {
+        let that_day = start.date_naive() + TimeDelta::days(day);
+        if that_day >= until.date_naive() {
+            continue;
+        }
+        let events = by_user.get(user).unwrap_or(&none).iter().copied();
+        let end = start + TimeDelta::days(7);
+        let now = events.clone().filter(|it| it.at.date_naive() == that_day && it.at >= start && it.at < end);
+        let first_day = start.date_naive() - TimeDelta::days(14);
+        let before = events.filter(|it| it.at.date_naive() < start.date_naive() && it.at.date_naive() >= first_day);
+        let is_new = f64::from(u8::from(before.clone().next().is_none()));
+        found.entry(variant).or_default().push(vec![bought(now).min(cap), bought(before).min(cap), is_new]);
     }
     found
 }

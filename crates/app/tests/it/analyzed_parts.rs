@@ -7,12 +7,13 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use experiment::stats::Scale;
+use experiment::stats::always_valid::always_valid;
 use experiment::stats::heterogeneity::{SliceEffect, heterogeneity};
+use experiment::stats::{Alternative, Scale};
 use serde_json::Value;
 
 use crate::analyzed::{
-    UNTIL, analyze, analyze_with, close, compared, country, expected, load, project, shop, tier, write,
+    UNTIL, analyze, analyze_with, close, compared, country, expected, load, project, revenue_since, shop, tier, write,
 };
 
 fn slice<'a>(dimension: &'a Value, value: &str) -> &'a Value {
@@ -120,5 +121,33 @@ fn each_day_says_what_was_known_on_it() {
     assert_eq!(last["shown_alpha"], today["shown_alpha"]);
     close(&last["shown"]["upper"], today["shown"]["upper"].as_f64().unwrap(), "today");
     assert_eq!(first["shown_alpha"], 0.01);
-    assert!(analyze(dir.path(), UNTIL)["days"].as_array().unwrap().is_empty());
+    let without = analyze(dir.path(), UNTIL);
+    assert!(without["days"].as_array().unwrap().is_empty() && without["novelty"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn the_lift_of_each_day_since_exposure_is_that_of_its_events() {
+    let shop = shop();
+    let dir = project(&shop);
+    // Every exposure lies before it, and the units exposed last have not had all their days by then.
+    let until = "2026-03-15";
+    let report = analyze_with(dir.path(), &["--until", until, "--by-day"]);
+    let rows = report["novelty"].as_array().unwrap();
+    let of = |metric: &str| rows.iter().find(|row| row["metric"] == metric);
+    let days = of("revenue").unwrap()["days"].as_array().unwrap();
+    let cap = report["results"]["rows"][0]["cap"].as_f64().unwrap();
+    // The day of exposure, six whole ones, and what is left of the seventh times 24 hours.
+    assert_eq!(days.len(), 8, "{days:?}");
+    for (place, day) in days.iter().enumerate() {
+        let values = revenue_since(&shop, until, place as i64, cap);
+        let estimate = compared("revenue", &values).estimate(Scale::Relative).unwrap();
+        close(&day["effect"], estimate.effect, &format!("day {place}"));
+        let band = always_valid(&estimate, Alternative::TwoSided, 0.05, 5_000.0).unwrap().ci;
+        close(&day["band"]["lower"], band.lower, &format!("day {place}"));
+        assert_eq!(day["units"], serde_json::json!([values["short"].len(), values["control"].len()]), "day {place}");
+    }
+    assert!(of("revenue").unwrap()["trend"]["se"].as_f64().unwrap() > 0.0);
+    // Who comes back four days later has no day before that; a funnel and a quantile have none at all.
+    assert_eq!(of("back").unwrap()["days"][0]["day"], 4, "{rows:?}");
+    assert!(of("path").is_none() && of("high").is_none());
 }

@@ -34,7 +34,7 @@ use crate::PipelineError;
 pub(crate) use freshness::{Freshness, read_freshness};
 pub(crate) use history::{EVERYBODY, history_model, history_table, read_new_units};
 pub(crate) use slices::read_dimensions;
-pub(crate) use statistics::{MetricMoments, read_bad_values, read_samples, read_samples_of_day};
+pub(crate) use statistics::{MetricMoments, read_bad_values, read_samples, read_samples_of_day, read_samples_since};
 pub(crate) use units::read_counts;
 
 /// Where the tables of experiments are.
@@ -78,6 +78,11 @@ impl Subject<'_> {
 
     fn measures(&self) -> impl Iterator<Item = &Measure> {
         self.metrics.iter().flat_map(|(_, plan)| &plan.measures)
+    }
+
+    /// Days since that of exposure that some window touches, the last of them in part.
+    pub(crate) fn last_day_since(&self) -> u32 {
+        self.measures().map(|measure| measure.span.to_hours / 24).max().unwrap_or(0)
     }
 
     /// Hours after exposure at which a window begins or ends.

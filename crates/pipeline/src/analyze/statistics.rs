@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use experiment::metric::{Cap, Statistic, UnitPlan};
+use experiment::metric::{Cap, Reading, Statistic, UnitPlan};
 use experiment::results::Sample;
 use experiment::stats::quantile::{Quantile, bound_ranks};
 use warehouse::{Catalog, Warehouse};
@@ -45,9 +45,41 @@ pub(crate) async fn read_samples_of_day(
     catalog: &Catalog,
     subject: &Subject<'_>,
 ) -> Result<Vec<MetricMoments>, PipelineError> {
-    let sql: Vec<String> =
-        super::values::values_sql(subject)?.lines().filter(|line| !line.starts_with("--")).map(str::to_owned).collect();
-    samples_of(warehouse, catalog, subject, &format!("({})", sql.join("\n"))).await
+    let source = without_comments(&super::values::values_sql(subject)?);
+    samples_of(warehouse, catalog, subject, &source).await
+}
+
+/// What units did so many days after that of their exposure, by metric and variant, capped as the whole window is; from the days, and no fact.
+pub(crate) async fn read_samples_since(
+    warehouse: &Warehouse,
+    catalog: &Catalog,
+    subject: &Subject<'_>,
+    caps: &[Option<f64>],
+    day: u32,
+) -> Result<Vec<BTreeMap<String, Sample>>, PipelineError> {
+    let source = without_comments(&super::values::values_since_sql(subject, Some(day))?);
+    let mut found = vec![BTreeMap::new(); subject.metrics.len()];
+    for cell in read_moments(warehouse, catalog, subject, &source, caps, None).await? {
+        for ((of_metric, sample), (_, plan)) in found.iter_mut().zip(cell.samples).zip(&subject.metrics) {
+            if touches(plan, day) {
+                of_metric.extend(sample.map(|sample| (cell.variant.clone(), sample)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a window can have a part of this day; steps of a funnel take several days, and none says anything by itself.
+fn touches(plan: &UnitPlan, day: u32) -> bool {
+    plan.measures.iter().all(|measure| {
+        let days = measure.span.from_hours / 24..=measure.span.to_hours / 24;
+        days.contains(&day) && !matches!(measure.reading, Reading::Steps { .. })
+    })
+}
+
+fn without_comments(sql: &str) -> String {
+    let lines: Vec<&str> = sql.lines().filter(|line| !line.starts_with("--")).collect();
+    format!("({})", lines.join("\n"))
 }
 
 async fn samples_of(

@@ -59,7 +59,7 @@ pub(super) fn is_mature(subject: &Subject<'_>, plan: &UnitPlan) -> String {
 }
 
 /// Columns of values, each once: its name, how it is made of rows of `days`, where it comes from.
-fn columns(subject: &Subject<'_>) -> Vec<(String, String, Scan)> {
+fn columns(subject: &Subject<'_>, since: Option<u32>) -> Vec<(String, String, Scan)> {
     let scans = subject.scans();
     let mut found: Vec<(String, String, Scan)> = Vec::new();
     let mut add = |name: String, measure: &Measure, inside: &str| {
@@ -74,7 +74,8 @@ fn columns(subject: &Subject<'_>) -> Vec<(String, String, Scan)> {
     };
     for (metric, (_, plan)) in subject.metrics.iter().enumerate() {
         for (number, measure) in plan.measures.iter().enumerate() {
-            add(value_column(subject, metric, number), measure, &window(measure));
+            let on_day = if since.is_some() { " and is_that_day" } else { "" };
+            add(value_column(subject, metric, number), measure, &format!("{}{on_day}", window(measure)));
             if plan.covariate_days > 0 {
                 add(before_column(subject, metric, number), measure, &format!("before_{}", plan.covariate_days));
             }
@@ -85,8 +86,19 @@ fn columns(subject: &Subject<'_>) -> Vec<(String, String, Scan)> {
 
 /// `unit, variant, start_at, is_multiple, is_known` (some fact names the unit), and the columns of each metric.
 pub(super) fn values_sql(subject: &Subject<'_>) -> Result<String, PipelineError> {
+    values_since_sql(subject, None)
+}
+
+/// The same, of what units did so many days after that of their exposure (0: on it, from the exposure on) and inside the windows; of units
+/// whose day is over.
+pub(super) fn values_since_sql(subject: &Subject<'_>, since: Option<u32>) -> Result<String, PipelineError> {
     let scans = subject.scans();
-    let columns = columns(subject);
+    let columns = columns(subject, since);
+    let that_day = since
+        .map_or(String::new(), |day| format!(",\n    days.day = start_day + interval '{day} days' as is_that_day"));
+    let is_over = since.map_or(String::new(), |day| {
+        format!(" and date_trunc('day', start_at) + interval '{} days' <= {}", day + 1, moment(subject.until))
+    });
     let mut sets = Vec::new();
     let (mut joins, mut absent) = (String::new(), String::new());
     for (index, (scan, readings)) in scans.iter().enumerate() {
@@ -107,7 +119,7 @@ pub(super) fn values_sql(subject: &Subject<'_>) -> Result<String, PipelineError>
             "j{index} as (\n  select units.unit, days.day, days.part{read}{inside}\n  \
              from units join {table} days on days.unit = units.unit and days.day < {until}\n),\n\
              s{index} as (\n  select unit,\n    {mine}\n  from j{index} group by unit\n)",
-            inside = insides(subject),
+            inside = insides(subject) + &that_day,
             table = subject.table(&days::part(index))?,
             until = moment(subject.until),
             mine = mine.join(",\n    "),
@@ -129,7 +141,7 @@ pub(super) fn values_sql(subject: &Subject<'_>) -> Result<String, PipelineError>
          -- materialized: table   grain: unit\n\
          with units as (\n  \
          select unit, variant, is_multiple, start_at, date_trunc('day', start_at) as start_day{days}{carried}\n  \
-         from {units} where start_at < {before}\n\
+         from {units} where start_at < {before}{is_over}\n\
          ),\n{sets}\n\
          select units.unit, units.variant, units.start_at, units.is_multiple, {known} as is_known{read}{filled}{absent}\nfrom units{joins}",
         carried = dimensions(""),

@@ -11,6 +11,7 @@ use experiment::daily::{Day, days};
 use experiment::decision::{Clock, Role};
 use experiment::looks::looks;
 use experiment::metric::Statistic;
+use experiment::novelty::{DaySince, NoveltyRow, by_days_since};
 use experiment::plan::{AnalysisPlan, ExperimentFile};
 use experiment::results::{Observed, ObservedMetric, Results, Sample, results, rows};
 use experiment::stats::StatsError;
@@ -51,6 +52,8 @@ pub struct ExperimentReport {
     pub results: Results,
     /// The results as of each day, where they were asked for.
     pub days: Vec<Day>,
+    /// Lifts by days since exposure, where days were asked for.
+    pub novelty: Vec<NoveltyRow>,
     /// What was done to the tables in between.
     pub tables: Vec<TableReport>,
 }
@@ -121,10 +124,12 @@ async fn one(
         of_days.push((observed.0, rows(&observed.1).map_err(unanalyzable)?));
     }
     let days = days(of_days);
+    let since = if by_day { observe_days_since(context, &catalog, &subject, &observed).await? } else { Vec::new() };
+    let novelty = by_days_since(&observed, &since);
     let tables = built.models.iter().zip(&models).map(table_report).collect();
     let key = file.assignment.key.clone();
     let (has_ended, alpha) = (observed.has_ended, observed.alpha);
-    Ok(ExperimentReport { name, key, catalog: catalog.number, until, has_ended, alpha, results, days, tables })
+    Ok(ExperimentReport { name, key, catalog: catalog.number, until, has_ended, alpha, results, days, novelty, tables })
 }
 
 /// Errors: the first table that could not be made.
@@ -246,6 +251,30 @@ async fn observe_days(
         let (clock, has_ended) = clock(plan, until, units);
         let looks = looks(&plan.looks, planned, &seen, until);
         found.push((until, Observed { metrics, clock, has_ended, looks, dimensions: Vec::new(), ..today.clone() }));
+    }
+    Ok(found)
+}
+
+/// Days since exposure that are read at most: each is a query, and the longest experiment has no more.
+const MOST_DAYS_SINCE: u32 = 56;
+
+/// What units did on each day since their exposure, as long as windows go and days are over.
+async fn observe_days_since(
+    context: &Context,
+    catalog: &Catalog,
+    subject: &Subject<'_>,
+    observed: &Observed,
+) -> Result<Vec<DaySince>, PipelineError> {
+    let caps: Vec<Option<f64>> = observed.metrics.iter().map(|metric| metric.cap).collect();
+    let passed = (subject.until - subject.file.analysis.start).num_days();
+    let last = subject.last_day_since().min(MOST_DAYS_SINCE);
+    let mut found = Vec::new();
+    for day in (0..=last).take_while(|day| i64::from(*day) < passed) {
+        let read = analyze::read_samples_since(&context.warehouse, catalog, subject, &caps, day).await?;
+        let of_metric = |mut by_variant: BTreeMap<String, Sample>| -> Vec<Option<Sample>> {
+            observed.variants.iter().map(|(key, _)| by_variant.remove(key)).collect()
+        };
+        found.push(DaySince { day, samples: read.into_iter().map(of_metric).collect() });
     }
     Ok(found)
 }
