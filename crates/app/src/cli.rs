@@ -413,6 +413,9 @@ pub struct Analyze {
     /// Also say what was known on each day since the start
     #[arg(long)]
     pub by_day: bool,
+    /// Also say whether the experiments act on each other: every pair that shares units
+    #[arg(long)]
+    pub interactions: bool,
 }
 
 /// `montauk off-policy`

@@ -58,7 +58,7 @@ pub(crate) fn judge(observed: &Observed, rows: &mut [Row]) -> Result<(), StatsEr
     }
     let weights: Vec<f64> = goals.iter().map(|(_, weight)| *weight).collect();
     if observed.claim() == Claim::AtLook {
-        let z: Vec<f64> = goals.iter().map(|(row, _)| row.relative.as_ref().map_or(0.0, |view| z(view))).collect();
+        let z: Vec<f64> = goals.iter().map(|(row, _)| row.relative.as_ref().map_or(0.0, z)).collect();
         for ((row, _), level) in goals.into_iter().zip(levels_at_look(observed, &z, &weights)?) {
             show(observed, row, level, alpha)?;
         }

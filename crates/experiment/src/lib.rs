@@ -10,6 +10,7 @@ mod coin;
 pub mod daily;
 pub mod decision;
 pub mod definition;
+pub mod interactions;
 mod judged;
 pub mod layer;
 pub mod lifecycle;

@@ -5,6 +5,7 @@
 //! Start at [`run`].
 
 use ::experiment::decision::{Code, Reason, Role};
+use ::experiment::interactions::InteractionRow;
 use ::experiment::results::{Results, Row};
 use ::experiment::slices::{DimensionResults, SliceDifference};
 use ::experiment::stats::Interval;
@@ -19,7 +20,13 @@ use crate::table::Table;
 
 pub async fn run(shell: &Shell, arguments: cli::Analyze) -> Result<Outcome, AppError> {
     let until = arguments.until.map(|day| day.and_time(NaiveTime::MIN).and_utc());
-    let request = Request { experiments: arguments.experiments, until, by_day: arguments.by_day, ..Request::default() };
+    let request = Request {
+        experiments: arguments.experiments,
+        until,
+        by_day: arguments.by_day,
+        interactions: arguments.interactions,
+        ..Request::default()
+    };
     let reports = shell.write("analyze", async |context| analyze::run(context, request).await).await?;
     shell.output.report(&reports, |output| {
         for report in &reports {
@@ -55,6 +62,7 @@ pub(super) fn draw(output: &Output, report: &ExperimentReport) -> Result<(), App
     }
     text.push_str(&table.render());
     results.dimensions.iter().for_each(|dimension| text.push_str(&slices(dimension, report.alpha)));
+    report.interactions.iter().for_each(|row| text.push_str(&interaction(row)));
     if !report.days.is_empty() {
         text.push_str(&days(report));
     }
@@ -77,6 +85,17 @@ fn slices(found: &DimensionResults, alpha: f64) -> String {
     }
     text.push('\n');
     text
+}
+
+/// Whether another experiment changes the effect on the primary metric.
+fn interaction(row: &InteractionRow) -> String {
+    let InteractionRow { second, first_arm, second_arm, metric, units, .. } = row;
+    let head = format!("\nwith {second}, {first_arm} and {second_arm}: {} share both; ", count(*units, "unit"));
+    let (Some(found), Some(p), Some(split)) = (&row.interaction, row.adjusted_p, row.adjusted_independence_p) else {
+        return format!("{head}{}\n", row.problem.as_deref().unwrap_or("nothing can be said"));
+    };
+    let effect = found.difference.effect;
+    format!("{head}the effect on {metric} differs by {effect:+.4}, p {p:.4}; assignments independent, p {split:.4}\n")
 }
 
 /// The primary metric day by day.

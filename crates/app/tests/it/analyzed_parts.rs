@@ -151,3 +151,43 @@ fn the_lift_of_each_day_since_exposure_is_that_of_its_events() {
     assert_eq!(of("back").unwrap()["days"][0]["day"], 4, "{rows:?}");
     assert!(of("path").is_none() && of("high").is_none());
 }
+
+#[test]
+fn experiments_that_share_units_are_crossed() {
+    let shop = shop();
+    let dir = project(&shop);
+    let project = dir.path();
+    // Every unit is in a second experiment as well, by the last digit of its name.
+    let exposures = fs::read_to_string(project.join("data/exposures/all.csv")).unwrap();
+    let arm = |user: &str| if user.ends_with(['0', '1', '2', '3', '4']) { "old" } else { "new" };
+    let mut more = "unit_id,experiment,variant,occurred_at,forced,country\n".to_owned();
+    for line in exposures.lines().filter(|line| line.contains(",checkout,")) {
+        let user = line.split(',').next().unwrap();
+        let at = line.split(',').nth(3).unwrap();
+        writeln!(more, "{user},banner,{},{at},false,KR", arm(user)).unwrap();
+    }
+    write(project, "data/exposures/more.csv", &more);
+    let plan = fs::read_to_string(project.join("experiments/checkout.toml")).unwrap();
+    let plan = plan.replace("key = \"checkout\"", "key = \"banner\"");
+    let plan = plan.replace("key = \"control\"", "key = \"old\"").replace("key = \"short\"", "key = \"new\"");
+    // The first of the pair, in the order of the names, is the one whose metric is looked at.
+    write(project, "experiments/later.toml", &plan);
+    load(project);
+    let report = analyze_with(project, &["later", "--until", UNTIL, "--interactions"]);
+    let rows = report["interactions"].as_array().unwrap();
+    assert_eq!(rows.len(), 1, "{report}");
+    let of = |is_new: bool| expected(&shop, UNTIL, move |user| (arm(user) == "new") == is_new);
+    let (old, new) = (of(false), of(true));
+    let moments = |values: &crate::analyzed::Values, variant: &str| {
+        let of = &values[variant];
+        let mean = of.iter().map(|row| row[0]).sum::<f64>() / of.len() as f64;
+        let squares = of.iter().map(|row| (row[0] - mean).powi(2)).sum::<f64>();
+        (mean, squares / (of.len() as f64 - 1.0) / of.len() as f64)
+    };
+    let cells =
+        ["control", "short"].map(|variant| (moments(&old["revenue"], variant), moments(&new["revenue"], variant)));
+    let [((cc, a), (ct, b)), ((tc, c), (tt, d))] = cells;
+    close(&rows[0]["interaction"]["difference"]["effect"], (tt - tc) - (ct - cc), "interaction");
+    close(&rows[0]["interaction"]["difference"]["se"], (a + b + c + d).sqrt(), "interaction");
+    assert_eq!((&rows[0]["first"], &rows[0]["second"]), (&"checkout".into(), &"banner".into()));
+}

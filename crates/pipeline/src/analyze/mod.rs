@@ -12,6 +12,7 @@
 //! A run makes again only the days whose facts or bounds changed, late ones included. Days hold whole windows' parts, never
 //! statistics: those of different days cannot be added up, for (Σy)² is not Σy².
 
+mod crossed;
 mod days;
 mod freshness;
 mod history;
@@ -31,6 +32,7 @@ use warehouse::Model;
 
 use crate::PipelineError;
 
+pub(crate) use crossed::read_crossings;
 pub(crate) use freshness::{Freshness, read_freshness};
 pub(crate) use history::{EVERYBODY, history_model, history_table, read_new_units};
 pub(crate) use slices::read_dimensions;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Days, NaiveTime, Utc};
 use experiment::daily::{Day, days};
 use experiment::decision::{Clock, Role};
+use experiment::interactions::{InteractionRow, interactions};
 use experiment::looks::looks;
 use experiment::metric::Statistic;
 use experiment::novelty::{DaySince, NoveltyRow, by_days_since};
@@ -34,6 +35,8 @@ pub struct Request {
     pub until: Option<DateTime<Utc>>,
     /// Also the results as of each day since the start.
     pub by_day: bool,
+    /// Also whether the experiments act on each other: every pair of them that shares units.
+    pub interactions: bool,
 }
 
 /// The results of one experiment.
@@ -54,6 +57,8 @@ pub struct ExperimentReport {
     pub days: Vec<Day>,
     /// Lifts by days since exposure, where days were asked for.
     pub novelty: Vec<NoveltyRow>,
+    /// With experiments that come after this one, on its primary metric, where they were asked for.
+    pub interactions: Vec<InteractionRow>,
     /// What was done to the tables in between.
     pub tables: Vec<TableReport>,
 }
@@ -87,12 +92,48 @@ pub async fn run(context: &Context, request: Request) -> Result<Vec<ExperimentRe
         tomorrow.and_time(NaiveTime::MIN).and_utc()
     });
     let mut reports = Vec::with_capacity(files.len());
-    for (name, file) in files {
-        let report = one(context, name, &file, &request.post_hoc, until, request.by_day).await?;
-        crate::results::keep(project, &report)?;
+    for (name, file) in &files {
+        let report = one(context, name.clone(), file, &request.post_hoc, until, request.by_day).await?;
         reports.push(report);
     }
+    if request.interactions {
+        interact(context, &files, until, &mut reports).await?;
+    }
+    for report in &reports {
+        crate::results::keep(project, report)?;
+    }
     Ok(reports)
+}
+
+/// Every pair of the experiments, each report having the pairs of which it is the first; corrected over all.
+async fn interact(
+    context: &Context,
+    files: &[(String, ExperimentFile)],
+    until: DateTime<Utc>,
+    reports: &mut [ExperimentReport],
+) -> Result<(), PipelineError> {
+    let catalog = context.warehouse.catalog().await?;
+    let mut crossings = Vec::new();
+    for (place, (_, first)) in files.iter().enumerate() {
+        let first = subject(context, &catalog, first, &[], until)?;
+        let cap = reports[place].results.rows.first().and_then(|row| row.cap);
+        for (_, second) in &files[place + 1..] {
+            let second = subject(context, &catalog, second, &[], until)?;
+            crossings.extend(analyze::read_crossings(&context.warehouse, &catalog, &first, &second, cap).await?);
+        }
+    }
+    let alpha = reports.first().map_or(0.05, |report| report.alpha);
+    let rows = interactions(&crossings, alpha).map_err(|error| PipelineError::Unanalyzable {
+        experiment: reports.first().map_or(String::new(), |report| report.name.clone()),
+        table: String::new(),
+        reason: error.to_string(),
+    })?;
+    for row in rows {
+        if let Some(report) = reports.iter_mut().find(|report| report.key == row.first) {
+            report.interactions.push(row);
+        }
+    }
+    Ok(())
 }
 
 async fn one(
@@ -129,7 +170,19 @@ async fn one(
     let tables = built.models.iter().zip(&models).map(table_report).collect();
     let key = file.assignment.key.clone();
     let (has_ended, alpha) = (observed.has_ended, observed.alpha);
-    Ok(ExperimentReport { name, key, catalog: catalog.number, until, has_ended, alpha, results, days, novelty, tables })
+    Ok(ExperimentReport {
+        name,
+        key,
+        catalog: catalog.number,
+        until,
+        has_ended,
+        alpha,
+        results,
+        days,
+        novelty,
+        interactions: Vec::new(),
+        tables,
+    })
 }
 
 /// Errors: the first table that could not be made.
