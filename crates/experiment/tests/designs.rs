@@ -328,7 +328,7 @@ fn two_slopes(rows: &[[f64; 3]]) -> [f64; 2] {
 }
 
 fn moments_of(rows: &[[f64; 3]]) -> CovariateMoments {
-    CovariateMoments::from_rows(3, rows.iter().map(|row| &row[..])).unwrap()
+    CovariateMoments::from_rows(3, rows.iter().map(|row| &row[..])).expect("numbers")
 }
 
 /// Outcome, what it was before, and whether nothing is known of before; a third of the units is new and buys like nobody else.
@@ -348,7 +348,7 @@ fn who_has_no_history_is_told_from_who_did_nothing() {
     let (control, treatment) = (with_newcomers(31, 0.0), with_newcomers(32, 0.3));
     let all: Vec<[f64; 3]> = control.iter().chain(&treatment).copied().collect();
     let slopes = two_slopes(&all);
-    let found = compare_with_covariates(&moments_of(&control), &moments_of(&treatment), 0.0).unwrap();
+    let found = compare_with_covariates(&moments_of(&control), &moments_of(&treatment), 0.0).expect("an effect");
     close_to(found.theta[0], slopes[0], 1e-9);
     close_to(found.theta[1], slopes[1], 1e-9);
     let adjusted = |rows: &[[f64; 3]]| {
@@ -358,24 +358,26 @@ fn who_has_no_history_is_told_from_who_did_nothing() {
     close_to(found.comparison.difference(), adjusted(&treatment) - adjusted(&control), 1e-9);
     // With the zeros alone newcomers look like the poorest customers, and most of the noise stays: 1 is what was drawn.
     let zeros = |rows: &[[f64; 3]]| moments_of(rows).part(&[0, 1]);
-    let plain = compare_with_covariates(&zeros(&control), &zeros(&treatment), 0.0).unwrap();
+    let plain = compare_with_covariates(&zeros(&control), &zeros(&treatment), 0.0).expect("an effect");
     assert!(found.comparison.control.variance < 1.2 && plain.comparison.control.variance > 1.3);
 }
+
+type Change<'a> = &'a dyn Fn(&mut [f64; 3]);
 
 #[test]
 fn an_indicator_that_says_nothing_new_is_left_out() {
     let (control, treatment) = (with_newcomers(33, 0.0), with_newcomers(34, 0.3));
-    let without = |rows: &[[f64; 3]], change: &dyn Fn(&mut [f64; 3])| {
+    let without = |rows: &[[f64; 3]], change: Change<'_>| {
         let mut rows = rows.to_vec();
         rows.iter_mut().for_each(change);
         (moments_of(&rows), moments_of(&rows).part(&[0, 1]))
     };
     // Nobody lacks history; everybody does; and what was before is itself a yes or no.
-    let changes: [&dyn Fn(&mut [f64; 3]); 3] = [&|row| row[2] = 0.0, &|row| row[2] = 1.0, &|row| row[1] = 1.0 - row[2]];
+    let changes: [Change<'_>; 3] = [&|row| row[2] = 0.0, &|row| row[2] = 1.0, &|row| row[1] = 1.0 - row[2]];
     for change in changes {
         let ((c, c_plain), (t, t_plain)) = (without(&control, change), without(&treatment, change));
-        let found = compare_with_covariates(&c, &t, 0.0).unwrap();
-        let plain = compare_with_covariates(&c_plain, &t_plain, 0.0).unwrap();
+        let found = compare_with_covariates(&c, &t, 0.0).expect("an effect");
+        let plain = compare_with_covariates(&c_plain, &t_plain, 0.0).expect("an effect");
         assert_eq!(found.theta[1], 0.0);
         close_to(found.comparison.difference(), plain.comparison.difference(), 1e-12);
         close_to(found.comparison.variance(), plain.comparison.variance(), 1e-12);
