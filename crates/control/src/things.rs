@@ -121,7 +121,7 @@ pub struct ProjectPolicy {
 }
 
 /// One record of those that share one form. In JSON `{"kind": "layer", "name": …}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Thing {
     Layer(Layer),

@@ -15,6 +15,7 @@ mod metrics;
 mod plans;
 mod problem;
 mod qa;
+mod schema;
 mod things;
 mod tokens;
 
