@@ -1,7 +1,7 @@
 # Thin names over cargo; nothing hidden. CARGO_TARGET_DIR and every other cargo setting are respected.
 # Always the whole workspace: with -p the features of shared dependencies change, and the data engine is compiled again.
 
-.PHONY: help test test-needs test-long test-connectors test-sdks lint bench bench-load bench-ingest bench-recsys bench-experiments deny
+.PHONY: help test test-needs test-long test-connectors test-sdks lint bench bench-load bench-ingest bench-recsys bench-experiments fuzz-api deny
 
 help:
 	@echo 'make test       everything: Rust, SQL, the real binary, real MariaDB, PostgreSQL and S3 (installs what it needs, see scripts/test-needs.sh)'
@@ -14,6 +14,7 @@ help:
 	@echo 'make bench-ingest  our reading of a database beside connectorx (installs it into .venv-bench)'
 	@echo 'make bench-recsys  our recommenders beside implicit, faiss and reference EASE (needs MONTAUK_SHARED, see bench/README.md)'
 	@echo 'make bench-experiments  our experiments beside GrowthBook, Eppo, scipy and others (see bench/README.md)'
+	@echo 'make fuzz-api   10,000 requests derived from our own OpenAPI document, right and wrong (installs schemathesis into .venv-fuzz)'
 	@echo 'make deny       licences and sources of dependencies (needs cargo-deny)'
 
 test: test-needs
@@ -62,7 +63,7 @@ bench-recsys:
 bench-experiments:
 	cargo build --release --workspace --locked --example analysis_speed --example compare_arms --example evaluation_speed --example peeking --example sample_ratio
 	cargo test --release --workspace --locked --test long_runs --no-run
-	cargo build --release --manifest-path bench/eppo/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
+	cargo build --release --locked --manifest-path bench/eppo/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}
 	cd sdks/differential && npm ci --silent
 	test -x .venv-bench/bin/python || python3 -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet -r bench/requirements-experiments.txt
@@ -71,3 +72,7 @@ bench-experiments:
 
 deny:
 	cargo deny --locked check
+
+fuzz-api:
+	cargo test --workspace --locked --no-run
+	@scripts/fuzz-api.sh $(FUZZ)

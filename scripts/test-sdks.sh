@@ -35,8 +35,13 @@ if ! cmp -s "$requirements" "$sdks/python/installed.txt" || ! "$sdks/python/bin/
 fi
 CARGO_TARGET_DIR=$sdks/rust cargo build --quiet --locked --bins --examples --manifest-path "$clients/rust/Cargo.toml"
 
-# "$@" goes to cargo, such as `-p edge -p experiment` where the rest of the workspace is not built.
-cargo build "${@:---workspace}" --locked --bins --examples
+# "$@" goes to cargo, such as `-p edge -p experiment` where the rest of the workspace is not built. Without it what the tests are made of is taken:
+# a plain build of the workspace has other features, and would compile the data engine once more.
+if (($# > 0)); then
+  cargo build "$@" --locked --bins --examples
+else
+  cargo test --workspace --locked --no-run --quiet
+fi
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/debug
 export EDGE=$target/montauk-edge SNAPSHOT=$target/examples/snapshot EVALUATE=$target/examples/evaluate SNIPPETS=$sdks/rust/debug/examples
 
