@@ -45,7 +45,12 @@ impl Analyst for Known {
     async fn results(&self, key: &str) -> Result<Option<Value>, ControlError> {
         Ok(self.results.lock().unwrap().get(key).cloned())
     }
-    async fn analyze(&self, file: ExperimentFile, until: Option<DateTime<Utc>>) -> Result<Value, ControlError> {
+    async fn analyze(
+        &self,
+        file: ExperimentFile,
+        _: Vec<String>,
+        until: Option<DateTime<Utc>>,
+    ) -> Result<Value, ControlError> {
         let found = json!({ "key": file.assignment.key, "until": until });
         self.results.lock().unwrap().insert(file.assignment.key, found.clone());
         Ok(found)

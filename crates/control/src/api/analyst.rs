@@ -35,8 +35,13 @@ pub trait Analyst: std::fmt::Debug + Send + Sync {
     async fn facts(&self, experiment: &ExperimentFile) -> Result<LaunchFacts, ControlError>;
     /// The results as they were last computed; `None` when they never were.
     async fn results(&self, key: &str) -> Result<Option<Value>, ControlError>;
-    /// Computes the results from what the warehouse holds, and keeps them.
-    async fn analyze(&self, experiment: ExperimentFile, until: Option<DateTime<Utc>>) -> Result<Value, ControlError>;
+    /// Computes the results from what the warehouse holds, and keeps them. `post_hoc`: names of metrics that came after the start.
+    async fn analyze(
+        &self,
+        experiment: ExperimentFile,
+        post_hoc: Vec<String>,
+        until: Option<DateTime<Utc>>,
+    ) -> Result<Value, ControlError>;
     /// How long it takes to see what, from the last `history_days` days.
     async fn power(&self, experiment: ExperimentFile, history_days: u32) -> Result<Value, ControlError>;
 }

@@ -214,7 +214,7 @@ async fn compute_results(
 ) -> Answer<Value> {
     let record = api.control.experiment(&actor, &key).await?;
     actor.require(Permission::AddExploratoryMetric, Some(&record.project))?;
-    Ok(Json(api.analyst.analyze(record.course.file(), until).await?))
+    Ok(Json(api.analyst.analyze(record.course.file(), record.course.post_hoc, until).await?))
 }
 
 /// How long it takes to see what, from the last weeks of the warehouse.
