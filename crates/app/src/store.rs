@@ -56,11 +56,9 @@ pub async fn desk(shell: &Shell) -> Result<Desk, AppError> {
 
 /// The user of the operating system.
 pub fn person() -> String {
-    let named = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
-    named
-        .filter(|name| !name.is_empty() && !name.contains(char::is_whitespace))
-        .next()
-        .unwrap_or_else(|| "local".to_owned())
+    let mut named = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let is_name = |name: &String| !name.is_empty() && !name.contains(char::is_whitespace);
+    named.find(is_name).unwrap_or_else(|| "local".to_owned())
 }
 
 impl Desk {

@@ -301,13 +301,13 @@ pub enum ThingAction {
         kind: control::Kind,
     },
     /// Make or change one, given as JSON with its kind in it
-    #[command(after_help = "Examples:\n  montauk thing put '{\"kind\": \"layer\", \"name\": \"home page\"}'\n  \
+    #[command(after_help = "Examples:\n  montauk thing put '{\"kind\": \"layer\", \"name\": \"home_page\"}'\n  \
                       montauk thing put '{\"kind\": \"flag\", \"key\": \"new_search\", \"value_type\": \"boolean\", \"default\": false}'\n  \
                       montauk thing put '{\"kind\": \"connection\", \"client_key\": \"\", \"name\": \"web shop\"}'\n  \
                       montauk thing put '{\"kind\": \"person\", \"name\": \"yuna\", \"role\": \"approver\"}'")]
     Put {
         #[arg(value_name = "JSON")]
-        json: String,
+        thing: String,
         /// The project whose people may change it [default: everybody whose role allows it]
         #[arg(long, value_name = "NAME")]
         project: Option<String>,
@@ -316,7 +316,7 @@ pub enum ThingAction {
         reason: String,
     },
     /// Remove one that nothing names
-    #[command(after_help = "Example:\n  montauk thing remove layer 'home page'")]
+    #[command(after_help = "Example:\n  montauk thing remove layer home_page")]
     Remove {
         #[arg(value_name = "KIND", value_parser = kind)]
         kind: control::Kind,

@@ -130,8 +130,13 @@ impl Analyst for Room {
         latest().map_err(|error| ControlError::analysis(&error))
     }
 
-    async fn analyze(&self, experiment: ExperimentFile, until: Option<DateTime<Utc>>) -> Result<Value, ControlError> {
-        let request = analyze::Request { given: Some(experiment), until, ..analyze::Request::default() };
+    async fn analyze(
+        &self,
+        experiment: ExperimentFile,
+        post_hoc: Vec<String>,
+        until: Option<DateTime<Utc>>,
+    ) -> Result<Value, ControlError> {
+        let request = analyze::Request { given: Some(experiment), post_hoc, until, ..analyze::Request::default() };
         let reports = self.alone("analyze", async |context| analyze::run(context, request).await).await?;
         json(&reports.first())
     }

@@ -119,10 +119,11 @@ pub(super) fn draw_power(report: &power::Report, is_experiment: bool) -> String 
         "#effect",
         "#units needed",
         "#days",
+        "#planned power",
         "",
     ]);
     for metric in &found.metrics {
-        table.row(summary(metric));
+        table.row(summary(metric, is_experiment));
     }
     text.push_str(&table.render());
     if is_experiment {
@@ -135,10 +136,11 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-fn summary(metric: &MetricPower) -> Vec<String> {
+fn summary(metric: &MetricPower, is_experiment: bool) -> Vec<String> {
     let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"));
     let whole = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| grouped(value as u64));
     let role = match metric.role {
+        Role::Primary | Role::Success | Role::Guardrail { .. } | Role::Watched if !is_experiment => "",
         Role::Primary => "primary",
         Role::Success => "goal",
         Role::Guardrail { .. } => "guardrail",
@@ -153,6 +155,7 @@ fn summary(metric: &MetricPower) -> Vec<String> {
         percent(metric.effect),
         whole(metric.units_needed),
         metric.days_needed.map_or_else(|| "–".to_owned(), |days| grouped(u64::from(days))),
+        metric.planned_power.map_or_else(|| "–".to_owned(), percent),
         metric.problem.clone().unwrap_or_else(|| role.to_owned()),
     ]
 }

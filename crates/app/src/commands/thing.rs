@@ -19,8 +19,8 @@ pub async fn run(shell: &Shell, arguments: cli::Thing) -> Result<Outcome, AppErr
             let things = desk.control.things(&desk.actor, kind).await.map_err(failed)?;
             shell.output.report(&things, |output| output.data(&table(&things).render()))?;
         }
-        ThingAction::Put { json, project, reason } => {
-            let thing: Thing = serde_json::from_str(&json).map_err(|error| AppError::Usage {
+        ThingAction::Put { thing, project, reason } => {
+            let thing: Thing = serde_json::from_str(&thing).map_err(|error| AppError::Usage {
                 message: format!("this is no thing: {error}"),
                 help: "see `montauk thing put --help` for one of each".to_owned(),
             })?;

@@ -95,3 +95,16 @@ pub fn python() -> PathBuf {
     assert!(python.exists(), "{} is missing: run `make test`, which installs it", python.display());
     python
 }
+
+/// The blocks of a page of documentation, each with its language, in their order.
+pub fn page(path: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(path).unwrap();
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(language) = line.strip_prefix("```") else { continue };
+        let block = lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
+        blocks.push((language.to_owned(), block));
+    }
+    blocks
+}

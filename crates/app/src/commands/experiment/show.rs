@@ -21,6 +21,7 @@ pub(super) fn percent(share: f64) -> String {
 pub(super) async fn list(shell: &Shell, desk: &Desk, state: Option<State>) -> Result<(), AppError> {
     let filter = ExperimentFilter { state, ..ExperimentFilter::default() };
     let mut records = desk.control.experiments(&desk.actor, &filter).await.map_err(failed)?;
+    let is_new = records.is_empty() && state.is_none();
     if state.is_none() {
         records.retain(|record| record.course.state != State::Archived);
     }
@@ -42,7 +43,7 @@ pub(super) async fn list(shell: &Shell, desk: &Desk, state: Option<State>) -> Re
             ]);
         }
         output.data(&table.render())?;
-        if records.is_empty() {
+        if is_new {
             output.say("no experiment yet: write experiments/<name>.toml and run `montauk experiment apply`");
         }
         Ok(())
