@@ -51,7 +51,7 @@ pub struct AuditFilter {
     pub to: Option<DateTime<Utc>>,
     /// Entries with a smaller number: the last one of the page before.
     pub before: Option<u64>,
-    /// At most so many; 1,000 if it is not given.
+    /// At most so many, up to 10,000; 1,000 if it is not given.
     pub limit: Option<usize>,
 }
 
@@ -67,6 +67,8 @@ pub enum AuditFormat {
 
 /// A page; more at once is an export.
 const DEFAULT_LIMIT: usize = 1_000;
+/// Records before and after are whole documents: more at once is an export.
+const MOST_LIMIT: usize = 10_000;
 /// Rows that are fetched at once.
 const BATCH: i64 = 1_000;
 
@@ -100,7 +102,7 @@ impl Control {
     /// Changes, newest first, of the actor's projects and of what belongs to no project.
     pub async fn audit(&self, actor: &Actor, filter: &AuditFilter) -> Result<Vec<AuditEntry>, ControlError> {
         actor.require(Permission::ReadAudit, filter.project.as_deref())?;
-        self.audit_entries(actor, filter, filter.limit.unwrap_or(DEFAULT_LIMIT)).await
+        self.audit_entries(actor, filter, filter.limit.unwrap_or(DEFAULT_LIMIT).min(MOST_LIMIT)).await
     }
 
     /// All changes that the filter takes, newest first, as one text.

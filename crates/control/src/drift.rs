@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::Control;
 use crate::error::ControlError;
-use crate::experiments::{ExperimentRecord, ManagedBy, Origin, check_file, field_of, leave, policy, project_of};
+use crate::experiments::{
+    ExperimentRecord, ManagedBy, Origin, check_file, check_move, check_reach, field_of, leave, policy, project_of,
+};
 use crate::people::{Actor, Permission};
 use crate::store::{Change, snapshot};
 use crate::surroundings::Surroundings;
@@ -313,7 +315,9 @@ async fn apply_one(
         DriftChange::Unchanged | DriftChange::Blocked { .. } => return Ok(()),
         DriftChange::Delete => {
             let record = ExperimentRecord::find(change, &drift.key).await?;
-            actor.require(Permission::EditExperiment, Some(&record.project))?;
+            let is_own = record.course.author == actor.person;
+            let permission = if is_own { Permission::DeleteOwnExperiment } else { Permission::DeleteExperiment };
+            actor.require(permission, Some(&record.project))?;
             record.delete(change, actor, now, reason).await?;
             report.deleted.push(drift.key.clone());
             return Ok(());
@@ -326,6 +330,7 @@ async fn apply_one(
     let origin = Origin { path: source.path.clone(), hash: hash(source)? };
     if is_new {
         let mut record = ExperimentRecord::draft(actor, source.file.clone(), Some(origin), now)?;
+        check_reach(change, actor, &record).await?;
         record.save(change, actor, now, ("create", reason), None).await?;
         report.written.push(record);
         return Ok(());
@@ -346,6 +351,8 @@ async fn apply_one(
     let edit = middle.course.edit(with_verbs(&source.file, &middle), by)?;
     let mut after = ExperimentRecord { origin: Some(origin), ..middle.with(edit.course, now) };
     actor.require(Permission::EditExperiment, Some(&after.project))?;
+    check_move(&before, &after)?;
+    check_reach(change, actor, &after).await?;
     after.save(change, actor, now, ("edit", reason), Some(&middle)).await?;
     report.written.push(after);
     Ok(())

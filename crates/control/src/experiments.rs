@@ -205,6 +205,34 @@ pub(crate) async fn policy(change: &mut Change, project: &str) -> Result<Approva
 }
 
 /// Who may do a verb.
+/// What an experiment decides, and where it takes its units from, may belong to other people.
+///
+/// Errors: `OtherProject`: its flag or one of its layers is another project's.
+pub(crate) async fn check_reach(
+    change: &mut Change,
+    actor: &Actor,
+    record: &ExperimentRecord,
+) -> Result<(), ControlError> {
+    let assignment = &record.course.assignment;
+    let layers = assignment.slots.iter().map(|slot| (Kind::Layer, slot.layer.as_str(), Permission::EditLayer));
+    for (kind, key, permission) in layers.chain([(Kind::Flag, assignment.feature(), Permission::EditFlag)]) {
+        let Some(document) = change.find(kind, key).await? else { continue };
+        if let Some(project) = stored(kind, &document)?.project {
+            actor.require(permission, Some(&project))?;
+        }
+    }
+    Ok(())
+}
+
+/// The project says which policy a launch is under: it is chosen in a draft. Errors: `Invalid`.
+pub(crate) fn check_move(before: &ExperimentRecord, after: &ExperimentRecord) -> Result<(), ControlError> {
+    if before.project == after.project || before.course.state == State::Draft {
+        return Ok(());
+    }
+    let problem = format!("it can be moved as a draft only, and is {}", before.course.state.name());
+    Err(ControlError::Invalid { field: "about.project", value: after.project.clone(), problem })
+}
+
 fn permission(verb: Verb) -> Permission {
     match verb {
         Verb::Approve | Verb::Reject => Permission::ApproveExperiment,
@@ -257,6 +285,7 @@ impl Control {
         if change.find(Kind::Experiment, &record.key).await?.is_some() {
             return Err(ControlError::Exists { kind: Kind::Experiment.name(), key: record.key });
         }
+        check_reach(&mut change, actor, &record).await?;
         record.save(&mut change, actor, now, ("create", ""), None).await?;
         let around = Surroundings::load(&mut change).await?;
         around.check_audience(&record.course.assignment)?;
@@ -297,6 +326,10 @@ impl Control {
         let mut after = before.with(edit.course, now);
         for project in [&before.project, &after.project] {
             actor.require(needed, Some(project))?;
+        }
+        check_move(&before, &after)?;
+        if needed == Permission::EditExperiment {
+            check_reach(&mut change, actor, &after).await?;
         }
         after.save(&mut change, actor, now, ("edit", reason), Some(&before)).await?;
         let around = Surroundings::load(&mut change).await?;
@@ -352,6 +385,9 @@ impl Control {
         let by = By { person: &actor.person, at: now, policy };
         let course = before.course.step(step, by, &facts.metrics)?;
         let around = Surroundings::load(&mut change).await?;
+        if matches!(verb, Verb::Start | Verb::Decide) {
+            check_reach(&mut change, actor, &before).await?;
+        }
         if verb == Verb::Start {
             let blockers = around.checklist(&before, facts).blockers;
             if !blockers.is_empty() {
@@ -408,6 +444,7 @@ pub(crate) async fn leave(
         return Err(ControlError::StillServed { key, arm, flag });
     }
     actor.require(Permission::EditFlag, Some(&record.project))?;
+    check_reach(change, actor, record).await?;
     let key = assignment.feature();
     let before = change.find(Kind::Flag, key).await?.map(|document| stored(Kind::Flag, &document)).transpose()?;
     let flag = Flag {

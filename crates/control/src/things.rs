@@ -312,7 +312,7 @@ impl Control {
 
 /// Secrets are for those who may change them.
 fn visible(actor: &Actor, mut stored: Stored) -> Stored {
-    if stored.thing.kind() == Kind::Connection && actor.require(Permission::EditConnection, None).is_err() {
+    if stored.thing.kind() == Kind::Connection && actor.require_everywhere(Permission::EditConnection).is_err() {
         stored.thing = stored.thing.without_secrets();
     }
     stored

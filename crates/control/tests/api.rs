@@ -168,10 +168,12 @@ async fn from_a_draft_to_a_decision() {
     assert_eq!(status, StatusCode::OK, "{found}");
     assert_eq!(site.get(results).await, found);
 
-    let decide =
-        json!({ "verb": "decide", "chosen": "ship", "arm": "short", "reason": "more bought", "results": found });
+    let decide = json!({ "verb": "decide", "chosen": "ship", "arm": "short", "reason": "more bought",
+        "results": found, "proposed": { "code": "ship", "reasons": [], "days_left": null } });
     let (status, decided) = site.step(&author, "checkout", decide).await;
     assert_eq!((status, &decided["decision"]["arm"]), (StatusCode::OK, &json!("short")), "{decided}");
+    // Not what the request says of them: nobody has computed a verdict.
+    assert_eq!(decided["decision"]["proposed"], Value::Null, "{decided}");
     let rules = site.published()["payload"]["features"]["checkout"]["rules"].clone();
     assert_eq!(rules[0]["force"], json!(true), "{rules}");
 
@@ -209,6 +211,45 @@ async fn strangers_and_viewers_are_told_what_to_do() {
     let (status, problem) = site.post(&viewer, "/api/v1/experiments", file("checkout")).await;
     assert_eq!((status, &problem["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")));
     assert_eq!(site.get("/api/v1/me").await["person"], "mina");
+}
+
+#[tokio::test]
+async fn people_of_one_project_do_not_decide_a_flag_of_another() {
+    let site = Site::open().await;
+    let flag = json!({
+        "thing": { "kind": "flag", "key": "checkout", "value_type": "boolean", "default": false },
+        "project": "shop",
+    });
+    assert_eq!(site.send(&site.admin, Method::PUT, "/api/v1/things", Some(flag)).await.0, StatusCode::OK);
+    let person = json!({ "thing": { "kind": "person", "name": "jun", "role": "experimenter", "projects": ["lab"] } });
+    assert_eq!(site.send(&site.admin, Method::PUT, "/api/v1/things", Some(person)).await.0, StatusCode::OK);
+    let (_, issued) = site.post(&site.admin, "/api/v1/tokens", json!({ "person": "jun", "name": "test" })).await;
+    let token = issued["token"].as_str().unwrap();
+    let mut own = file("search");
+    own["about"] = json!({ "project": "lab" });
+    assert_eq!(site.post(token, "/api/v1/experiments", own).await.0, StatusCode::CREATED);
+    let mut others = file("one-form");
+    others["about"] = json!({ "project": "lab" });
+    others["assignment"]["feature"] = json!("checkout");
+    let (status, refused) = site.post(token, "/api/v1/experiments", others).await;
+    assert_eq!((status, &refused["code"]), (StatusCode::FORBIDDEN, &json!("other_project")), "{refused}");
+}
+
+/// Another project may have another policy: an experiment does not leave the one that it was submitted under.
+#[tokio::test]
+async fn an_experiment_moves_between_projects_as_a_draft_only() {
+    let site = Site::open().await;
+    let (_, made) = site.post(&site.admin, "/api/v1/experiments", file("checkout")).await;
+    let mut moved = file("checkout");
+    moved["about"] = json!({ "project": "lab" });
+    let path = "/api/v1/experiments/checkout";
+    let edit = |revision: &Value, file: &Value| json!({ "revision": revision, "file": file });
+    let (status, draft) = site.send(&site.admin, Method::PUT, path, Some(edit(&made["revision"], &moved))).await;
+    assert_eq!((status, &draft["project"]), (StatusCode::OK, &json!("lab")));
+    let (_, submitted) = site.step(&site.admin, "checkout", json!({ "verb": "submit" })).await;
+    moved["about"]["project"] = json!("shop");
+    let (status, refused) = site.send(&site.admin, Method::PUT, path, Some(edit(&submitted["revision"], &moved))).await;
+    assert_eq!((status, &refused["code"]), (StatusCode::BAD_REQUEST, &json!("invalid_value")), "{refused}");
 }
 
 #[tokio::test]

@@ -24,9 +24,10 @@ pub async fn run(shell: &Shell, arguments: cli::Thing) -> Result<Outcome, AppErr
                 message: format!("this is no thing: {error}"),
                 help: "see `montauk thing put --help` for one of each".to_owned(),
             })?;
-            let seen = match desk.control.thing(&desk.actor, thing.kind(), thing.key()).await {
-                Ok(stored) => Some(stored.revision),
-                Err(ControlError::NotFound { .. }) => None,
+            // Whose it is stays as it was, unless something else is said.
+            let (seen, project) = match desk.control.thing(&desk.actor, thing.kind(), thing.key()).await {
+                Ok(stored) => (Some(stored.revision), project.or(stored.project)),
+                Err(ControlError::NotFound { .. }) => (None, project),
                 Err(error) => return Err(failed(error)),
             };
             let edit = ThingEdit { thing, project, seen, reason };

@@ -23,8 +23,8 @@ use super::input::{Body, Params, Place, Removal, Until};
 use super::{Api, Problem};
 use crate::{ControlError, ExperimentFilter, ExperimentRecord, Permission};
 
-/// Made-up units at most: a second of work.
-const MOST_SIMULATED: u64 = 1_000_000;
+/// Made-up units at most: about a second of work with a few experiments.
+const MOST_SIMULATED: u64 = 100_000;
 /// Days of history at most: a year and a day.
 const MOST_HISTORY_DAYS: u32 = 366;
 
@@ -64,9 +64,9 @@ struct StepRequest {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SimulationRequest {
-    /// How many made-up units; at most 1,000,000.
+    /// How many made-up units; at most 100,000.
     #[serde(default = "ten_thousand")]
-    #[schema(minimum = 1, maximum = 1000000)]
+    #[schema(minimum = 1, maximum = 100000)]
     units: u64,
     #[serde(default)]
     seed: u64,
@@ -158,7 +158,8 @@ async fn delete_experiment(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Does a verb: submit, approve, reject, start, ramp, pause, resume, stop, decide, reopen, archive.
+/// Does a verb: submit, approve, reject, start, ramp, pause, resume, stop, decide, reopen, archive. A decision keeps the results as they were last
+/// computed; what a request says of them is not read.
 #[utoipa::path(post, path = "/api/v1/experiments/{key}/steps", tag = "experiments", params(("key" = String, Path)), request_body = StepRequest,
     responses((status = 200, body = ExperimentRecord), (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn step_experiment(
@@ -167,7 +168,14 @@ async fn step_experiment(
     Place(key): Key,
     Body(request): Body<StepRequest>,
 ) -> Answer<ExperimentRecord> {
-    let StepRequest { revision, step } = request;
+    let StepRequest { revision, mut step } = request;
+    if let Step::Decide { proposed, results, .. } = &mut step {
+        // The grounds of a decision are what was computed, not what somebody says was.
+        let known = api.analyst.results(&key).await?.unwrap_or_default();
+        *proposed =
+            known.pointer("/results/decision/verdict").and_then(|verdict| serde_json::from_value(verdict.clone()).ok());
+        *results = known.get("results").cloned().unwrap_or_default();
+    }
     let facts = match step {
         Step::Start => facts(&api, &actor, &key).await?,
         Step::Submit
@@ -214,7 +222,7 @@ async fn compute_results(
 ) -> Answer<Value> {
     let record = api.control.experiment(&actor, &key).await?;
     actor.require(Permission::AddExploratoryMetric, Some(&record.project))?;
-    Ok(Json(api.analyst.analyze(record.course.file(), record.course.post_hoc, until).await?))
+    Ok(Json(api.analyst.analyze(record.course.analyzed(), record.course.post_hoc, until).await?))
 }
 
 /// How long it takes to see what, from the last weeks of the warehouse.
