@@ -79,10 +79,13 @@ impl Desk {
         }
     }
 
-    /// Metrics of an experiment that were added after its start; none of one that is only a file.
-    pub async fn post_hoc(&self, key: &str) -> Vec<String> {
-        let record = self.control.experiment(&self.actor, key).await;
-        record.map(|record| record.course.post_hoc.clone()).unwrap_or_default()
+    /// One experiment as it stands; `None` when it was never applied.
+    pub async fn find(&self, key: &str) -> Result<Option<ExperimentRecord>, AppError> {
+        match self.control.experiment(&self.actor, key).await {
+            Ok(record) => Ok(Some(record)),
+            Err(ControlError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Every metric of the project.

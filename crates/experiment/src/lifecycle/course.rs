@@ -236,6 +236,15 @@ impl Course {
         }
     }
 
+    /// The same as it has to be analyzed: in a later phase, exposures of the one before do not count.
+    pub fn analyzed(&self) -> ExperimentFile {
+        let mut file = self.file();
+        if let (false, Some(start)) = (self.earlier.is_empty(), self.started_at()) {
+            file.analysis.start = start;
+        }
+        file
+    }
+
     /// The experiment's key.
     pub fn key(&self) -> &str {
         &self.assignment.key

@@ -213,12 +213,13 @@ fn subject<'a>(
     let exposure_columns: BTreeSet<String> = exposures.columns.iter().map(|column| column.name.clone()).collect();
     let mut metrics = Vec::new();
     for name in file.analysis.metrics() {
-        let Some((name, metric)) = context.project.metrics.get_key_value(name) else { continue };
+        // One that is gone must not leave the plan silently: a guardrail would be passed.
+        let metric = context.project.metric(name)?;
         let plan = metric.plan().map_err(|error| PipelineError::Internal {
             what: format!("plan metric `{name}`"),
             reason: error.to_string(),
         })?;
-        metrics.push((name.as_str(), plan));
+        metrics.push((name, plan));
     }
     Ok(Subject { file, metrics, post_hoc, exposure_columns, until })
 }

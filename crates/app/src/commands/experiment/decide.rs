@@ -5,6 +5,7 @@
 //! Start at [`decide`].
 
 use chrono::{NaiveDate, NaiveTime};
+use control::ExperimentRecord;
 use experiment::decision::Code;
 use experiment::lifecycle::{LaunchFacts, Step};
 use pipeline::steps::analyze::{self, ExperimentReport};
@@ -19,20 +20,27 @@ async fn analyzed(
     desk: &Desk,
     key: &str,
     until: Option<NaiveDate>,
-) -> Result<ExperimentReport, AppError> {
-    let experiment = desk.file(key).await?;
+) -> Result<(ExperimentReport, Option<ExperimentRecord>), AppError> {
+    // Read once: what is decided later has seen this revision and no other.
+    let record = desk.find(key).await?;
+    let (given, post_hoc) = match &record {
+        Some(record) => (record.course.analyzed(), record.course.post_hoc.clone()),
+        None => (desk.file(key).await?, Vec::new()),
+    };
     let request = analyze::Request {
-        given: Some(experiment),
-        post_hoc: desk.post_hoc(key).await,
+        given: Some(given),
+        post_hoc,
         until: until.map(|day| day.and_time(NaiveTime::MIN).and_utc()),
         ..analyze::Request::default()
     };
     let mut reports = shell.write("analyze", async |context| analyze::run(context, request).await).await?;
-    reports.pop().ok_or_else(|| AppError::Internal { what: "no results", reason: format!("of `{key}`") })
+    let report = reports.pop();
+    let report = report.ok_or_else(|| AppError::Internal { what: "no results", reason: format!("of `{key}`") })?;
+    Ok((report, record))
 }
 
 pub(super) async fn results(shell: &Shell, desk: &Desk, key: &str, until: Option<NaiveDate>) -> Result<(), AppError> {
-    let report = analyzed(shell, desk, key, until).await?;
+    let (report, _) = analyzed(shell, desk, key, until).await?;
     shell.output.report(&report, |output| draw(output, &report))
 }
 
@@ -50,8 +58,11 @@ pub(super) async fn decide(
     reason: String,
     until: Option<NaiveDate>,
 ) -> Result<(), AppError> {
-    let report = analyzed(shell, desk, key, until).await?;
-    let record = desk.record(key).await?;
+    let (report, record) = analyzed(shell, desk, key, until).await?;
+    let record = match record {
+        Some(record) => record,
+        None => desk.record(key).await?,
+    };
     let control = record.course.assignment.variants.first().map(|variant| variant.key.clone()).unwrap_or_default();
     let (chosen, arm) = match choice {
         Choice { ship: Some(arm), .. } => (Code::Ship, arm),

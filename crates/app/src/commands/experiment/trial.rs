@@ -176,5 +176,5 @@ fn read_units(file: &std::path::Path) -> Result<Vec<String>, AppError> {
         }
         None => line.split(',').next().unwrap_or_default().to_owned(),
     };
-    Ok(text.lines().skip(1).filter(|line| !line.is_empty()).map(first).collect())
+    Ok(text.lines().skip(1).map(first).filter(|unit| !unit.is_empty()).collect())
 }
