@@ -21,7 +21,7 @@ use recommend::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{csv, example, montauk, repository, run};
+use crate::support::{csv, example, montauk, page, repository, run};
 
 /// The smallest months with returning customers.
 const MONTHS: [&str; 2] = ["2011-01.csv.gz", "2011-02.csv.gz"];
@@ -41,21 +41,16 @@ enum Block {
 
 /// Every block that is SQL or shell, in the page's order.
 fn blocks() -> Vec<Block> {
-    let page = fs::read_to_string(repository().join(PAGE)).unwrap();
-    let mut blocks = Vec::new();
-    let mut lines = page.lines();
-    while let Some(line) = lines.next() {
-        let Some(language) = line.strip_prefix("```") else { continue };
-        let code: String = lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
+    let block = |(language, code): (String, String)| {
         let file = code.lines().next().and_then(|first| first.strip_prefix("-- models/"));
-        blocks.push(match (language, file) {
+        match (language.as_str(), file) {
             ("sql", Some(file)) => Block::Model { path: format!("models/{file}"), sql: code },
             ("sql", None) => Block::Query(code),
             ("sh", _) => Block::Shell(code),
             (other, _) => panic!("the page has a block of `{other}`, which nobody tests"),
-        });
-    }
-    blocks
+        }
+    };
+    page(&repository().join(PAGE)).into_iter().map(block).collect()
 }
 
 /// A project in which the page has been followed from top to bottom, shared by the tests of this process: they only read it.
