@@ -62,19 +62,6 @@ fn peak_memory_bytes() -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
 }
 
-/// Assumed where the kernel does not tell.
-const MEMORY_OF_A_SMALL_MACHINE: u64 = 4 << 30;
-
-/// What this process may use: the machine's memory, or less if its control group says so (proc_meminfo(5), cgroup v2).
-pub(crate) fn memory_bytes() -> u64 {
-    let total = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
-    });
-    let group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
-    total.into_iter().chain(group).min().unwrap_or(MEMORY_OF_A_SMALL_MACHINE)
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;

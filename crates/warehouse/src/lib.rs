@@ -15,6 +15,7 @@ mod error;
 mod history;
 mod infer;
 mod ledger;
+mod machine;
 mod model;
 mod purges;
 mod quarantine;
@@ -54,6 +55,7 @@ pub use engine::EngineLimits;
 pub use error::{Result, WarehouseError};
 pub use infer::Evidence;
 pub use ledger::{AbortedLoad, LoadRecord, LoadedFile, LoadedManifest, ReplayedFile};
+pub use machine::memory_bytes;
 pub use model::{Interval, Materialization, Model};
 pub use quarantine::{
     FixReport, QuarantineCounts, Quarantined, Reject, RejectFilter, RejectId, RejectKind, RejectState,

@@ -19,7 +19,7 @@ use crate::feed::{sync_directory, write_durably};
 use crate::journal::Journal;
 use crate::marts::InteractionsMart;
 use crate::project::edit;
-use crate::{PipelineError, diff, indicators, meter};
+use crate::{PipelineError, diff, indicators};
 
 /// Version of the journal; raise it when an older one would be misread.
 const JOURNAL_FORMAT_VERSION: u32 = 1;
@@ -249,7 +249,7 @@ pub async fn suggest(context: &Context, recommender: Option<&str>) -> Result<Sug
         None => context.project.recommenders.values().next().ok_or(PipelineError::NoRecommenders)?,
     };
     let mart = MartCache::default().read(context, &catalog, &file.interactions, &indicators::wanted([file])).await?;
-    let choice = choose_default(&mart.interactions, meter::memory_bytes());
+    let choice = choose_default(&mart.interactions, warehouse::memory_bytes());
     let kind = choice.parameters.kind();
     let items = file.items.as_ref().map(|items| format!("items = \"{items}\"\n")).unwrap_or_default();
     let text = format!(
