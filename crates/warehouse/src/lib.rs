@@ -9,6 +9,7 @@ mod builds;
 mod catalog;
 mod check;
 mod copy;
+mod encode;
 mod engine;
 mod engine_store;
 mod error;

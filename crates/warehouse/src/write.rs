@@ -12,12 +12,13 @@ use chrono::{DateTime, Utc};
 use domain::TableName;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use parquet::arrow::AsyncArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
 
 use crate::RunContext;
+use crate::encode::Encoder;
 use crate::error::{Result, WarehouseError, innermost};
 use crate::stats::delta_stats;
 use crate::store::Store;
@@ -25,11 +26,6 @@ use crate::table::{DataFile, file_path};
 
 /// Size at which a file is closed and the next one begun: large enough for few requests, small enough to read in parallel.
 const TARGET_FILE_BYTES: usize = 128 << 20;
-/// Encoded bytes of a row group held in memory before they go out: with two files open at once, 64 MiB in all.
-const ROW_GROUP_BYTES: usize = 32 << 20;
-/// Rows of a row group at most: the default of the Parquet writer.
-const ROW_GROUP_ROWS: usize = 1 << 20;
-
 /// One piece of work that writes files aside for one table.
 #[derive(Debug, Clone)]
 pub(crate) struct Aside {
@@ -117,7 +113,8 @@ pub(crate) struct AsideWriter {
 struct OpenFile {
     name: String,
     path: Path,
-    writer: AsyncArrowWriter<BufWriter>,
+    encoder: Encoder,
+    sink: BufWriter,
 }
 
 impl AsideWriter {
@@ -130,11 +127,9 @@ impl AsideWriter {
             Some(open) => open,
             None => self.open_file()?,
         };
-        open.writer.write(batch).await.map_err(|error| self.failed(&open.path, &error))?;
-        if open.writer.in_progress_size() >= ROW_GROUP_BYTES {
-            open.writer.flush().await.map_err(|error| self.failed(&open.path, &error))?;
-        }
-        let is_full = open.writer.bytes_written() + open.writer.in_progress_size() >= TARGET_FILE_BYTES;
+        open.encoder.add(batch).map_err(|error| failed(&open.path, &error))?;
+        open.pass_on().await?;
+        let is_full = open.encoder.len() >= TARGET_FILE_BYTES;
         if is_full {
             self.close(open).await
         } else {
@@ -155,33 +150,45 @@ impl AsideWriter {
         let name = format!("{}-{:05}.zstd.parquet", self.prefix, self.done.len());
         let path = file_path(&self.table, &name);
         // Level 1 of zstd: a third of the time of the default 3 at nearly its size on columns that are already encoded.
-        let level = ZstdLevel::try_new(1).map_err(|error| self.failed(&path, &error))?;
+        let level = ZstdLevel::try_new(1).map_err(|error| failed(&path, &error))?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .set_created_by(concat!("montauk ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
         let sink = BufWriter::new(self.store.objects(), path.clone());
-        let writer = AsyncArrowWriter::try_new(sink, Arc::clone(&self.schema), Some(properties));
-        let writer = writer.map_err(|error| self.failed(&path, &error))?;
-        Ok(OpenFile { name, path, writer })
+        let encoder = Encoder::new(Arc::clone(&self.schema), properties);
+        let encoder = encoder.map_err(|error| failed(&path, &error))?;
+        Ok(OpenFile { name, path, encoder, sink })
     }
 
     async fn close(&mut self, mut open: OpenFile) -> Result<()> {
-        let footer = open.writer.finish().await.map_err(|error| self.failed(&open.path, &error))?;
+        let footer = open.encoder.finish().map_err(|error| failed(&open.path, &error))?;
+        open.pass_on().await?;
+        open.sink.shutdown().await.map_err(|error| failed(&open.path, &error))?;
         self.store.sync(&open.path).await?;
         self.done.push(DataFile {
-            bytes: open.writer.bytes_written() as u64,
+            bytes: open.encoder.bytes_written() as u64,
             rows: u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default(),
             stats: Some(delta_stats(&self.schema, &footer)),
             path: open.name,
         });
         Ok(())
     }
+}
 
-    fn failed(&self, path: &Path, error: &(dyn std::error::Error + 'static)) -> WarehouseError {
-        WarehouseError::Store { what: format!("write `{path}`"), message: innermost(error), missing: false }
+impl OpenFile {
+    /// Hands finished row groups to the store.
+    async fn pass_on(&mut self) -> Result<()> {
+        let bytes = self.encoder.take_bytes();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.sink.put(bytes.into()).await.map_err(|error| failed(&self.path, &error))
     }
+}
+
+fn failed(path: &Path, error: &(dyn std::error::Error + 'static)) -> WarehouseError {
+    WarehouseError::Store { what: format!("write `{path}`"), message: innermost(error), missing: false }
 }
 
 impl std::fmt::Debug for AsideWriter {

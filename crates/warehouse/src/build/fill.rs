@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{cast, filter_record_batch, max, min};
+use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{cast, max, min, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, Utc};
 use datafusion::common::ScalarValue;
@@ -70,17 +70,13 @@ impl Fill<'_> {
                 continue;
             }
             let times = self.times(&rows, *from, *to)?;
-            for ((start, end), writer) in batch.iter().zip(&mut writers) {
-                let (start, end) = (start.timestamp_micros(), end.timestamp_micros());
-                let inside: BooleanArray =
-                    times.iter().map(|time| Some(time.is_some_and(|time| start <= time && time < end))).collect();
-                match inside.true_count() {
+            for (writer, places) in writers.iter_mut().zip(by_interval(batch, times.values())) {
+                match places.len() {
                     0 => {}
                     count if count == rows.num_rows() => writer.write(&rows).await?,
                     _ => {
-                        let part =
-                            filter_record_batch(&rows, &inside).map_err(|error| engine_error(error.into(), at))?;
-                        writer.write(&part).await?;
+                        let part = take_record_batch(&rows, &UInt32Array::from(places));
+                        writer.write(&part.map_err(|error| engine_error(error.into(), at))?).await?;
                     }
                 }
             }
@@ -121,6 +117,16 @@ impl Fill<'_> {
         }
         Ok(times.clone())
     }
+}
+
+/// Places of the rows of each interval; `times` lie within them.
+fn by_interval(batch: &[Part], times: &[i64]) -> Vec<Vec<u32>> {
+    let ends: Vec<i64> = batch.iter().map(|(_, end)| end.timestamp_micros()).collect();
+    let mut places = vec![Vec::new(); batch.len()];
+    for (row, time) in (0..).zip(times) {
+        places[ends.partition_point(|end| end <= time)].push(row);
+    }
+    places
 }
 
 fn instant(at: DateTime<Utc>) -> ScalarValue {
