@@ -4,9 +4,11 @@
 //! Never here: SQL, files.
 //! Start at [`Columns`].
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampSecondType};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampSecondType};
 use warehouse::QueryResult;
 
 use crate::PipelineError;
@@ -45,6 +47,16 @@ impl<'a> Columns<'a> {
     /// Values as 64-bit floats, null as `None`.
     pub(crate) fn number(&self, name: &str) -> Result<Vec<Option<f64>>, PipelineError> {
         self.collect(name, &DataType::Float64, |array| array.as_primitive::<Float64Type>().iter().collect())
+    }
+
+    /// Lists of 64-bit floats, null as an empty one.
+    pub(crate) fn numbers(&self, name: &str) -> Result<Vec<Vec<f64>>, PipelineError> {
+        let element = Field::new_list_field(DataType::Float64, true);
+        self.collect(name, &DataType::List(Arc::new(element)), |array| {
+            let lists = array.as_list::<i32>();
+            let of_row = |list: ArrayRef| list.as_primitive::<Float64Type>().values().to_vec();
+            lists.iter().map(|list| list.map(of_row).unwrap_or_default()).collect()
+        })
     }
 
     /// Values as booleans, null as `None`.

@@ -4,8 +4,8 @@
 //! Never here: caps and quantiles (`statistics`), which slices there are (`slices`).
 //! Start at [`read_moments`].
 //!
-//! Means, variances and covariances are aggregates of the engine, which it updates around the mean and merges between threads: no
-//! difference of two large sums is ever taken.
+//! They are an aggregate of the warehouse, `moments`, which is updated around the mean and merged between threads: no difference of two
+//! large sums is ever taken.
 
 use std::collections::BTreeSet;
 
@@ -66,22 +66,17 @@ pub(super) async fn read_moments(
             Statistic::Quantile(_) => Vec::new(),
             Statistic::Mean | Statistic::Proportion | Statistic::Ratio => entries(subject, metric, caps[metric]),
         };
-        widths.push(entries.len());
         inner.push(format!("{} as k{metric}", kept_for(subject, plan)));
-        outer.push(format!("count(*) filter (where k{metric}) as n{metric}"));
-        for (i, entry) in entries.iter().enumerate() {
-            inner.push(format!("{entry} as e{metric}_{i}"));
-            outer.push(format!("avg(e{metric}_{i}) filter (where k{metric}) as a{metric}_{i}"));
-            for j in 0..=i {
-                outer.push(format!(
-                    "covar_samp(e{metric}_{i}, e{metric}_{j}) filter (where k{metric}) as c{metric}_{i}_{j}"
-                ));
-            }
+        let names: Vec<String> = (0..entries.len()).map(|i| format!("e{metric}_{i}")).collect();
+        inner.extend(entries.iter().zip(&names).map(|(entry, name)| format!("{entry} as {name}")));
+        if !names.is_empty() {
+            outer.push(format!(", moments({}) filter (where k{metric}) as s{metric}", names.join(", ")));
         }
+        widths.push(entries.len());
     }
     let sql = format!(
-        "select slice, variant, count(*) as units, {} from (select {slice} as slice, variant, {} from {source} where {}) group by 1, 2 order by 1, 2",
-        outer.join(", "),
+        "select slice, variant, count(*) as units{} from (select {slice} as slice, variant, {} from {source} where {}) group by 1, 2 order by 1, 2",
+        outer.concat(),
         inner.join(", "),
         kept(subject),
     );
@@ -103,8 +98,9 @@ pub(super) async fn read_moments(
         .collect();
     for (metric, width) in widths.into_iter().enumerate() {
         let ratio = subject.metrics[metric].1.statistic == Statistic::Ratio;
-        let moments = moments(&columns, metric, width)?;
+        let moments = if width > 0 { columns.numbers(&format!("s{metric}"))? } else { vec![Vec::new(); cells.len()] };
         for (cell, moments) in cells.iter_mut().zip(moments) {
+            let moments = unpacked(&moments, width);
             let sample = if ratio { Sample::Ratio(moments) } else { Sample::Mean(moments) };
             cell.samples.push((width > 0).then_some(sample));
         }
@@ -112,23 +108,14 @@ pub(super) async fn read_moments(
     Ok(cells)
 }
 
-/// The moments of one metric, row by row.
-fn moments(columns: &Columns<'_>, metric: usize, width: usize) -> Result<Vec<CovariateMoments>, PipelineError> {
-    let units = columns.number(&format!("n{metric}"))?;
-    let means = (0..width).map(|i| columns.number(&format!("a{metric}_{i}"))).collect::<Result<Vec<_>, _>>()?;
-    let mut covariances = Vec::with_capacity(width * width);
-    for at in 0..width * width {
-        let (i, j) = (at / width, at % width);
-        covariances.push(columns.number(&format!("c{metric}_{}_{}", i.max(j), i.min(j)))?);
+/// What `moments` returns: n, means, the lower triangle of comoments, row by row; nothing where no unit counts.
+fn unpacked(moments: &[f64], width: usize) -> CovariateMoments {
+    let at = |place: usize| moments.get(place).copied().unwrap_or_default();
+    let triangle = |row: usize, column: usize| at(1 + width + row * (row + 1) / 2 + column);
+    let cells = (0..width * width).map(|cell| (cell / width, cell % width));
+    CovariateMoments {
+        n: at(0) as u64,
+        means: (1..=width).map(at).collect(),
+        comoments: cells.map(|(i, j)| triangle(i.max(j), i.min(j))).collect(),
     }
-    let of_row = |(row, units): (usize, Option<f64>)| {
-        let n = units.unwrap_or_default() as u64;
-        let less_one = (n as f64 - 1.0).max(0.0);
-        CovariateMoments {
-            n,
-            means: means.iter().map(|mean| mean[row].unwrap_or_default()).collect(),
-            comoments: covariances.iter().map(|of| of[row].unwrap_or_default() * less_one).collect(),
-        }
-    };
-    Ok(units.into_iter().enumerate().map(of_row).collect())
 }

@@ -1,7 +1,7 @@
 //! The SQL functions that Montauk adds to the engine.
 //!
 //! In: a session.  Out: the same session, knowing every function of this folder.
-//! `row_hash` is for models that watch for change. The others are the sums and solutions with which a recommender is trained
+//! `row_hash` is for models that watch for change, `moments` for whoever compares groups. The others are the sums and solutions with which a recommender is trained
 //! where the data lives (docs/how-to/a-recommender-in-30-lines-of-sql.md); `recommend` has the same in memory, and a test of
 //! the program compares both.
 //! Never here: functions that one process knows and another does not; all processes register through [`register_all`].
@@ -15,6 +15,7 @@ mod dot;
 mod gram;
 mod grouped;
 mod item_similarity;
+mod moments;
 mod row_hash;
 #[cfg(test)]
 mod tests;
@@ -30,5 +31,6 @@ pub(crate) fn register_all(session: &SessionContext) {
     session.register_udf(ScalarUDF::from(dot::Dot::new()));
     session.register_udf(ScalarUDF::from(als_init::AlsInit::new()));
     session.register_udaf(AggregateUDF::from(gram::Gram::new()));
+    session.register_udaf(AggregateUDF::from(moments::Moments::new()));
     session.register_udaf(AggregateUDF::from(als_solve::AlsSolve::new()));
 }

@@ -165,6 +165,43 @@ async fn gram_matrices_by_hand() {
 }
 
 #[tokio::test]
+async fn moments_by_hand() {
+    // x = 1, 2, 6 (mean 3), y = 2, 4, 3 (mean 3): Σ(x − 3)² = 14, Σ(x − 3)(y − 3) = (−2)(−1) + (−1)(1) + 0 = 1, Σ(y − 3)² = 2.
+    let rows = "(values (1, 1, 2), (1, 2, 4), (1, 6, 3), (1, null, 9), (2, 5, 7), (3, null, 1)) t(k, x, y)";
+    let sql = format!("select k, moments(x, y) from {rows} group by k order by k");
+    assert_eq!(answer(&sql).await, "1 [3.0, 3.0, 3.0, 14.0, 1.0, 2.0] | 2 [1.0, 5.0, 7.0, 0.0, 0.0, 0.0] | 3 null");
+    assert_eq!(answer(&format!("select moments(y) filter (where k = 1) from {rows}")).await, "[4.0, 4.5, 29.0]");
+    assert_eq!(
+        answer("select moments(x) from (values (1.0), ('NaN'::double), ('inf'::double)) t(x)").await,
+        "[1.0, 1.0, 0.0]"
+    );
+    assert_eq!(answer("select moments('a')").await, "argument `x` of `moments` is `Utf8`; give a number");
+    assert_eq!(answer("select moments()").await, "`moments` got `0` arguments; write `moments(x)`");
+}
+
+#[tokio::test]
+async fn moments_of_numbers_far_from_zero_keep_their_digits() {
+    // 1e9 + {4, 7, 13, 16}, the example of Chan, Golub & LeVeque: Σ(x − x̄)² = 90, of which sums of squares keep nothing.
+    let rows = "(values (1000000004), (1000000007), (1000000013), (1000000016)) t(x)";
+    assert_eq!(answer(&format!("select moments(x * 1000.0) from {rows}")).await, "[4.0, 1000000010000.0, 90000000.0]");
+    let facts = facts(30);
+    let whole = session(1);
+    register(&whole, std::slice::from_ref(&facts), false);
+    let cut: Vec<Vec<(i64, i64)>> = (0..4).map(|part| facts.iter().skip(part).step_by(4).copied().collect()).collect();
+    let merged = session(4);
+    register(&merged, &cut, false);
+    // The engine's own aggregates are the oracle of a group cut over four threads.
+    let far = "(select k, n + 1e9 as x, (n * k) % 17 - 1e9 as y from x)";
+    let sql = format!(
+        "select max(abs(m[4] / (n - 1) - a)) < 1e-6 and max(abs(m[5] / (n - 1) - b)) < 1e-6 and max(abs(m[6] / (n - 1) - c)) < 1e-6 \
+         and max(abs(m[2] - d)) < 1e-6 and min(m[1] = n) from (select k, moments(x, y) as m, count(*) as n, var_samp(x) as a, \
+         covar_samp(x, y) as b, var_samp(y) as c, avg(x) as d from {far} group by k)"
+    );
+    assert_eq!(ask(&whole, &sql).await, "true");
+    assert_eq!(ask(&merged, &sql).await, "true");
+}
+
+#[tokio::test]
 async fn solutions_by_hand() {
     // d = 1, all vectors (1) and (2), so G = 5; α0 = ½, λ = 1, ν = 1, N = 2, one row of weight 1 with the vector (2):
     // A = ½·5 + 1·2² + 1·(1 + ½·2) = 8.5, b = 2.
