@@ -9,11 +9,11 @@
 
 use experiment::metric::{Aggregate, Reading};
 
-use super::{Scan, Subject, as_moment, quote};
+use super::{MICROS_PER_DAY, MICROS_PER_HOUR, Scan, Subject, as_moment, micros, quote};
 use crate::PipelineError;
 
-/// Days that one run fills at most: a first run over months reads the table once per week, and holds the units of a week.
-const BATCH_DAYS: u32 = 7;
+/// Days that one run fills at most: a first run over months reads the table once per four weeks, and holds the units of these.
+const BATCH_DAYS: u32 = 28;
 /// Largest finite double: beyond are infinities, and NaN sorts behind them.
 const LARGEST: &str = "1.7976931348623157e308";
 
@@ -44,7 +44,6 @@ pub(super) fn days_sql(subject: &Subject<'_>, scan: &Scan, readings: &[Reading])
             columns.push(format!("count(x{index}) filter (where w{index}) - count(v{index}) as r{index}_bad"));
         }
     }
-    let (bounds, part) = bounds_of_days(subject)?;
     Ok(format!(
         "-- What each unit did on each day, by {table}.\n\
          -- materialized: incremental   time: day   interval: 1 day   batch: {BATCH_DAYS}   start: {first}\n\
@@ -53,10 +52,13 @@ pub(super) fn days_sql(subject: &Subject<'_>, scan: &Scan, readings: &[Reading])
          select cast({unit} as varchar) as unit, {at} as at{inputs}\n  \
          from {table} where {time} >= $from and {time} < $to and {unit} is not null\n\
          ),\n\
-         numbers as (select *{finite} from facts),\n\
-         bounds as (\n  {bounds}\n)\n\
-         select date_trunc('day', numbers.at) as day, numbers.unit, {part} as part,\n  {columns}\n\
-         from bounds right join numbers on bounds.unit = numbers.unit and bounds.day = date_trunc('day', numbers.at)\n\
+         numbers as (select *, date_trunc('day', at) as day, {now} as now{finite} from facts),\n\
+         starts as (\n  \
+         select unit, {start} as start from {bounds}\n  \
+         where at >= $from and at < $to and (previous_at is null or previous_at < $from)\n\
+         )\n\
+         select day, numbers.unit, {part} as part,\n  {columns}\n\
+         from starts right join numbers on starts.unit = numbers.unit\n\
          group by 1, 2, 3",
         table = scan.table,
         first = first.format("%Y-%m-%d"),
@@ -64,9 +66,22 @@ pub(super) fn days_sql(subject: &Subject<'_>, scan: &Scan, readings: &[Reading])
         time = quote(&scan.time),
         at = as_moment(&scan.time),
         inputs = inputs.concat(),
+        now = micros("at"),
         finite = readings.iter().enumerate().map(|(index, reading)| finite(index, reading)).collect::<String>(),
+        start = micros("start_at"),
+        bounds = subject.table("bounds")?,
+        part = part_of_day(subject),
         columns = columns.join(",\n  "),
     ))
+}
+
+/// How many bounds of its unit have passed at `at`, of those that lie on its day.
+fn part_of_day(subject: &Subject<'_>) -> String {
+    let passed = |hours: u32| {
+        let bound = format!("start + {}", i64::from(hours) * MICROS_PER_HOUR);
+        format!("case when {bound} <= now and {bound} >= {day} then 1 else 0 end", day = micros("day"))
+    };
+    subject.bounds().into_iter().map(passed).collect::<Vec<_>>().join(" + ")
 }
 
 /// Hours of bounds before `hours` that can fall on the same day of a unit.
@@ -74,28 +89,29 @@ fn near(subject: &Subject<'_>, hours: u32) -> impl Iterator<Item = u32> {
     subject.bounds().into_iter().filter(move |other| *other < hours && hours - other < 24)
 }
 
-/// The bounds of a unit on a day as one row, and how many of them have passed at `at`.
-fn bounds_of_days(subject: &Subject<'_>) -> Result<(String, String), PipelineError> {
-    let from = format!("from {} where at >= $from and at < $to", subject.table("bounds")?);
-    let passed = |column: &str| format!("case when numbers.at >= bounds.{column} then 1 else 0 end");
-    let bounds = subject.bounds();
-    // Windows of whole days from one exposure: no two bounds of a unit share a day, and nothing has to be put together.
-    if bounds.iter().all(|hours| near(subject, *hours).next().is_none()) {
-        let select = format!("select unit, date_trunc('day', at) as day, at as b {from}");
-        return Ok((select, passed("b")));
-    }
-    let pivoted: Vec<String> =
-        bounds.iter().map(|hours| format!("max(case when after_hours = {hours} then at end) as b{hours}")).collect();
-    let part: Vec<String> = bounds.iter().map(|hours| passed(&format!("b{hours}"))).collect();
-    let select = format!("select unit, date_trunc('day', at) as day, {} {from} group by 1, 2", pivoted.join(", "));
-    Ok((select, part.join(" + ")))
+/// Days from that of exposure to that of a bound: a number where windows are whole days, else a column of units, [`day_columns`].
+fn day_of(hours: u32) -> String {
+    if hours % 24 == 0 { (hours / 24).to_string() } else { format!("day_{hours}") }
 }
 
-/// Whether a row of `days` lies behind a bound of its unit, whose day is `day_<hours>`.
+/// The columns of units that [`has_passed`] reads.
+pub(super) fn day_columns(subject: &Subject<'_>) -> String {
+    let odd = subject.bounds().into_iter().filter(|hours| hours % 24 != 0);
+    let of_day =
+        format!("({start} - {first})", start = micros("start_at"), first = micros("date_trunc('day', start_at)"));
+    odd.map(|hours| {
+        let after = i64::from(hours) * MICROS_PER_HOUR;
+        format!(", ({of_day} + {after}) / {MICROS_PER_DAY} as {}", day_of(hours))
+    })
+    .collect()
+}
+
+/// Whether a row of `days`, so many `days` after that of exposure, lies behind a bound of its unit.
 pub(super) fn has_passed(subject: &Subject<'_>, hours: u32) -> String {
+    let day = day_of(hours);
     let same_day: String =
-        near(subject, hours).map(|other| format!(" + case when day_{other} = day_{hours} then 1 else 0 end")).collect();
-    format!("(days.day > day_{hours} or (days.day = day_{hours} and days.part >= 1{same_day}))")
+        near(subject, hours).map(|other| format!(" + case when {} = {day} then 1 else 0 end", day_of(other))).collect();
+    format!("(since > {day} or (since = {day} and part >= 1{same_day}))")
 }
 
 /// What a reading takes from each row: its value `x`, its condition `w`.

@@ -41,6 +41,9 @@ pub(crate) use units::read_counts;
 
 /// Where the tables of experiments are.
 const SCHEMA: &str = "experiments";
+/// Times are compared as integers: microseconds, as tables hold them.
+const MICROS_PER_HOUR: i64 = 3_600_000_000;
+const MICROS_PER_DAY: i64 = 24 * MICROS_PER_HOUR;
 
 /// An experiment with all that its SQL depends on.
 #[derive(Clone)]
@@ -142,6 +145,11 @@ fn text(value: &str) -> String {
 /// A moment as a constant of SQL.
 fn moment(at: DateTime<Utc>) -> String {
     format!("arrow_cast('{}', 'Timestamp(Microsecond, None)')", at.format("%Y-%m-%dT%H:%M:%S%.6f"))
+}
+
+/// A moment, an expression of SQL, as microseconds since 1970.
+fn micros(at: &str) -> String {
+    format!("cast({at} as bigint)")
 }
 
 /// A column of times, whatever their unit and zone, as moments in UTC.

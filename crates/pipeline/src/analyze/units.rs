@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use experiment::plan::{Dimension, Multiple};
 use warehouse::{Catalog, Warehouse};
 
-use super::{Subject, as_moment, moment, quote, text};
+use super::{MICROS_PER_HOUR, Subject, as_moment, moment, quote, text};
 use crate::PipelineError;
 use crate::rows::Columns;
 
@@ -74,20 +74,29 @@ pub(super) fn dimension_column(dimension: usize) -> String {
     format!("d{dimension}")
 }
 
-/// `unit, after_hours, at`: when, after its first exposure, each window of a unit begins or ends.
+/// `unit, start_at, after_hours, at, previous_at`: when, after its first exposure, each window of a unit begins or ends, and when the one
+/// before it did.
 pub(super) fn bounds_sql(subject: &Subject<'_>) -> Result<String, PipelineError> {
     let units = subject.table("units")?;
-    let parts: Vec<String> = subject
-        .bounds()
-        .iter()
-        .map(|hours| {
-            format!("select unit, {hours} as after_hours, start_at + interval '{hours} hours' as at from {units}")
-        })
-        .collect();
+    let mut previous = "null".to_owned();
+    let mut parts = Vec::new();
+    for hours in subject.bounds() {
+        let at = format!("start_at + {}", duration(hours));
+        parts.push(format!(
+            "select unit, start_at, {hours} as after_hours, {at} as at, {} as previous_at from {units}",
+            format_args!("arrow_cast({previous}, 'Timestamp(Microsecond, None)')"),
+        ));
+        previous = at;
+    }
     Ok(format!(
         "-- When the windows of each unit begin and end.\n-- materialized: view\n{}",
         parts.join("\nunion all\n")
     ))
+}
+
+/// Hours as a constant of SQL. An `interval` may hold months, and is added row by row through a calendar.
+fn duration(hours: u32) -> String {
+    format!("arrow_cast({}, 'Duration(Microsecond)')", i64::from(hours) * MICROS_PER_HOUR)
 }
 
 /// Comments end with their line.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use experiment::metric::{Measure, UnitPlan};
 
 use super::units::dimension_column;
-use super::{Scan, Subject, days, moment, scan_of};
+use super::{MICROS_PER_DAY, Scan, Subject, days, micros, moment, scan_of};
 use crate::PipelineError;
 
 /// The value of a measure: `m<metric>_<measure>`, or the column of an earlier metric that is the same.
@@ -94,8 +94,7 @@ pub(super) fn values_sql(subject: &Subject<'_>) -> Result<String, PipelineError>
 pub(super) fn values_since_sql(subject: &Subject<'_>, since: Option<u32>) -> Result<String, PipelineError> {
     let scans = subject.scans();
     let columns = columns(subject, since);
-    let that_day = since
-        .map_or(String::new(), |day| format!(",\n    days.day = start_day + interval '{day} days' as is_that_day"));
+    let that_day = since.map_or(String::new(), |day| format!(",\n    since = {day} as is_that_day"));
     let is_over = since.map_or(String::new(), |day| {
         format!(" and date_trunc('day', start_at) + interval '{} days' <= {}", day + 1, moment(subject.until))
     });
@@ -116,21 +115,18 @@ pub(super) fn values_since_sql(subject: &Subject<'_>, since: Option<u32>) -> Res
             .extend(missing.into_iter().map(|(name, _)| format!(",\n  coalesce(cast({name} as double), 1) as {name}")));
         let read: String = (0..readings.len()).map(|reading| format!(", days.r{reading}")).collect();
         sets.push(format!(
-            "j{index} as (\n  select units.unit, days.day, days.part{read}{inside}\n  \
-             from units join {table} days on days.unit = units.unit and days.day < {until}\n),\n\
+            "j{index} as (\n  select *{inside}\n  from (\n    \
+             select units.*, days.day, days.part{read}, ({day} - start_day) / {MICROS_PER_DAY} as since\n    \
+             from units join {table} days on days.unit = units.unit and days.day < {until}\n  )\n),\n\
              s{index} as (\n  select unit,\n    {mine}\n  from j{index} group by unit\n)",
             inside = insides(subject) + &that_day,
+            day = micros("days.day"),
             table = subject.table(&days::part(index))?,
             until = moment(subject.until),
             mine = mine.join(",\n    "),
         ));
         joins.push_str(&format!("\nleft join s{index} on s{index}.unit = units.unit"));
     }
-    let days: String = subject
-        .bounds()
-        .iter()
-        .map(|hours| format!(", date_trunc('day', start_at + interval '{hours} hours') as day_{hours}"))
-        .collect();
     let filled: String =
         columns.iter().map(|(name, ..)| format!(",\n  coalesce(cast({name} as double), 0) as {name}")).collect();
     let dimensions = |prefix: &str| -> String {
@@ -140,10 +136,12 @@ pub(super) fn values_since_sql(subject: &Subject<'_>, since: Option<u32>) -> Res
         "-- What each unit of experiment {key} is worth to each metric, before {until}:\n{names}\
          -- materialized: table   grain: unit\n\
          with units as (\n  \
-         select unit, variant, is_multiple, start_at, date_trunc('day', start_at) as start_day{days}{carried}\n  \
+         select unit, variant, is_multiple, start_at, {day} as start_day{days}{carried}\n  \
          from {units} where start_at < {before}{is_over}\n\
          ),\n{sets}\n\
          select units.unit, units.variant, units.start_at, units.is_multiple, {known} as is_known{read}{filled}{absent}\nfrom units{joins}",
+        day = micros("date_trunc('day', start_at)"),
+        days = days::day_columns(subject),
         carried = dimensions(""),
         read = dimensions("units."),
         before = moment(subject.until),
@@ -170,9 +168,12 @@ fn names(subject: &Subject<'_>) -> String {
 /// In which window of its unit a row of `days` lies: each distinct window once, and the whole days before that of exposure.
 fn insides(subject: &Subject<'_>) -> String {
     let mut found: Vec<String> = Vec::new();
-    let before = subject.metrics.iter().map(|(_, plan)| plan.covariate_days).filter(|days| *days > 0).map(|length| {
-        format!(",\n    days.day < start_day and days.day >= start_day - interval '{length} days' as before_{length}")
-    });
+    let before = subject
+        .metrics
+        .iter()
+        .map(|(_, plan)| plan.covariate_days)
+        .filter(|days| *days > 0)
+        .map(|length| format!(",\n    since < 0 and since >= -{length} as before_{length}"));
     let windows = subject.measures().map(|measure| {
         let (from, to) = (measure.span.from_hours, measure.span.to_hours);
         let (begun, ended) = (days::has_passed(subject, from), days::has_passed(subject, to));
