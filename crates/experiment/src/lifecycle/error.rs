@@ -83,10 +83,9 @@ impl Problem for LifecycleError {
             Self::OwnApproval { .. } | Self::NeedsApproval { .. } | Self::ServingNeedsApproval { .. } => {
                 ErrorKind::Refused
             }
-            Self::SetByVerb { .. }
-            | Self::WrongArm { .. }
-            | Self::NoReason { .. }
-            | Self::Plan { .. } => ErrorKind::Invalid,
+            Self::SetByVerb { .. } | Self::WrongArm { .. } | Self::NoReason { .. } | Self::Plan { .. } => {
+                ErrorKind::Invalid
+            }
             Self::Assignment(error) => error.kind(),
             Self::Hash(_) => ErrorKind::Internal,
         }
