@@ -221,6 +221,7 @@ pub(crate) fn check_seen(kind: Kind, key: &str, found: Option<&Document>, seen: 
 impl Control {
     /// Everything of a kind that the actor may read, by key.
     pub async fn things(&self, actor: &Actor, kind: Kind) -> Result<Vec<Stored>, ControlError> {
+        permission_of(kind, false)?;
         actor.require(Permission::Read, None)?;
         let mut found = Vec::new();
         for document in self.store.list(kind).await? {
@@ -234,6 +235,7 @@ impl Control {
 
     /// One thing. Errors: `NotFound`, also for what lies in another project.
     pub async fn thing(&self, actor: &Actor, kind: Kind, key: &str) -> Result<Stored, ControlError> {
+        permission_of(kind, false)?;
         actor.require(Permission::Read, None)?;
         let absent = || ControlError::NotFound { kind: kind.name(), key: key.to_owned() };
         let document = self.store.find(kind, key).await?.ok_or_else(absent)?;
