@@ -321,10 +321,7 @@ pub fn check_audience(saved_groups: &Object, experiment: &Experiment) -> Result<
 /// The groups that a condition names. Of lists, only that they are there: who is in them makes no condition right or wrong, and they may be long.
 fn groups_to_check(saved_groups: &Object, condition: &Value) -> Object {
     let named = named_groups(condition);
-    let empty = |group: &Value| match group {
-        Value::Array(_) => Value::Array(Vec::new()),
-        other => other.clone(),
-    };
+    let empty = |group: &Value| if group.as_array().is_some() { Value::Array(Vec::new()) } else { group.clone() };
     let known = saved_groups.iter().filter(|(key, _)| named.contains(*key));
     known.map(|(key, group)| (key.to_owned(), empty(group))).collect()
 }

@@ -237,6 +237,20 @@ pub struct Because {
     pub reason: String,
 }
 
+/// What clients of flags may take from a server; docs/reference/flags.md says why so much.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct FlagOptions {
+    /// Streams of flags that are open at once; more are refused with 503 [default: 500]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_streams: Option<u32>,
+    /// From one address, else 429; behind a balancer as many as --max-streams [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_streams_per_address: Option<u32>,
+    /// Evaluations for one client key in a second; more are refused with 429 [default: 5000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub flags_per_second: Option<u32>,
+}
+
 /// What is known of units.
 #[derive(Debug, Clone, Args)]
 pub struct Attributes {

@@ -10,8 +10,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::approval::{Approval, ApprovalPolicy, traffic_share};
+use super::clock::{Span, days_between};
 use super::fields::{Field, Rule, changes};
-use super::span::{Span, days_between};
 use super::step::Step;
 use super::{LifecycleError, State, Verb};
 use crate::decision::{Code, Verdict};

@@ -6,18 +6,18 @@
 
 pub mod approval;
 pub mod checklist;
+mod clock;
 mod course;
 mod error;
 mod fields;
-mod span;
 mod step;
 
 pub use approval::{Approval, ApprovalPolicy, traffic_share};
 pub use checklist::{Blocker, Checklist, ExposureSeen, LaunchFacts, PowerGap, Warning};
+pub use clock::{Span, clock, days_assigned, days_between};
 pub use course::{By, Course, Decision, Edit, Phase, Proposal, normalised, plan_hash};
 pub use error::LifecycleError;
 pub use fields::{Field, Rule, changes};
-pub use span::{Span, days_assigned, days_between};
 pub use step::Step;
 
 use serde::{Deserialize, Serialize};

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Days, NaiveTime, Utc};
 use experiment::daily::{Day, days};
-use experiment::decision::{Clock, Role};
+use experiment::decision::Role;
 use experiment::interactions::{InteractionRow, interactions};
-use experiment::lifecycle::{Course, Span, days_assigned, days_between, plan_hash};
+use experiment::lifecycle::{Course, Span, clock, plan_hash};
 use experiment::looks::looks;
 use experiment::metric::Statistic;
 use experiment::novelty::{DaySince, NoveltyRow, by_days_since};
@@ -302,22 +302,6 @@ async fn observe(
     })
 }
 
-/// Where an experiment stands at `until` with so many units, and whether that is its end. Days before it was started, and in which it was paused,
-/// are none of its days: its end comes as planned all the same, which is the days so far and those that are left.
-fn clock(plan: &AnalysisPlan, spans: &[Span], until: DateTime<Utc>, units: u64) -> (Clock, bool) {
-    let now = plan.end.map_or(until, |end| end.min(until));
-    let days_running = days_assigned(spans, plan.start, now);
-    let clock = Clock {
-        days_running,
-        least_days: f64::from(plan.min_days),
-        most_days: f64::from(plan.max_days),
-        planned_days: plan.end.map(|end| days_running + days_between(now, end)),
-        has_planned_units: plan.planned_units.is_some_and(|planned| units >= planned),
-    };
-    let is_planned_end = plan.end.is_some_and(|end| until >= end) || clock.has_planned_units;
-    (clock, is_planned_end || clock.days_running >= clock.most_days)
-}
-
 /// The same experiment as it stood at each midnight since its start: metrics and clock; the rest is today's.
 async fn observe_days(
     context: &Context,
@@ -408,48 +392,4 @@ fn metrics(
         })
     });
     named.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(day: i64) -> DateTime<Utc> {
-        DateTime::UNIX_EPOCH + chrono::TimeDelta::days(day)
-    }
-
-    fn plan(end: Option<i64>) -> AnalysisPlan {
-        let text = "exposures = 'm.e'\nstart = '1970-01-01T00:00:00Z'\ngoals = ['a']\n";
-        AnalysisPlan { end: end.map(at), ..toml::from_str(text).unwrap() }
-    }
-
-    fn check(plan: &AnalysisPlan, spans: &[(i64, Option<i64>)], until: i64) -> (f64, Option<f64>, bool) {
-        let spans: Vec<Span> = spans.iter().map(|(from, to)| Span { from: at(*from), to: to.map(at) }).collect();
-        let (clock, has_ended) = clock(plan, &spans, at(until), 0);
-        (clock.days_running, clock.planned_days, has_ended)
-    }
-
-    #[test]
-    fn days_count_from_the_real_start_and_not_while_it_is_paused() {
-        let plan = plan(Some(28));
-        // As a file has it, and as it started: on time, five days late, with a pause of ten days.
-        assert_eq!(check(&plan, &[], 14), (14.0, Some(28.0), false));
-        assert_eq!(check(&plan, &[(0, None)], 14), (14.0, Some(28.0), false));
-        assert_eq!(check(&plan, &[(5, None)], 14), (9.0, Some(23.0), false));
-        let paused = [(5, Some(10)), (20, None)];
-        assert_eq!(check(&plan, &paused, 15), (5.0, Some(18.0), false));
-        assert_eq!(check(&plan, &paused, 28), (13.0, Some(13.0), true));
-        // The end has come whatever came between; what is not seen any more does not count.
-        assert_eq!(check(&plan, &paused, 60), (13.0, Some(13.0), true));
-        // The past that somebody tries it on.
-        assert_eq!(check(&plan, &[(1_000, None)], 60), (28.0, Some(28.0), true));
-    }
-
-    #[test]
-    fn the_longest_runtime_is_of_days_that_it_ran() {
-        let plan = plan(None);
-        assert_eq!(check(&plan, &[(0, None)], 56), (56.0, None, true));
-        assert_eq!(check(&plan, &[(0, Some(10)), (20, None)], 60), (50.0, None, false));
-        assert_eq!(check(&plan, &[(0, Some(10)), (20, None)], 66), (56.0, None, true));
-    }
 }
