@@ -59,8 +59,9 @@ fn load(project: &Path, exposures: &[(&str, i64)]) {
     }
     fs::write(project.join("events.csv"), events).unwrap();
     fs::write(project.join("seen.csv"), seen).unwrap();
-    for verb in ["extract", "copy"] {
-        let (code, said) = decide(project, &[verb]);
+    // Forced: these files take the place of those before.
+    for arguments in [&["extract"][..], &["copy", "--force"]] {
+        let (code, said) = decide(project, arguments);
         assert_eq!(code, 0, "{said}");
     }
 }
@@ -239,10 +240,10 @@ fn a_launch_asks_whether_exposures_come_in() {
     load(dir, &[("search", 40)]);
     assert_eq!(blocked()["found"], "silent");
     assert_eq!(decide(dir, &["experiment", "submit", "checkout"]).0, 0);
-    let yuna = json!({ "kind": "policy", "project": "*", "approval": { "approval": "never" } });
-    assert_eq!(decide(dir, &["thing", "put", &yuna.to_string()]).0, 0);
+    let policy = json!({ "kind": "policy", "project": "*", "approval": { "approval": "never" } });
+    assert_eq!(decide(dir, &["thing", "put", &policy.to_string()]).0, 0);
     let (code, refused) = decide(dir, &["experiment", "start", "checkout"]);
-    assert_eq!((code, &refused["error"]["code"]), (5, &json!("not_ready")), "{refused}");
+    assert_eq!((code, &refused["error"]["code"]), (6, &json!("not_ready")), "{refused}");
     // Of another experiment lately, or of this one ever.
     for exposures in [[("search", 40), ("search", 3)], [("search", 40), ("checkout", 40)]] {
         load(dir, &exposures);
