@@ -97,7 +97,7 @@ fn draw(shell: &Shell, Shown { record, checklist, power }: &Shown<'_>) -> String
     line("days running", &format!("{:.1}", course.days_running(shell.now)));
     line("goals and others", &course.analysis.metrics().join(", "));
     if let Some(power) = power {
-        let end = power.found.power.map_or_else(|| "no figures".to_owned(), |share| percent(share));
+        let end = power.found.power.map_or_else(|| "no figures".to_owned(), percent);
         line("power at the end", &format!("{end}, computed {} by {}", power.at.format("%Y-%m-%d %H:%M"), power.by));
     }
     if let Some(approval) = &course.approval {
