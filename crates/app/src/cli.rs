@@ -538,6 +538,8 @@ pub struct Serve {
     /// Recommender that answers [default: the promoted one]
     #[arg(long = "rec", value_name = "NAME")]
     pub recommender: Option<String>,
+    #[command(flatten)]
+    pub flags: FlagOptions,
 }
 
 /// `montauk query`

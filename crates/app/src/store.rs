@@ -6,12 +6,10 @@
 //! Never here: rules (`control`).
 //! Start at [`desk`].
 
-use std::collections::BTreeMap;
-
-use control::{Actor, Control, ControlError, ExperimentRecord, Projects, Role, Via};
-use experiment::metric::MetricFile;
+use control::{Actor, Control, ControlError, ExperimentRecord, PowerFound, Projects, Role, Via};
 use experiment::plan::ExperimentFile;
 use pipeline::project::Project;
+use pipeline::steps::power;
 
 use crate::commands::Shell;
 use crate::error::AppError;
@@ -49,7 +47,7 @@ pub async fn desk(shell: &Shell) -> Result<Desk, AppError> {
     let control = open(shell, &project).await?;
     let actor = match std::env::var(TOKEN).ok().filter(|token| !token.is_empty()) {
         Some(token) => control.authenticate(&token, Via::Cli, shell.now).await.map_err(failed)?,
-        None => Actor { person: person(), role: Role::Admin, projects: Projects::All, via: Via::Cli },
+        None => Actor { person: person(), role: Role::Admin, projects: Projects::All, via: Via::Cli, expires_at: None },
     };
     Ok(Desk { project, control, actor })
 }
@@ -88,11 +86,6 @@ impl Desk {
         }
     }
 
-    /// Every metric of the project.
-    pub fn metrics(&self) -> BTreeMap<String, MetricFile> {
-        self.project.metrics.clone()
-    }
-
     /// Puts a snapshot for whoever answers flags, if what is served has changed.
     pub async fn publish(&self, shell: &Shell) -> Result<(), AppError> {
         let published = self.control.publish_snapshot(&snapshots(&self.project), shell.now).await.map_err(failed)?;
@@ -104,6 +97,16 @@ impl Desk {
         }
         Ok(())
     }
+}
+
+/// What power found, as the store keeps it: for the command line and for the API.
+pub fn power_found(report: &power::Report) -> Result<PowerFound, serde_json::Error> {
+    Ok(PowerFound {
+        hash: report.hash.clone(),
+        power: report.power.decision_power(),
+        planned_days: report.power.planned_days.map(f64::from),
+        report: serde_json::to_value(report)?,
+    })
 }
 
 /// Where a project's snapshots are.

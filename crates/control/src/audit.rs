@@ -71,6 +71,8 @@ const DEFAULT_LIMIT: usize = 1_000;
 const MOST_LIMIT: usize = 10_000;
 /// Rows that are fetched at once.
 const BATCH: i64 = 1_000;
+/// Rows of an export that are in memory at once. A record may have a megabyte, before and after.
+const EXPORT_BATCH: i64 = 100;
 
 const SELECT: &str = "SELECT sequence, at, person, via, verb, kind, key, project, before, after, reason FROM audit \
      WHERE ($1 = '' OR kind = $1) AND ($2 = '' OR key = $2) AND ($3 = '' OR person = $3) AND ($4 = '' OR verb = $4) \
@@ -105,23 +107,16 @@ impl Control {
         self.audit_entries(actor, filter, filter.limit.unwrap_or(DEFAULT_LIMIT).min(MOST_LIMIT)).await
     }
 
-    /// All changes that the filter takes, newest first, as one text.
-    pub async fn export_audit(
+    /// All changes that the filter takes, newest first, as text that comes a piece at a time.
+    pub fn export_audit(
         &self,
         actor: &Actor,
-        filter: &AuditFilter,
+        filter: AuditFilter,
         format: AuditFormat,
-    ) -> Result<String, ControlError> {
+    ) -> Result<AuditExport, ControlError> {
         actor.require(Permission::ReadAudit, filter.project.as_deref())?;
-        let entries = self.audit_entries(actor, filter, filter.limit.unwrap_or(usize::MAX)).await?;
-        match format {
-            AuditFormat::Json => serde_json::to_string_pretty(&entries).map_err(|source| ControlError::Document {
-                kind: "audit log",
-                key: "export".to_owned(),
-                source,
-            }),
-            AuditFormat::Csv => Ok(csv(&entries)),
-        }
+        let left = filter.limit.unwrap_or(usize::MAX);
+        Ok(AuditExport { control: self.clone(), actor: actor.clone(), filter, format, left, part: Part::Head })
     }
 
     async fn audit_entries(
@@ -130,33 +125,116 @@ impl Control {
         filter: &AuditFilter,
         limit: usize,
     ) -> Result<Vec<AuditEntry>, ControlError> {
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let mut before = filter.before.map_or(i64::MAX, number);
+        let mut filter = filter.clone();
         let mut entries = Vec::new();
-        while entries.len() < limit {
-            let rows = sqlx::query(SELECT)
-                .bind(filter.kind.map_or("", Kind::name))
-                .bind(text(&filter.key))
-                .bind(text(&filter.person))
-                .bind(text(&filter.verb))
-                .bind(text(&filter.project))
-                .bind(filter.from.map_or(i64::MIN, |at| at.timestamp_micros()))
-                .bind(filter.to.map_or(i64::MAX, |at| at.timestamp_micros()))
-                .bind(before)
-                .bind(BATCH)
-                .fetch_all(self.store.pool())
-                .await?;
-            let Some(last) = rows.last() else { break };
-            before = last.try_get(0)?;
-            for row in &rows {
-                let entry = entry(row)?;
-                if entry.project.is_empty() || actor.projects.hold(&entry.project) {
-                    entries.push(entry);
-                }
-            }
+        while entries.len() < limit
+            && let Some(page) = self.audit_page(actor, &mut filter, BATCH).await?
+        {
+            entries.extend(page);
         }
         entries.truncate(limit);
         Ok(entries)
+    }
+
+    /// The entries of the next `rows` rows that the actor may see, and the filter behind them; `None` at the end.
+    async fn audit_page(
+        &self,
+        actor: &Actor,
+        filter: &mut AuditFilter,
+        rows: i64,
+    ) -> Result<Option<Vec<AuditEntry>>, ControlError> {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let rows = sqlx::query(SELECT)
+            .bind(filter.kind.map_or("", Kind::name))
+            .bind(text(&filter.key))
+            .bind(text(&filter.person))
+            .bind(text(&filter.verb))
+            .bind(text(&filter.project))
+            .bind(filter.from.map_or(i64::MIN, |at| at.timestamp_micros()))
+            .bind(filter.to.map_or(i64::MAX, |at| at.timestamp_micros()))
+            .bind(filter.before.map_or(i64::MAX, number))
+            .bind(rows)
+            .fetch_all(self.store.pool())
+            .await?;
+        let Some(last) = rows.last() else { return Ok(None) };
+        filter.before = Some(last.try_get::<i64, _>(0)?.unsigned_abs());
+        let mut entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+        entries.retain(|entry| entry.project.is_empty() || actor.projects.hold(&entry.project));
+        Ok(Some(entries))
+    }
+}
+
+/// Which piece of an export is next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Head,
+    /// The entries before any was written, which separates them in JSON.
+    First,
+    Rest,
+    End,
+}
+
+/// An export that is going on. However long the log is, only [`EXPORT_BATCH`] rows of it are in memory.
+#[derive(Debug)]
+pub struct AuditExport {
+    control: Control,
+    actor: Actor,
+    filter: AuditFilter,
+    format: AuditFormat,
+    left: usize,
+    part: Part,
+}
+
+impl AuditExport {
+    /// The next piece of text; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<String>, ControlError> {
+        match self.part {
+            Part::Head => {
+                self.part = Part::First;
+                Ok(Some(match self.format {
+                    AuditFormat::Json => "[".to_owned(),
+                    AuditFormat::Csv => format!("{CSV_HEAD}\r\n"),
+                }))
+            }
+            Part::First | Part::Rest => {
+                let page = match self.left {
+                    0 => None,
+                    _ => self.control.audit_page(&self.actor, &mut self.filter, EXPORT_BATCH).await?,
+                };
+                let Some(mut page) = page else {
+                    self.part = Part::End;
+                    return Ok((self.format == AuditFormat::Json).then(|| "\n]\n".to_owned()));
+                };
+                page.truncate(self.left);
+                self.left -= page.len();
+                let text = self.write(&page)?;
+                if !page.is_empty() {
+                    self.part = Part::Rest;
+                }
+                Ok(Some(text))
+            }
+            Part::End => Ok(None),
+        }
+    }
+
+    fn write(&self, page: &[AuditEntry]) -> Result<String, ControlError> {
+        let mut text = String::new();
+        for (at, entry) in page.iter().enumerate() {
+            match self.format {
+                AuditFormat::Csv => text.push_str(&csv_line(entry)),
+                AuditFormat::Json => {
+                    let key = || entry.sequence.to_string();
+                    let json = serde_json::to_string(entry).map_err(|source| ControlError::Document {
+                        kind: "audit entry",
+                        key: key(),
+                        source,
+                    })?;
+                    text.push_str(if at == 0 && self.part == Part::First { "\n" } else { ",\n" });
+                    text.push_str(&json);
+                }
+            }
+        }
+        Ok(text)
     }
 }
 
@@ -166,24 +244,22 @@ fn cell(text: &str) -> String {
     format!("\"{guard}{}\"", text.replace('"', "\"\""))
 }
 
-fn csv(entries: &[AuditEntry]) -> String {
-    let mut lines = vec!["sequence,at,person,via,verb,kind,key,project,before,after,reason".to_owned()];
+const CSV_HEAD: &str = "sequence,at,person,via,verb,kind,key,project,before,after,reason";
+
+fn csv_line(entry: &AuditEntry) -> String {
     let json = |value: &Option<serde_json::Value>| value.as_ref().map_or_else(String::new, ToString::to_string);
-    lines.extend(entries.iter().map(|entry| {
-        let (before, after) = (json(&entry.before), json(&entry.after));
-        let cells = [
-            entry.person.as_str(),
-            &entry.via,
-            &entry.verb,
-            entry.kind.name(),
-            &entry.key,
-            &entry.project,
-            &before,
-            &after,
-            &entry.reason,
-        ];
-        let cells: Vec<String> = cells.into_iter().map(cell).collect();
-        format!("{},{},{}", entry.sequence, entry.at.to_rfc3339(), cells.join(","))
-    }));
-    lines.join("\r\n") + "\r\n"
+    let (before, after) = (json(&entry.before), json(&entry.after));
+    let cells = [
+        entry.person.as_str(),
+        &entry.via,
+        &entry.verb,
+        entry.kind.name(),
+        &entry.key,
+        &entry.project,
+        &before,
+        &after,
+        &entry.reason,
+    ];
+    let cells: Vec<String> = cells.into_iter().map(cell).collect();
+    format!("{},{},{}\r\n", entry.sequence, entry.at.to_rfc3339(), cells.join(","))
 }

@@ -7,17 +7,17 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use experiment::lifecycle::{By, LifecycleError, State, Step, changes, normalised};
+use experiment::lifecycle::{LifecycleError, State, Step, changes, normalised};
 use experiment::plan::ExperimentFile;
 use serde::{Deserialize, Serialize};
 
 use crate::control::Control;
 use crate::error::ControlError;
 use crate::experiments::{
-    ExperimentRecord, ManagedBy, Origin, check_file, check_move, check_reach, field_of, leave, policy, project_of,
+    ExperimentRecord, ManagedBy, Origin, Standing, check_file, check_move, check_reach, field_of, leave, project_of,
 };
 use crate::people::{Actor, Permission};
-use crate::store::{Change, snapshot};
+use crate::store::{Change, View, snapshot};
 use crate::surroundings::Surroundings;
 use crate::things::Kind;
 
@@ -127,7 +127,9 @@ fn of_error(error: &ControlError) -> DriftChange {
     let field = match error {
         ControlError::Lifecycle(error) => field_of(error),
         ControlError::Invalid { field, .. } => (*field).to_owned(),
-        ControlError::OtherProject { .. } | ControlError::Forbidden { .. } => "about.project".to_owned(),
+        ControlError::OtherProject { .. } | ControlError::NotEverywhere { .. } | ControlError::Forbidden { .. } => {
+            "about.project".to_owned()
+        }
         ControlError::Program(_) => "assignment.audience".to_owned(),
         ControlError::Unreadable { .. }
         | ControlError::Analysis { .. }
@@ -135,6 +137,7 @@ fn of_error(error: &ControlError) -> DriftChange {
         | ControlError::Exists { .. }
         | ControlError::Stale { .. }
         | ControlError::StalePlan { .. }
+        | ControlError::Busy { .. }
         | ControlError::Unauthenticated
         | ControlError::NotReady { .. }
         | ControlError::InUse { .. }
@@ -152,7 +155,7 @@ fn of_error(error: &ControlError) -> DriftChange {
 
 /// What has to be done for one file.
 async fn compare(
-    change: &mut Change,
+    view: &mut View,
     actor: &Actor,
     source: &ExperimentSource,
     around: &Surroundings,
@@ -179,13 +182,13 @@ async fn compare(
     if let Err(error) = actor.require(Permission::EditExperiment, Some(&record.project)) {
         return Ok(of_error(&error));
     }
-    let policy = policy(change, &record.project).await?;
+    let standing = Standing::of(view, actor, record, around).await?;
     let file = match normalised(with_verbs(&source.file, record)) {
         Ok(file) => file,
         Err(error) => return Ok(of_error(&error.into())),
     };
     let is_later = source.file.assignment.phase > record.course.assignment.phase;
-    let by = By { person: &actor.person, at: now, policy };
+    let by = standing.by(actor, now);
     let has_phases = matches!(record.course.state, State::Running | State::Paused | State::Decided);
     let paths = || changes(&record.course.file(), &file).into_iter().map(|field| field.path).collect::<Vec<_>>();
     if is_later && has_phases {
@@ -212,18 +215,18 @@ fn orphan(record: &ExperimentRecord) -> DriftChange {
 }
 
 async fn drifts(
-    change: &mut Change,
+    view: &mut View,
     actor: &Actor,
     sources: &[ExperimentSource],
     now: DateTime<Utc>,
 ) -> Result<Vec<Drift>, ControlError> {
-    let around = Surroundings::load(change).await?;
+    let around = Surroundings::load(view).await?;
     let mut drifts = Vec::new();
     let mut keys = BTreeSet::new();
     for source in sources {
         let key = &source.file.assignment.key;
         let drift = if keys.insert(key) {
-            compare(change, actor, source, &around, now).await?
+            compare(view, actor, source, &around, now).await?
         } else {
             blocked("assignment.key", "another file has the same key; give each experiment its own")
         };
@@ -252,10 +255,9 @@ impl Control {
         now: DateTime<Utc>,
     ) -> Result<DriftPlan, ControlError> {
         actor.require(Permission::Read, None)?;
-        // Read as a change that is dropped, so that everything is of one moment.
-        let mut change = self.store.begin().await?;
-        let drifts = drifts(&mut change, actor, &sources, now).await?;
-        Ok(DriftPlan { store: change.newest, drifts, sources })
+        let mut view = self.store.view().await?;
+        let drifts = drifts(&mut view, actor, &sources, now).await?;
+        Ok(DriftPlan { store: view.newest, drifts, sources })
     }
 
     /// Makes the store say what the files of a plan say: all of it or nothing.
@@ -336,11 +338,11 @@ async fn apply_one(
         return Ok(());
     }
     let before = ExperimentRecord::find(change, &drift.key).await?;
-    let policy = policy(change, &before.project).await?;
-    let by = By { person: &actor.person, at: now, policy };
+    let around = Surroundings::load(change).await?;
+    let standing = Standing::of(change, actor, &before, &around).await?;
+    let by = standing.by(actor, now);
     let mut middle = before.clone();
     if is_new_phase {
-        let around = Surroundings::load(change).await?;
         leave(change, actor, &before, &around, false, now).await?;
         let step = Step::Reopen { reason: reason.to_owned(), make_default: false };
         middle = before.with(before.course.step(&step, by, &std::collections::BTreeMap::new())?, now);

@@ -25,6 +25,12 @@ pub enum ControlError {
     Forbidden { person: String, role: Role, what: &'static str, needed: Role },
     #[error("`{person}` may not {what} in the project `{project}`; ask an admin for the project")]
     OtherProject { person: String, what: &'static str, project: String },
+    #[error(
+        "`{person}` is limited to some projects and may not {what} that belong to all; name a project, or ask somebody who is not"
+    )]
+    NotEverywhere { person: String, what: &'static str },
+    #[error("{most} simulations run already, as many as there are processors; try again when one has ended")]
+    Busy { most: usize },
     #[error("the token is unknown, revoked or expired; make a new one with `montauk token create`")]
     Unauthenticated,
     #[error("`{field}` cannot be `{value}`: {problem}")]
@@ -87,13 +93,15 @@ impl Problem for ControlError {
             | Self::StillServed { .. }
             | Self::ManagedByCode { .. }
             | Self::Blocked { .. } => ErrorKind::Conflict,
-            Self::Forbidden { .. } | Self::OtherProject { .. } | Self::Unauthenticated | Self::NotReady { .. } => {
-                ErrorKind::Refused
-            }
+            Self::Forbidden { .. }
+            | Self::OtherProject { .. }
+            | Self::NotEverywhere { .. }
+            | Self::Unauthenticated
+            | Self::NotReady { .. } => ErrorKind::Refused,
             Self::Invalid { .. } | Self::Unreadable { .. } | Self::Program(_) => ErrorKind::Invalid,
             Self::Analysis { kind, .. } => *kind,
             Self::Lifecycle(error) => error.kind(),
-            Self::NewerSchema { .. } | Self::Store(_) | Self::Io { .. } => ErrorKind::Unavailable,
+            Self::NewerSchema { .. } | Self::Store(_) | Self::Io { .. } | Self::Busy { .. } => ErrorKind::Unavailable,
             Self::Document { .. } | Self::Random(_) => ErrorKind::Internal,
         }
     }
@@ -105,7 +113,8 @@ impl Problem for ControlError {
             Self::Stale { .. } => "stale_revision",
             Self::StalePlan { .. } => "stale_plan",
             Self::Forbidden { .. } => "forbidden",
-            Self::OtherProject { .. } => "other_project",
+            Self::OtherProject { .. } | Self::NotEverywhere { .. } => "other_project",
+            Self::Busy { .. } => "busy",
             Self::Unauthenticated => "unauthenticated",
             Self::Invalid { .. } => "invalid_value",
             Self::Unreadable { .. } => "unreadable_request",
@@ -137,6 +146,8 @@ impl Problem for ControlError {
             | Self::StalePlan { .. }
             | Self::Forbidden { .. }
             | Self::OtherProject { .. }
+            | Self::NotEverywhere { .. }
+            | Self::Busy { .. }
             | Self::Unauthenticated
             | Self::Invalid { .. }
             | Self::InUse { .. }

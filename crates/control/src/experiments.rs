@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::control::{Control, check_key, check_size};
 use crate::error::ControlError;
 use crate::people::{Actor, Permission};
-use crate::store::{Change, Document, Entry, snapshot};
+use crate::power::with_power;
+use crate::store::{Change, Document, Entry, View, snapshot};
 use crate::surroundings::{Surroundings, records};
-use crate::things::{Kind, ProjectPolicy, Stored, Thing, audit, check_seen, stored};
+use crate::things::{Kind, ProjectPolicy, Stored, Thing, audit, check_seen, require_of, stored};
 
 /// The project of what names none.
 pub(crate) const DEFAULT_PROJECT: &str = "default";
@@ -95,7 +96,7 @@ impl ExperimentRecord {
     }
 
     /// Errors: `NotFound`.
-    pub(crate) async fn find(change: &mut Change, key: &str) -> Result<Self, ControlError> {
+    pub(crate) async fn find(change: &mut View, key: &str) -> Result<Self, ControlError> {
         match change.find(Kind::Experiment, key).await? {
             Some(document) => Self::of(&document),
             None => Err(ControlError::NotFound { kind: Kind::Experiment.name(), key: key.to_owned() }),
@@ -110,8 +111,9 @@ impl ExperimentRecord {
         now: DateTime<Utc>,
     ) -> Result<Self, ControlError> {
         check_file(&file)?;
-        let by = By { person: &actor.person, at: now, policy: ApprovalPolicy::default() };
-        let course = Course::draft(file, by)?;
+        // No policy, role or group has a say in a draft.
+        let standing = Standing { policy: ApprovalPolicy::default(), groups: String::new(), is_approver: false };
+        let course = Course::draft(file, standing.by(actor, now))?;
         Ok(Self {
             key: course.key().to_owned(),
             revision: 0,
@@ -172,6 +174,7 @@ impl ExperimentRecord {
             return Err(ControlError::InUse { kind: "experiment", key, by });
         }
         change.remove(Kind::Experiment, &self.key).await?;
+        change.remove(Kind::Power, &self.key).await?;
         let before = snapshot(Kind::Experiment, &self.key, self)?;
         let entry = Entry { verb: "delete", kind: Kind::Experiment, key: &self.key, project: &self.project, reason };
         change.record(actor, now, entry, Some(&before), None).await?;
@@ -193,7 +196,7 @@ pub(crate) fn check_file(file: &ExperimentFile) -> Result<(), ControlError> {
 }
 
 /// The policy of a project: its own, that of all, or the default.
-pub(crate) async fn policy(change: &mut Change, project: &str) -> Result<ApprovalPolicy, ControlError> {
+pub(crate) async fn policy(change: &mut View, project: &str) -> Result<ApprovalPolicy, ControlError> {
     for key in [project, ANY_PROJECT] {
         if let Some(document) = change.find(Kind::Policy, key).await?
             && let Thing::Policy(ProjectPolicy { approval, .. }) = stored(Kind::Policy, &document)?.thing
@@ -204,12 +207,38 @@ pub(crate) async fn policy(change: &mut Change, project: &str) -> Result<Approva
     Ok(ApprovalPolicy::default())
 }
 
-/// Who may do a verb.
+/// Under what somebody acts on an experiment as it stands.
+pub(crate) struct Standing {
+    policy: ApprovalPolicy,
+    groups: String,
+    is_approver: bool,
+}
+
+impl Standing {
+    pub(crate) async fn of(
+        view: &mut View,
+        actor: &Actor,
+        record: &ExperimentRecord,
+        around: &Surroundings,
+    ) -> Result<Self, ControlError> {
+        Ok(Self {
+            policy: policy(view, &record.project).await?,
+            groups: around.groups_of(&record.course.assignment)?,
+            is_approver: actor.require(Permission::ApproveExperiment, Some(&record.project)).is_ok(),
+        })
+    }
+
+    pub(crate) fn by<'a>(&'a self, actor: &'a Actor, now: DateTime<Utc>) -> By<'a> {
+        let Self { policy, groups, is_approver } = self;
+        By { person: &actor.person, at: now, policy: *policy, is_approver: *is_approver, groups }
+    }
+}
+
 /// What an experiment decides, and where it takes its units from, may belong to other people.
 ///
 /// Errors: `OtherProject`: its flag or one of its layers is another project's.
 pub(crate) async fn check_reach(
-    change: &mut Change,
+    change: &mut View,
     actor: &Actor,
     record: &ExperimentRecord,
 ) -> Result<(), ControlError> {
@@ -233,6 +262,7 @@ pub(crate) fn check_move(before: &ExperimentRecord, after: &ExperimentRecord) ->
     Err(ControlError::Invalid { field: "about.project", value: after.project.clone(), problem })
 }
 
+/// Who may do a verb.
 fn permission(verb: Verb) -> Permission {
     match verb {
         Verb::Approve | Verb::Reject => Permission::ApproveExperiment,
@@ -316,8 +346,9 @@ impl Control {
         if let Some(origin) = &before.origin {
             return Err(ControlError::ManagedByCode { key: key.to_owned(), path: origin.path.clone() });
         }
-        let policy = policy(&mut change, &before.project).await?;
-        let edit = before.course.edit(file, By { person: &actor.person, at: now, policy })?;
+        let around = Surroundings::load(&mut change).await?;
+        let standing = Standing::of(&mut change, actor, &before, &around).await?;
+        let edit = before.course.edit(file, standing.by(actor, now))?;
         if edit.fields.is_empty() {
             return Ok(before);
         }
@@ -362,7 +393,7 @@ impl Control {
         change.commit().await
     }
 
-    /// Does a verb. `facts` are read by a start only; [`LaunchFacts::default`] does for all others.
+    /// Does a verb. `facts` are read by a start only; [`LaunchFacts::default`] does for all others. Power is known here: see `keep_power`.
     ///
     /// Errors: `Stale`; `Lifecycle`: not in this state, not without an approval, not one's own; `NotReady`: blockers of a start;
     /// `StillServed`: an archive or a reopening would change what is served.
@@ -381,15 +412,15 @@ impl Control {
         let before = ExperimentRecord::find(&mut change, key).await?;
         let verb = step.verb();
         actor.require(permission(verb), Some(&before.project))?;
-        let policy = policy(&mut change, &before.project).await?;
-        let by = By { person: &actor.person, at: now, policy };
-        let course = before.course.step(step, by, &facts.metrics)?;
         let around = Surroundings::load(&mut change).await?;
+        let standing = Standing::of(&mut change, actor, &before, &around).await?;
+        let course = before.course.step(step, standing.by(actor, now), &facts.metrics)?;
         if matches!(verb, Verb::Start | Verb::Decide) {
             check_reach(&mut change, actor, &before).await?;
         }
         if verb == Verb::Start {
-            let blockers = around.checklist(&before, facts).blockers;
+            let facts = with_power(&mut change, &before, facts).await?;
+            let blockers = around.checklist(&before, &facts).blockers;
             if !blockers.is_empty() {
                 return Err(ControlError::NotReady { key: key.to_owned(), blockers });
             }
@@ -407,17 +438,16 @@ impl Control {
     /// What a start still needs, and what it should know.
     pub async fn checklist(&self, actor: &Actor, key: &str, facts: &LaunchFacts) -> Result<Checklist, ControlError> {
         self.experiment(actor, key).await?;
-        // Read as a change that is dropped, so that everything is of one moment.
-        let mut change = self.store.begin().await?;
-        let record = ExperimentRecord::find(&mut change, key).await?;
-        Ok(Surroundings::load(&mut change).await?.checklist(&record, facts))
+        let mut view = self.store.view().await?;
+        let record = ExperimentRecord::find(&mut view, key).await?;
+        let facts = with_power(&mut view, &record, facts).await?;
+        Ok(Surroundings::load(&mut view).await?.checklist(&record, &facts))
     }
 
     /// The policy under which an experiment of a project is launched.
     pub async fn approval_policy(&self, actor: &Actor, project: &str) -> Result<ApprovalPolicy, ControlError> {
         actor.require(Permission::Read, Some(project))?;
-        let mut change = self.store.begin().await?;
-        policy(&mut change, project).await
+        policy(&mut self.store.view().await?, project).await
     }
 }
 
@@ -443,10 +473,12 @@ pub(crate) async fn leave(
         let (key, arm, flag) = (record.key.clone(), winner.key.clone(), assignment.feature().to_owned());
         return Err(ControlError::StillServed { key, arm, flag });
     }
-    actor.require(Permission::EditFlag, Some(&record.project))?;
-    check_reach(change, actor, record).await?;
     let key = assignment.feature();
     let before = change.find(Kind::Flag, key).await?.map(|document| stored(Kind::Flag, &document)).transpose()?;
+    // A flag that is there is changed by those who may; a new one is the experiment's project's.
+    let project = before.as_ref().map_or(Some(record.project.as_str()), |before| before.project.as_deref());
+    require_of(actor, Permission::EditFlag, project)?;
+    check_reach(change, actor, record).await?;
     let flag = Flag {
         key: key.to_owned(),
         value_type: flag.map_or_else(|| ValueType::of(&winner.value), |flag| flag.value_type),
@@ -473,9 +505,10 @@ pub(crate) fn field_of(error: &LifecycleError) -> String {
             "assignment.coverage".to_owned()
         }
         LifecycleError::Assignment(_) | LifecycleError::Hash(_) => "assignment".to_owned(),
+        LifecycleError::OtherPlan { .. } => "analysis".to_owned(),
         LifecycleError::NotNow { .. } | LifecycleError::OwnApproval { .. } | LifecycleError::NoReason { .. } => {
             "state".to_owned()
         }
-        LifecycleError::WrongArm { .. } => "assignment.winner".to_owned(),
+        LifecycleError::WrongArm { .. } | LifecycleError::ServingNeedsApproval { .. } => "assignment.winner".to_owned(),
     }
 }

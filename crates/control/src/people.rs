@@ -4,6 +4,7 @@
 //! Never here: how somebody proves who he is (see `tokens`).
 //! Start at [`Actor::require`]; the matrix is [`Permission::least`].
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ControlError;
@@ -207,6 +208,9 @@ pub struct Actor {
     pub role: Role,
     pub projects: Projects,
     pub via: Via,
+    /// When the token ends that proves it; `null`: never. Nothing that is made with it lasts longer.
+    #[serde(default)]
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl Actor {
@@ -236,11 +240,9 @@ impl Actor {
         self.require(permission, None)?;
         match self.projects {
             Projects::All => Ok(()),
-            Projects::Only(_) => Err(ControlError::OtherProject {
-                person: self.person.clone(),
-                what: permission.words(),
-                project: "all".to_owned(),
-            }),
+            Projects::Only(_) => {
+                Err(ControlError::NotEverywhere { person: self.person.clone(), what: permission.words() })
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use sqlx::Row;
 use crate::control::Control;
 use crate::error::ControlError;
 use crate::secret::hex;
-use crate::store::{Change, number};
+use crate::store::{View, number};
 use crate::surroundings::Surroundings;
 
 /// Readers keep the newest; people go back a few days to see what was served.
@@ -112,7 +112,7 @@ fn sweep(directory: &Path) -> Result<(), ControlError> {
 }
 
 /// Rows that may not have their file yet: number and text, rising.
-async fn pending(change: &mut Change) -> Result<Vec<(u64, String, String)>, ControlError> {
+async fn pending(change: &mut View) -> Result<Vec<(u64, String, String)>, ControlError> {
     let rows = sqlx::query("SELECT revision, content_hash, document FROM snapshots ORDER BY revision")
         .fetch_all(&mut *change.transaction)
         .await?;

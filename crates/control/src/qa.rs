@@ -13,7 +13,7 @@ use crate::control::Control;
 use crate::error::ControlError;
 use crate::experiments::ExperimentRecord;
 use crate::people::{Actor, Permission};
-use crate::store::{Change, Entry, json, snapshot};
+use crate::store::{Change, Entry, View, json, snapshot};
 use crate::things::Kind;
 
 /// Long enough for a sprint; forgotten entries do not stay.
@@ -44,7 +44,7 @@ pub struct QaRequest {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-pub(crate) async fn qa_entries(change: &mut Change) -> Result<Vec<QaEntry>, ControlError> {
+pub(crate) async fn qa_entries(change: &mut View) -> Result<Vec<QaEntry>, ControlError> {
     let rows = sqlx::query("SELECT experiment, document FROM qa_entries ORDER BY experiment, unit")
         .fetch_all(&mut *change.transaction)
         .await?;
@@ -137,7 +137,7 @@ impl Control {
     }
 }
 
-async fn forced(change: &mut Change, key: &str, unit: &str) -> Result<Option<QaEntry>, ControlError> {
+async fn forced(change: &mut View, key: &str, unit: &str) -> Result<Option<QaEntry>, ControlError> {
     let row = sqlx::query("SELECT experiment, document FROM qa_entries WHERE experiment = $1 AND unit = $2")
         .bind(key)
         .bind(unit)

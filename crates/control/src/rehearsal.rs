@@ -17,9 +17,7 @@ impl Control {
     /// The program with one experiment as if it ran; a decided one stays decided, an archived one is not in it. Errors: `NotFound`.
     pub async fn program(&self, actor: &Actor, key: &str, now: DateTime<Utc>) -> Result<Program, ControlError> {
         self.experiment(actor, key).await?;
-        // Read as a change that is dropped, so that everything is of one moment.
-        let mut change = self.store.begin().await?;
-        let mut around = Surroundings::load(&mut change).await?;
+        let mut around = Surroundings::load(&mut self.store.view().await?).await?;
         for record in around.records.iter_mut().filter(|record| record.key == key) {
             if matches!(record.course.state, State::Draft | State::Review | State::Paused) {
                 record.course.state = State::Running;

@@ -4,6 +4,7 @@
 //! Never here: what documents mean; permissions.
 //! Start at [`Change`]. Why one driver for both: `docs/decisions/0012-control-writes-one-change-at-a-time.md`.
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,8 +19,10 @@ use crate::people::Actor;
 use crate::things::Kind;
 
 /// Each schema in the language of both databases; the number of the last is the schema's version.
-const MIGRATIONS: &[(&str, &str)] =
-    &[(include_str!("../migrations/0001_sqlite.sql"), include_str!("../migrations/0001_postgres.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    (include_str!("../migrations/0001_sqlite.sql"), include_str!("../migrations/0001_postgres.sql")),
+    (include_str!("../migrations/0002_power.sql"), include_str!("../migrations/0002_power.sql")),
+];
 /// Makes starters of one PostgreSQL database wait for each other: `montauk` in ASCII. An advisory lock, because there is no table yet.
 const START_LOCK: &str = "SELECT pg_advisory_xact_lock(30803276066091371)";
 /// People decide seldom; four connections let reads go on beside the one writer.
@@ -154,9 +157,17 @@ impl Store {
             // One writer at a time, as SQLite has it; readers go on.
             transaction.execute("LOCK TABLE audit IN EXCLUSIVE MODE").await?;
         }
-        let newest: i64 =
-            sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM audit").fetch_one(&mut *transaction).await?;
-        Ok(Change { transaction, newest: newest.unsigned_abs() })
+        Ok(Change { view: View::of(transaction).await? })
+    }
+
+    /// Looks at everything as of one moment, beside any writer.
+    pub(crate) async fn view(&self) -> Result<View, ControlError> {
+        let mut transaction = self.pool.begin().await?;
+        if !self.is_sqlite {
+            // SQLite has it so by itself: a reader sees the write-ahead log as it was at its first look.
+            transaction.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        }
+        View::of(transaction).await
     }
 
     /// The number of the newest change.
@@ -192,16 +203,37 @@ pub(crate) struct Entry<'a> {
     pub(crate) reason: &'a str,
 }
 
-/// One change that is going on. Dropped without [`Change::commit`], it never was.
-pub(crate) struct Change {
+/// What stands in the store at one moment. Waits for nobody, and nobody waits for it.
+pub(crate) struct View {
     pub(crate) transaction: Transaction<'static, Any>,
-    /// The number of the newest change, with those of this transaction.
+    /// The number of the newest change; in a [`Change`], with its own.
     pub(crate) newest: u64,
 }
 
-impl Change {
-    pub(crate) async fn commit(self) -> Result<(), ControlError> {
-        Ok(self.transaction.commit().await?)
+/// One change that is going on, which sees what it has done. Dropped without [`Change::commit`], it never was.
+pub(crate) struct Change {
+    view: View,
+}
+
+impl Deref for Change {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.view
+    }
+}
+
+impl DerefMut for Change {
+    fn deref_mut(&mut self) -> &mut View {
+        &mut self.view
+    }
+}
+
+impl View {
+    async fn of(mut transaction: Transaction<'static, Any>) -> Result<Self, ControlError> {
+        let newest: i64 =
+            sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM audit").fetch_one(&mut *transaction).await?;
+        Ok(Self { transaction, newest: newest.unsigned_abs() })
     }
 
     pub(crate) async fn find(&mut self, kind: Kind, key: &str) -> Result<Option<Document>, ControlError> {
@@ -212,6 +244,12 @@ impl Change {
     pub(crate) async fn list(&mut self, kind: Kind) -> Result<Vec<Document>, ControlError> {
         let rows = sqlx::query(kind.list_sql()).fetch_all(&mut *self.transaction).await?;
         Ok(rows.iter().map(document).collect::<Result<_, _>>()?)
+    }
+}
+
+impl Change {
+    pub(crate) async fn commit(self) -> Result<(), ControlError> {
+        Ok(self.view.transaction.commit().await?)
     }
 
     /// Writes a document under the number of the next change; [`Change::record`] has to follow.

@@ -10,13 +10,13 @@ use experiment::assign::{Object, Value};
 use experiment::definition::Experiment;
 use experiment::layer::Layer;
 use experiment::lifecycle::{Course, State, checklist};
-use experiment::program::{Flag, Holdout, Program};
+use experiment::program::{Flag, Holdout, Program, check_audience, named_groups};
 
 use crate::error::ControlError;
 use crate::experiments::ExperimentRecord;
 use crate::publish::LeftOut;
 use crate::qa::{QaEntry, qa_entries};
-use crate::store::{Change, Document};
+use crate::store::{Document, View};
 use crate::things::{Kind, Stored, Thing};
 
 /// What stands in the store.
@@ -33,7 +33,7 @@ pub(crate) struct Surroundings {
 }
 
 /// All experiments, in the order in which they were made.
-pub(crate) async fn experiments(change: &mut Change) -> Result<Vec<ExperimentRecord>, ControlError> {
+pub(crate) async fn experiments(change: &mut View) -> Result<Vec<ExperimentRecord>, ControlError> {
     records(&change.list(Kind::Experiment).await?)
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn records(documents: &[Document]) -> Result<Vec<ExperimentRecord>, C
     Ok(records)
 }
 
-async fn things<T>(change: &mut Change, kind: Kind, pick: impl Fn(Thing) -> Option<T>) -> Result<Vec<T>, ControlError> {
+async fn things<T>(change: &mut View, kind: Kind, pick: impl Fn(Thing) -> Option<T>) -> Result<Vec<T>, ControlError> {
     let mut found = Vec::new();
     for document in change.list(kind).await? {
         found.extend(pick(document.read::<Stored>(kind)?.thing));
@@ -52,7 +52,7 @@ async fn things<T>(change: &mut Change, kind: Kind, pick: impl Fn(Thing) -> Opti
 }
 
 impl Surroundings {
-    pub(crate) async fn load(change: &mut Change) -> Result<Self, ControlError> {
+    pub(crate) async fn load(change: &mut View) -> Result<Self, ControlError> {
         let groups = things(change, Kind::Group, |thing| {
             if let Thing::Group(group) = thing { Some((group.key, Value::Array(group.values))) } else { None }
         });
@@ -97,10 +97,23 @@ impl Surroundings {
         found
     }
 
+    /// See [`By::groups`](experiment::lifecycle::By).
+    pub(crate) fn groups_of(&self, experiment: &Experiment) -> Result<String, ControlError> {
+        let named = experiment.audience.as_ref().map(named_groups).unwrap_or_default();
+        if named.is_empty() {
+            return Ok(String::new());
+        }
+        let held: Vec<(&str, Option<&Value>)> = named.into_iter().map(|key| (key, self.groups.get(key))).collect();
+        domain::hash_json(&held).map_err(|source| ControlError::Document {
+            kind: "group",
+            key: experiment.key.clone(),
+            source,
+        })
+    }
+
     /// Errors: the audience cannot be read, or would never match, with these groups.
     pub(crate) fn check_audience(&self, experiment: &Experiment) -> Result<(), ControlError> {
-        let program = Program { saved_groups: self.groups.clone(), ..Program::default() };
-        Ok(program.check_audience(experiment)?)
+        Ok(check_audience(&self.groups, experiment)?)
     }
 
     /// The program, what it is made of, and what is left out of it. What runs, is paused or decided is always in it.

@@ -10,7 +10,7 @@ use domain::SdkConnection;
 use experiment::assign::Value;
 use experiment::layer::Layer;
 use experiment::lifecycle::{ApprovalPolicy, State};
-use experiment::program::{Flag, Holdout};
+use experiment::program::{Flag, Holdout, named_groups};
 use serde::{Deserialize, Serialize};
 use sqlx::SqlStr;
 
@@ -18,7 +18,7 @@ use crate::control::{Control, check_key, check_size};
 use crate::error::ControlError;
 use crate::people::{Actor, Permission, Person, Role};
 use crate::secret::{hex, random};
-use crate::store::{Change, Document, Entry, snapshot};
+use crate::store::{Change, Document, Entry, View, snapshot};
 use crate::surroundings::{Surroundings, experiments};
 
 /// What a record is of; the word of the audit log.
@@ -35,6 +35,7 @@ pub enum Kind {
     Policy,
     Token,
     QaEntry,
+    Power,
 }
 
 impl Kind {
@@ -51,6 +52,7 @@ impl Kind {
             Self::Policy => "policy",
             Self::Token => "token",
             Self::QaEntry => "qa_entry",
+            Self::Power => "power",
         }
     }
 
@@ -66,6 +68,7 @@ impl Kind {
             Self::Policy => "policies",
             Self::Token => "tokens",
             Self::QaEntry => "qa_entries",
+            Self::Power => "power_reports",
         }
     }
 
@@ -89,7 +92,7 @@ impl Kind {
             Self::Connection => Some((Permission::EditConnection, Permission::EditConnection)),
             Self::Person => Some((Permission::EditPeople, Permission::EditPeople)),
             Self::Policy => Some((Permission::EditPolicy, Permission::EditPolicy)),
-            Self::Experiment | Self::Token | Self::QaEntry => None,
+            Self::Experiment | Self::Token | Self::QaEntry | Self::Power => None,
         }
     }
 
@@ -180,7 +183,7 @@ pub struct Stored {
     /// The number of the change that made it; what an edit has to have seen.
     #[serde(default)]
     pub revision: u64,
-    /// Whose people may change it; `null` for everybody whose role allows it.
+    /// Whose people may change it; `null` for all projects: then only people who are not limited to some.
     pub project: Option<String>,
     pub updated_at: DateTime<Utc>,
     pub thing: Thing,
@@ -218,6 +221,7 @@ pub(crate) fn check_seen(kind: Kind, key: &str, found: Option<&Document>, seen: 
 impl Control {
     /// Everything of a kind that the actor may read, by key.
     pub async fn things(&self, actor: &Actor, kind: Kind) -> Result<Vec<Stored>, ControlError> {
+        permission_of(kind, false)?;
         actor.require(Permission::Read, None)?;
         let mut found = Vec::new();
         for document in self.store.list(kind).await? {
@@ -231,6 +235,7 @@ impl Control {
 
     /// One thing. Errors: `NotFound`, also for what lies in another project.
     pub async fn thing(&self, actor: &Actor, kind: Kind, key: &str) -> Result<Stored, ControlError> {
+        permission_of(kind, false)?;
         actor.require(Permission::Read, None)?;
         let absent = || ControlError::NotFound { kind: kind.name(), key: key.to_owned() };
         let document = self.store.find(kind, key).await?.ok_or_else(absent)?;
@@ -291,7 +296,7 @@ impl Control {
         reason: &str,
         now: DateTime<Utc>,
     ) -> Result<(), ControlError> {
-        require(actor, kind, None, true)?;
+        actor.require(permission_of(kind, true)?, None)?;
         let mut change = self.store.begin().await?;
         let found = change.find(kind, key).await?;
         check_seen(kind, key, found.as_ref(), seen)?;
@@ -333,16 +338,31 @@ pub(crate) async fn audit(
     change.record(actor, now, entry, before.as_ref(), after.as_ref()).await
 }
 
+fn permission_of(kind: Kind, is_removal: bool) -> Result<Permission, ControlError> {
+    match kind.permissions() {
+        Some((_, delete)) if is_removal => Ok(delete),
+        Some((edit, _)) => Ok(edit),
+        None => {
+            let problem = "it has methods of its own".to_owned();
+            Err(ControlError::Invalid { field: "kind", value: kind.name().to_owned(), problem })
+        }
+    }
+}
+
 /// What changes all projects is for those who act in all of them.
 fn require(actor: &Actor, kind: Kind, project: Option<&str>, is_removal: bool) -> Result<(), ControlError> {
-    let Some((edit, delete)) = kind.permissions() else {
-        let problem = "it has methods of its own".to_owned();
-        return Err(ControlError::Invalid { field: "kind", value: kind.name().to_owned(), problem });
-    };
-    let permission = if is_removal { delete } else { edit };
+    let permission = permission_of(kind, is_removal)?;
     match permission.least() {
         Role::Admin => actor.require_everywhere(permission),
-        Role::Viewer | Role::Analyst | Role::Experimenter | Role::Approver => actor.require(permission, project),
+        Role::Viewer | Role::Analyst | Role::Experimenter | Role::Approver => require_of(actor, permission, project),
+    }
+}
+
+/// A thing without a project is everybody's, and so only for those who act in all projects.
+pub(crate) fn require_of(actor: &Actor, permission: Permission, project: Option<&str>) -> Result<(), ControlError> {
+    match project {
+        Some(project) => actor.require(permission, Some(project)),
+        None => actor.require_everywhere(permission),
     }
 }
 
@@ -394,7 +414,7 @@ fn check(thing: &Thing) -> Result<(), ControlError> {
 }
 
 /// Whether something stands on a thing as it is. `after` is `None` where the thing goes.
-async fn check_users(change: &mut Change, before: &Stored, after: Option<&Thing>) -> Result<(), ControlError> {
+async fn check_users(change: &mut View, before: &Stored, after: Option<&Thing>) -> Result<(), ControlError> {
     let in_use = |by: &str| ControlError::InUse {
         kind: before.thing.kind().name(),
         key: before.thing.key().to_owned(),
@@ -425,7 +445,9 @@ async fn check_users(change: &mut Change, before: &Stored, after: Option<&Thing>
             Thing::Layer(layer) => assignment.slots.iter().any(|slot| slot.layer == layer.name),
             Thing::Holdout(holdout) => assignment.holdout.as_ref() == Some(&holdout.key),
             Thing::Flag(flag) => assignment.feature() == flag.key,
-            Thing::Group(group) => assignment.audience.as_ref().is_some_and(|audience| names(audience, &group.key)),
+            Thing::Group(group) => {
+                assignment.audience.as_ref().is_some_and(|audience| named_groups(audience).contains(group.key.as_str()))
+            }
             Thing::Connection(_) | Thing::Person(_) | Thing::Policy(_) => false,
         };
         let counts = match record.course.state {
@@ -440,19 +462,8 @@ async fn check_users(change: &mut Change, before: &Stored, after: Option<&Thing>
     Ok(())
 }
 
-/// Whether a condition holds a group's key as `$inGroup` or `$notInGroup`. Depth is bounded, because the parser's is.
-fn names(condition: &Value, group: &str) -> bool {
-    match condition {
-        Value::Object(fields) => fields.iter().any(|(name, value)| {
-            (matches!(name, "$inGroup" | "$notInGroup") && value.as_str() == Some(group)) || names(value, group)
-        }),
-        Value::Array(values) => values.iter().any(|value| names(value, group)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
-}
-
 /// Whether nobody would be left who can change people.
-async fn check_last_admin(change: &mut Change, before: &Person, after: Option<&Thing>) -> Result<bool, ControlError> {
+async fn check_last_admin(change: &mut View, before: &Person, after: Option<&Thing>) -> Result<bool, ControlError> {
     let rules = |person: &Person| {
         person.active && person.role == Role::Admin && person.projects == crate::people::Projects::All
     };

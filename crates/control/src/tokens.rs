@@ -12,7 +12,7 @@ use crate::control::{Control, check_key};
 use crate::error::ControlError;
 use crate::people::{Actor, Permission, Person, Projects, Role, Via};
 use crate::secret::{hash, hex, is_equal, random};
-use crate::store::{Change, Entry, json, snapshot};
+use crate::store::{Change, Entry, View, json, snapshot};
 use crate::things::{Kind, Stored, Thing, audit, stored};
 
 /// So that a token is recognised where it does not belong, such as in a repository.
@@ -57,6 +57,7 @@ pub struct TokenRequest {
     pub role: Option<Role>,
     #[serde(default)]
     pub projects: Projects,
+    /// Never later than the end of the token that makes it, which it has if none is given.
     #[serde(default)]
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -83,7 +84,7 @@ fn record(row: &sqlx::any::AnyRow) -> Result<TokenRecord, ControlError> {
     Ok(TokenRecord { last_used_at, ..record })
 }
 
-async fn person(change: &mut Change, name: &str) -> Result<Person, ControlError> {
+async fn person(change: &mut View, name: &str) -> Result<Person, ControlError> {
     let absent = || ControlError::NotFound { kind: Kind::Person.name(), key: name.to_owned() };
     let document = change.find(Kind::Person, name).await?.ok_or_else(absent)?;
     if let Thing::Person(person) = stored(Kind::Person, &document)?.thing { Ok(person) } else { Err(absent()) }
@@ -131,7 +132,13 @@ impl Control {
         if !change.list(Kind::Person).await?.is_empty() {
             return Ok(None);
         }
-        let actor = Actor { person: name.to_owned(), role: Role::Admin, projects: Projects::All, via: Via::Cli };
+        let actor = Actor {
+            person: name.to_owned(),
+            role: Role::Admin,
+            projects: Projects::All,
+            via: Via::Cli,
+            expires_at: None,
+        };
         let admin = Person { name: name.to_owned(), role: Role::Admin, projects: Projects::All, active: true };
         let mut after = Stored { revision: 0, project: None, updated_at: now, thing: Thing::Person(admin) };
         after.revision = change.write(Kind::Person, name, &after).await?;
@@ -183,6 +190,7 @@ impl Control {
             role: record.role.min(person.role),
             projects: record.projects.and(&person.projects),
             via,
+            expires_at: record.expires_at,
         })
     }
 
@@ -200,7 +208,8 @@ impl Control {
         }
         let mut change = self.store.begin().await?;
         let person = person(&mut change, &request.person).await?;
-        let most = if request.person == actor.person { actor.role.min(person.role) } else { person.role };
+        // Nobody hands on more than he has, to himself or to others: neither rank nor time.
+        let most = actor.role.min(person.role);
         let role = request.role.unwrap_or(most);
         if role > most {
             let problem = format!("the most is {}", most.name());
@@ -210,9 +219,16 @@ impl Control {
             let problem = "write a time to come".to_owned();
             return Err(ControlError::Invalid { field: "expires_at", value: at.to_rfc3339(), problem });
         }
+        if let (Some(at), Some(most)) = (request.expires_at, actor.expires_at)
+            && at > most
+        {
+            let problem = format!("the token that makes it ends at {}; write no later time", most.to_rfc3339());
+            return Err(ControlError::Invalid { field: "expires_at", value: at.to_rfc3339(), problem });
+        }
+        let expires_at = request.expires_at.or(actor.expires_at);
         // A token made with a token holds no more projects than that.
         let own = if request.person == actor.person { actor.projects.clone() } else { Projects::All };
-        let request = TokenRequest { projects: request.projects.and(&own), ..request };
+        let request = TokenRequest { projects: request.projects.and(&own), expires_at, ..request };
         let issued = issue(&mut change, actor, request, role, now).await?;
         change.commit().await?;
         Ok(issued)

@@ -15,10 +15,11 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use chrono::{DateTime, Utc};
 use control::api::{Analyst, Api, openapi};
-use control::{Control, ControlError};
-use experiment::lifecycle::LaunchFacts;
+use control::{Control, ControlError, PowerFound};
+use experiment::lifecycle::{Course, LaunchFacts};
 use experiment::metric::MetricFile;
 use experiment::plan::ExperimentFile;
+use experiment::planning::power_hash;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -40,23 +41,24 @@ impl Analyst for Known {
         Ok(metrics())
     }
     async fn facts(&self, _: &ExperimentFile) -> Result<LaunchFacts, ControlError> {
-        Ok(LaunchFacts { metrics: metrics(), power: Some(0.9), ..LaunchFacts::default() })
+        Ok(LaunchFacts { metrics: metrics(), ..LaunchFacts::default() })
     }
     async fn results(&self, key: &str) -> Result<Option<Value>, ControlError> {
         Ok(self.results.lock().unwrap().get(key).cloned())
     }
-    async fn analyze(
-        &self,
-        file: ExperimentFile,
-        _: Vec<String>,
-        until: Option<DateTime<Utc>>,
-    ) -> Result<Value, ControlError> {
-        let found = json!({ "key": file.assignment.key, "until": until });
-        self.results.lock().unwrap().insert(file.assignment.key, found.clone());
+    async fn analyze(&self, course: &Course, until: Option<DateTime<Utc>>) -> Result<Value, ControlError> {
+        let plan_hash = course.plan_hash(&metrics()).unwrap();
+        let found = json!({ "key": course.key(), "until": until, "plan_hash": plan_hash, "results": { "rows": [] } });
+        self.results.lock().unwrap().insert(course.key().to_owned(), found.clone());
         Ok(found)
     }
-    async fn power(&self, file: ExperimentFile, history_days: u32) -> Result<Value, ControlError> {
-        Ok(json!({ "key": file.assignment.key, "history_days": history_days }))
+    async fn power(&self, file: &ExperimentFile, history_days: u32) -> Result<PowerFound, ControlError> {
+        Ok(PowerFound {
+            hash: power_hash(file, &metrics()).unwrap(),
+            power: Some(0.5),
+            planned_days: Some(20.0),
+            report: json!({ "key": file.assignment.key, "history_days": history_days }),
+        })
     }
 }
 
@@ -64,6 +66,7 @@ impl Analyst for Known {
 struct Site {
     router: Router,
     admin: String,
+    analyst: Arc<Known>,
     dir: TempDir,
 }
 
@@ -72,8 +75,9 @@ impl Site {
         let dir = tempfile::tempdir().unwrap();
         let control = Control::open_file(&dir.path().join("control.db")).await.unwrap();
         let admin = control.bootstrap("mina", Utc::now()).await.unwrap().unwrap().token;
-        let api = Api::new(control, Arc::new(Known::default()), dir.path().join("experiments"));
-        Self { router: api.routes(), admin, dir }
+        let analyst = Arc::new(Known::default());
+        let api = Api::new(control, Arc::<Known>::clone(&analyst), dir.path().join("experiments"));
+        Self { router: api.routes(), admin, analyst, dir }
     }
 
     async fn send(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
@@ -168,12 +172,23 @@ async fn from_a_draft_to_a_decision() {
     assert_eq!(status, StatusCode::OK, "{found}");
     assert_eq!(site.get(results).await, found);
 
+    // Results that were computed before the plan was another one decide nothing.
+    let mut other = found.clone();
+    other["plan_hash"] = json!("another");
+    site.analyst.results.lock().unwrap().insert("checkout".to_owned(), other);
+    let stop = json!({ "verb": "decide", "chosen": "roll_back", "arm": "control", "reason": "x" });
+    let (status, refused) = site.step(&author, "checkout", stop).await;
+    assert_eq!((status, &refused["code"]), (StatusCode::CONFLICT, &json!("other_plan")), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("`another`"), "{refused}");
+    assert_eq!(site.post(&author, results, json!({})).await.0, StatusCode::OK);
+
     let decide = json!({ "verb": "decide", "chosen": "ship", "arm": "short", "reason": "more bought",
-        "results": found, "proposed": { "code": "ship", "reasons": [], "days_left": null } });
+        "results": { "rows": [1] }, "plan_hash": "x", "proposed": { "code": "ship", "reasons": [], "days_left": null } });
     let (status, decided) = site.step(&author, "checkout", decide).await;
     assert_eq!((status, &decided["decision"]["arm"]), (StatusCode::OK, &json!("short")), "{decided}");
     // Not what the request says of them: nobody has computed a verdict.
     assert_eq!(decided["decision"]["proposed"], Value::Null, "{decided}");
+    assert_eq!(decided["decision"]["results"], json!({ "rows": [] }), "{decided}");
     let rules = site.published()["payload"]["features"]["checkout"]["rules"].clone();
     assert_eq!(rules[0]["force"], json!(true), "{rules}");
 
@@ -181,6 +196,55 @@ async fn from_a_draft_to_a_decision() {
     let verbs: Vec<&str> =
         audit.as_array().unwrap().iter().rev().map(|entry| entry["verb"].as_str().unwrap()).collect();
     assert_eq!(verbs, ["create", "submit", "approve", "start", "decide"]);
+}
+
+/// One mechanism: what is computed over HTTP is what the checklist knows.
+#[tokio::test]
+async fn power_is_computed_and_kept_for_the_checklist() {
+    let site = Site::open().await;
+    site.post(&site.admin, "/api/v1/experiments", file("checkout")).await;
+    let (path, list) = ("/api/v1/experiments/checkout/power", "/api/v1/experiments/checkout/checklist");
+    let warning = site.get(list).await["warnings"][0].clone();
+    let next = "montauk experiment power checkout";
+    assert_eq!(warning, json!({ "code": "power_unknown", "why": "never_computed", "next": next }));
+    let (status, none) = site.send(&site.admin, Method::GET, path, None).await;
+    assert_eq!((status, &none["code"]), (StatusCode::NOT_FOUND, &json!("no_power")), "{none}");
+    let (status, found) = site.post(&site.admin, &format!("{path}?history_days=14"), json!({})).await;
+    assert_eq!((status, &found["power"], &found["by"]), (StatusCode::OK, &json!(0.5), &json!("mina")), "{found}");
+    assert_eq!((site.get(path).await, &found["report"]["history_days"]), (found.clone(), &json!(14)));
+    assert_eq!(site.get(list).await["warnings"][0]["code"], "low_power");
+    let viewer = site.person("min", "viewer").await;
+    assert_eq!(site.post(&viewer, path, json!({})).await.0, StatusCode::FORBIDDEN);
+}
+
+/// As many as there are processors, whatever else was asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn simulations_beyond_the_processors_are_told_to_come_again() {
+    let site = Site::open().await;
+    site.post(&site.admin, "/api/v1/experiments", file("checkout")).await;
+    let most = std::thread::available_parallelism().unwrap().get();
+    let ask = || site.post(&site.admin, "/api/v1/experiments/checkout/simulation", json!({ "units": 100_000 }));
+    let answers = futures::future::join_all((0..most + 6).map(|_| ask())).await;
+    let of = |wanted| answers.iter().filter(|(status, _)| *status == wanted).count();
+    let busy = StatusCode::SERVICE_UNAVAILABLE;
+    assert_eq!(of(StatusCode::OK) + of(busy), most + 6, "{answers:?}");
+    assert!(of(StatusCode::OK) >= most && of(busy) > 0, "{answers:?}");
+    let refused = answers.iter().find(|(status, _)| *status == busy).unwrap();
+    assert_eq!(refused.1["code"], "busy");
+    // Whoever comes again is served.
+    assert_eq!(ask().await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_log_comes_as_csv() {
+    let site = Site::open().await;
+    site.post(&site.admin, "/api/v1/experiments", file("checkout")).await;
+    let text = site.get("/api/v1/audit.csv?key=checkout").await;
+    let lines: Vec<&str> = text.as_str().unwrap().lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].starts_with("sequence,at,person") && lines[1].contains("\"create\""), "{text}");
+    let viewer = site.person("min", "viewer").await;
+    assert_eq!(site.send(&viewer, Method::GET, "/api/v1/audit.csv", None).await.0, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]

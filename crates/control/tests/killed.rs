@@ -18,7 +18,7 @@ use domain::ExperimentSnapshot;
 const LIVES: usize = 6;
 
 fn actor() -> Actor {
-    Actor { person: "ann".to_owned(), role: Role::Admin, projects: Projects::All, via: Via::Cli }
+    Actor { person: "ann".to_owned(), role: Role::Admin, projects: Projects::All, via: Via::Cli, expires_at: None }
 }
 
 fn now() -> DateTime<Utc> {

@@ -5,17 +5,24 @@
 //! Never here: SQL; power of an experiment that runs (`stats::mid_experiment`).
 //! Start at [`power`].
 
+mod ending;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use self::ending::Ending;
 use crate::decision::Role;
+use crate::lifecycle::{LifecycleError, traffic_share};
+use crate::looks::PlannedLook;
+use crate::metric::MetricFile;
+use crate::plan::{ExperimentFile, Sequential};
 use crate::results::{Sample, TARGET_POWER, compare_samples, without_covariates};
 use crate::stats::StatsError;
-use crate::stats::always_valid::multiplier;
-use crate::stats::difference::Alternative;
-use crate::stats::distributions::normal_quantile;
-use crate::stats::error::enough;
-use crate::stats::group_sequential::Sides;
-use crate::stats::power::{Law, Plan, power_per_test};
+use crate::stats::error::{allowed, enough, positive};
+use crate::stats::group_sequential::LEAST_STEP;
+use crate::stats::power::power_per_test;
 
 /// Whole weeks, because weekdays differ; the last is the longest that an experiment may take by default.
 const WEEKS: [u32; 6] = [1, 2, 3, 4, 6, 8];
@@ -49,11 +56,69 @@ pub struct Intent {
     pub coverage: f64,
     /// Share of each variant, control first; they sum to 1.
     pub shares: Vec<f64>,
-    /// Two-sided error rate, and the part of it that is spent while it runs.
+    /// How it may be looked at while it runs.
+    pub sequential: Sequential,
+    /// Two-sided error rate, and of `hybrid` the part of it that is spent while it runs.
     pub alpha: f64,
     pub running_alpha: f64,
+    /// Of `group`: what part of the information is there at each look before the end, rising, 0.0–1.0.
+    pub looks: Vec<f64>,
     /// Length, if it is planned.
     pub days: Option<u32>,
+    /// Units of all variants, if a number is planned. Always-valid intervals are tightest there.
+    pub planned_units: Option<u64>,
+}
+
+impl Intent {
+    /// What an experiment plans; `history` says how many units there are at a look that is a day.
+    pub fn of(file: &ExperimentFile, history: &History) -> Self {
+        let (assignment, plan) = (&file.assignment, &file.analysis);
+        let coverage = traffic_share(assignment, assignment.coverage);
+        let days = |to: DateTime<Utc>| u32::try_from((to - plan.start).num_days()).unwrap_or_default();
+        let planned = plan.planned_units.unwrap_or_default().max(1) as f64;
+        let share = |look: &PlannedLook| match look {
+            PlannedLook::Share(share) => *share,
+            PlannedLook::Date(at) => units_after(history, days(*at)) * coverage / planned,
+        };
+        let mut looks: Vec<f64> = plan.looks.iter().map(share).collect();
+        looks.sort_by(f64::total_cmp);
+        // As `looks` has it: a look at which hardly more is known is none, nor is one after the end.
+        let mut before = 0.0;
+        looks.retain(|look| {
+            let is_look = *look >= before + LEAST_STEP && *look <= 1.0 - LEAST_STEP;
+            if is_look {
+                before = *look;
+            }
+            is_look
+        });
+        Self {
+            coverage,
+            shares: assignment.shares(),
+            sequential: plan.sequential,
+            alpha: plan.alpha,
+            running_alpha: plan.running_alpha,
+            looks,
+            days: plan.end.map(days),
+            planned_units: plan.planned_units,
+        }
+    }
+}
+
+/// A hash of what power depends on: arms and weights, coverage and slots, the plan, the meaning of its metrics. Figures of another hash are of
+/// another experiment.
+pub fn power_hash(file: &ExperimentFile, metrics: &BTreeMap<String, MetricFile>) -> Result<String, LifecycleError> {
+    let assignment = &file.assignment;
+    let arms: Vec<&str> = assignment.variants.iter().map(|variant| variant.key.as_str()).collect();
+    let mut plan = file.analysis.clone();
+    plan.dimensions.clear();
+    let named = plan.metrics();
+    let metrics: BTreeMap<&String, &MetricFile> =
+        metrics.iter().filter(|(name, _)| named.contains(&name.as_str())).collect();
+    // Weights as they are kept: a file may have 1 and 1 where the store has halves. The last bits are those of a division.
+    let shares: Vec<String> = assignment.shares().iter().map(|share| format!("{share:.12}")).collect();
+    let coverage = format!("{:.12}", traffic_share(assignment, assignment.coverage));
+    domain::hash_json(&(arms, shares, coverage, &plan, metrics))
+        .map_err(|_| LifecycleError::Hash(assignment.key.clone()))
 }
 
 /// How long it takes to see what.
@@ -64,7 +129,22 @@ pub struct PowerReport {
     pub history_units: u64,
     /// The chance to see an effect that is there, per metric: the whole experiment has .8, shared with the guardrails.
     pub power: f64,
+    /// Days until the planned units have come, where a number of them is planned and they ever come.
+    pub planned_days: Option<u32>,
     pub metrics: Vec<MetricPower>,
+}
+
+impl PowerReport {
+    /// At least so likely the whole decision is right at the planned end: the primary goal is found and no guardrail stands in its way.
+    ///
+    /// 1 − Σ(1 − power) over them (Bonferroni's inequality): each test at the power that `power_per_test` asks for gives just the .8 of the whole.
+    /// `None` without an end, or where one of them has no figures.
+    pub fn decision_power(&self) -> Option<f64> {
+        let decides = |metric: &&MetricPower| matches!(metric.role, Role::Primary | Role::Guardrail { .. });
+        let missed = self.metrics.iter().filter(decides).map(|metric| metric.planned_power.map(|power| 1.0 - power));
+        let missed: f64 = missed.sum::<Option<f64>>()?;
+        self.metrics.iter().any(|metric| metric.role == Role::Primary).then(|| (1.0 - missed).max(0.0))
+    }
 }
 
 /// What one metric can show.
@@ -99,10 +179,10 @@ pub struct Duration {
     pub days: u32,
     /// Units of all variants.
     pub units: f64,
-    /// The smallest relative effect that is seen at the end.
+    /// The smallest relative effect that is seen at the end, if that is the end.
     pub effect: f64,
-    /// The same with the interval that may be looked at every day.
-    pub running_effect: f64,
+    /// The same with the interval that may be looked at every day; absent where nothing is claimed before the end.
+    pub running_effect: Option<f64>,
 }
 
 /// What can be seen, and when. Errors: an intent that no experiment may have. A metric without figures says why itself.
@@ -111,7 +191,7 @@ pub fn power(intent: &Intent, history: &History) -> Result<PowerReport, StatsErr
     let goals = history.metrics.iter().filter(|metric| matches!(metric.role, Role::Primary | Role::Success));
     let goals: f64 = goals.map(|goal| goal.weight).sum();
     let power = power_per_test(TARGET_POWER, guardrails)?;
-    let arms = Arms::of(&intent.shares)?;
+    Arms::of(&intent.shares)?;
     let metrics = history.metrics.iter().map(|metric| {
         let mut found = MetricPower {
             name: metric.name.clone(),
@@ -131,14 +211,16 @@ pub fn power(intent: &Intent, history: &History) -> Result<PowerReport, StatsErr
             durations: Vec::new(),
             problem: None,
         };
-        let test = Test::of(metric.role, metric.weight / goals, intent, power, &arms);
-        found.problem = fill(&mut found, metric, &test, intent, history).err().map(|error| error.to_string());
+        let ending = Ending::of(metric.role, metric.weight / goals, intent);
+        let filled = ending.and_then(|ending| fill(&mut found, metric, (ending, power), intent, history));
+        found.problem = filled.err().map(|error| error.to_string());
         found
     });
     Ok(PowerReport {
         history_days: u32::try_from(history.new_units.len()).unwrap_or(u32::MAX),
         history_units: history.new_units.iter().sum(),
         power,
+        planned_days: intent.planned_units.and_then(|units| days_until(history, intent, units as f64)),
         metrics: metrics.collect(),
     })
 }
@@ -163,41 +245,53 @@ impl Arms {
     }
 }
 
-/// How a metric will be tested at the planned end.
+/// How a metric will be tested.
 struct Test<'a> {
-    plan: Plan,
-    running_alpha: f64,
+    ending: Ending<'a>,
+    power: f64,
     arms: &'a Arms,
+    /// Of one unit, in each arm.
+    variance: f64,
 }
 
-impl<'a> Test<'a> {
-    /// Goals share alpha by their weights (the first step of Holm's), less what is spent while it runs; a guardrail is tested on the harmful side alone (N1).
-    fn of(role: Role, weight: f64, intent: &Intent, power: f64, arms: &'a Arms) -> Self {
-        let (share, sides) = match role {
-            Role::Primary | Role::Success => (weight, Sides::Two),
-            Role::Guardrail { .. } => (1.0, Sides::One),
-            Role::Watched => (1.0, Sides::Two),
-        };
-        let alpha = (intent.alpha - intent.running_alpha) * share;
-        let plan = Plan { alpha, sides, power, ratio: arms.treatment / arms.control };
-        Self { plan, running_alpha: intent.running_alpha * share, arms }
+impl Test<'_> {
+    /// The standard error of a difference that all `units` take part in.
+    fn se(&self, units: f64) -> f64 {
+        (self.variance / (units * self.arms.control) + self.variance / (units * self.arms.treatment)).sqrt()
     }
 
-    /// The smallest difference that all `units` show, at the end and while it runs.
-    fn differences(&self, variance: f64, units: f64) -> Result<(f64, f64), StatsError> {
-        let control = units * self.arms.control;
-        let at_end = self.plan.detectable_difference((variance, variance), control)?;
-        let compared = units * self.arms.share();
-        let sequential = multiplier(compared, self.running_alpha, compared, Alternative::TwoSided)?;
-        let se = (variance / control * (1.0 + 1.0 / self.plan.ratio)).sqrt();
-        Ok((at_end, (sequential + normal_quantile(self.plan.power)) * se))
+    /// The smallest difference that all `units` show: at the end, and while it runs where that may be claimed.
+    fn differences(&self, units: f64) -> Result<(f64, Option<f64>), StatsError> {
+        let (se, compared) = (self.se(units), units * self.arms.share());
+        let running = self.ending.running_shift(self.power, compared)?;
+        Ok((self.ending.shift_for(self.power, compared)? * se, running.map(|shift| shift * se)))
+    }
+
+    /// All units that show `difference` > 0 at the end: P1 where the bound does not depend on them, and its fixed point where it does.
+    fn units_needed(&self, difference: f64) -> Result<f64, StatsError> {
+        positive("difference", difference)?;
+        if self.ending.is_fixed() {
+            let one = self.se(1.0) * self.ending.shift_for(self.power, 1.0)?;
+            return Ok((one / difference).powi(2));
+        }
+        let shows = |units: f64| Ok::<bool, StatsError>(self.differences(units)?.0 <= difference);
+        let (mut low, mut high) = (2.0, 2.0);
+        while !shows(high)? {
+            (low, high) = (high, 2.0 * high);
+            positive("units", high)?;
+        }
+        while high - low > 1e-9 * high {
+            let middle = 0.5 * (low + high);
+            if shows(middle)? { high = middle } else { low = middle }
+        }
+        Ok(high)
     }
 }
 
 fn fill(
     found: &mut MetricPower,
     metric: &MetricHistory,
-    test: &Test<'_>,
+    (ending, power): (Ending<'_>, f64),
     intent: &Intent,
     history: &History,
 ) -> Result<(), StatsError> {
@@ -215,30 +309,43 @@ fn fill(
         return Err(StatsError::ZeroBaseline);
     }
     let difference = found.effect * scale;
-    let control = test.plan.units_per_arm((seen.variance, seen.variance), difference)?;
-    let needed = control / test.arms.control;
+    let test = Test { ending, power, arms: &Arms::of(&intent.shares)?, variance: seen.variance };
+    let needed = test.units_needed(difference)?;
     found.units_needed = Some(needed.ceil());
-    let longest = 10 * 366;
-    found.days_needed = (1..=longest).find(|days| units_after(history, *days) * intent.coverage >= needed);
+    found.days_needed = days_until(history, intent, needed);
     for weeks in WEEKS {
         let units = units_after(history, 7 * weeks) * intent.coverage;
         if units * test.arms.control.min(test.arms.treatment) < 2.0 {
             continue;
         }
-        let (at_end, running) = test.differences(seen.variance, units)?;
+        let (at_end, running) = test.differences(units)?;
         found.durations.push(Duration {
             days: 7 * weeks,
             units,
             effect: at_end / scale,
-            running_effect: running / scale,
+            running_effect: running.map(|running| running / scale),
         });
     }
-    if let Some(days) = intent.days {
-        let units = units_after(history, days) * intent.coverage * test.arms.share();
-        found.planned_power =
-            Some(test.plan.power_at((seen.variance, seen.variance), difference, units, Law::Normal)?);
+    if let Some(units) = intent.units_at_end(history) {
+        let compared = units * test.arms.share();
+        allowed("units", units, units * test.arms.control.min(test.arms.treatment) > 1.0, "more than 1 per arm")?;
+        found.planned_power = Some(test.ending.power_at(difference / test.se(units), compared)?);
     }
     Ok(())
+}
+
+impl Intent {
+    /// Units of all variants at the first planned end; `None` where none is planned.
+    fn units_at_end(&self, history: &History) -> Option<f64> {
+        let by_day = self.days.map(|days| units_after(history, days) * self.coverage);
+        let planned = self.planned_units.map(|units| units as f64);
+        [by_day, planned].into_iter().flatten().reduce(f64::min)
+    }
+}
+
+/// Days until so many units take part; `None` beyond ten years.
+fn days_until(history: &History, intent: &Intent, units: f64) -> Option<u32> {
+    (1..=10 * 366).find(|days| units_after(history, *days) * intent.coverage >= units)
 }
 
 /// Units that come in the first `days` days: as they came in the history, and beyond it as in its last week.
@@ -266,7 +373,16 @@ mod tests {
     }
 
     fn intent() -> Intent {
-        Intent { coverage: 1.0, shares: vec![0.5, 0.5], alpha: 0.06, running_alpha: 0.01, days: Some(28) }
+        Intent {
+            coverage: 1.0,
+            shares: vec![0.5, 0.5],
+            sequential: Sequential::Hybrid,
+            alpha: 0.06,
+            running_alpha: 0.01,
+            looks: Vec::new(),
+            days: Some(28),
+            planned_units: None,
+        }
     }
 
     /// Kohavi, Tang & Xu 2020, ch. 17: 16 σ²/δ² units per arm, 15.6978 before rounding. Here σ² = 4 and δ = .05 · 2.
@@ -280,7 +396,93 @@ mod tests {
         assert_eq!(metric.days_needed, Some(126));
         assert_eq!(metric.durations[3].units, 2_800.0);
         assert!(metric.durations.windows(2).all(|pair| pair[1].effect < pair[0].effect));
-        assert!(metric.durations.iter().all(|duration| duration.running_effect > duration.effect));
+        assert!(metric.durations.iter().all(|duration| duration.running_effect.unwrap() > duration.effect));
+    }
+
+    /// Power and units by how it may be looked at, computed by hand with the formulas that are cited where they are used, from an error function and
+    /// Simpson's rule: σ² = 4, δ = .05 · 2, one goal, α .06; 2,800 units have a standard error of .0755929, so that δ is 1.3228757 of them.
+    /// The two planned looks have the bounds 2.8556 (at half of the information) and 1.8911.
+    #[test]
+    fn each_way_of_looking_has_its_price() {
+        let check = |sequential, looks: &[f64], power_at_end: f64, units: f64, running: Option<f64>| {
+            let given = Intent { sequential, looks: looks.to_vec(), ..intent() };
+            let metric = power(&given, &history(Role::Primary, Some(sample(2.0, 4.0)))).unwrap().metrics.remove(0);
+            let (found, needed) = (metric.planned_power.unwrap(), metric.units_needed.unwrap());
+            assert!((found - power_at_end).abs() < 1e-6, "{sequential:?}: power {found}");
+            assert!((needed - units).abs() <= 1.0, "{sequential:?}: {needed} units");
+            match (metric.durations[3].running_effect, running) {
+                (Some(found), Some(running)) => assert!((found - running).abs() < 1e-6, "{sequential:?}: {found}"),
+                (found, running) => assert_eq!(found, running, "{sequential:?}"),
+            }
+        };
+        check(Sequential::Hybrid, &[], 0.2625475, 12_558.2, Some(0.1678610));
+        check(Sequential::None, &[], 0.2891286, 11_858.5, None);
+        check(Sequential::AlwaysValid, &[], 0.0466692, 24_668.2, Some(0.1452374));
+        check(Sequential::Group, &[0.5], 0.2877381, 11_912.1, None);
+    }
+
+    /// Looks that are days are shares of the planned units by what came a day; those after the end, and those beside another, are none.
+    #[test]
+    fn planned_looks_are_shares_of_the_planned_units() {
+        let file: ExperimentFile = toml::from_str(
+            "[assignment]\nkey = 'x'\ncoverage = 0.5\nvariants = [{ key = 'a', value = 0 }, { key = 'b', value = 1 }]\n\
+             [analysis]\nexposures = 'm.e'\nstart = '2026-03-01T00:00:00Z'\nend = '2026-03-29T00:00:00Z'\ngoals = ['revenue']\n\
+             sequential = 'group'\nplanned_units = 1000\nlooks = [0.7, '2026-03-08T00:00:00Z', 0.3505, '2026-04-30T00:00:00Z']\n",
+        )
+        .unwrap();
+        // 100 units a day, half of them take part: 350 in the first week.
+        let given = history(Role::Primary, Some(sample(2.0, 4.0)));
+        let found = Intent::of(&file, &given);
+        assert_eq!((found.looks.as_slice(), found.days, found.coverage), ([0.35, 0.7].as_slice(), Some(28), 0.5));
+        // The planned units come first: 1,000 after 20 days, and not 1,400 after 28.
+        assert_eq!(found.units_at_end(&given), Some(1_000.0));
+        assert_eq!(power(&found, &given).unwrap().planned_days, Some(20));
+    }
+
+    #[test]
+    fn the_decision_is_as_likely_right_as_its_tests_together() {
+        let mut given = history(Role::Primary, Some(sample(2.0, 4.0)));
+        given.metrics[0].min_effect = 0.2;
+        let plain = power(&intent(), &given).unwrap();
+        assert_eq!(plain.decision_power(), Some(1.0 - (1.0 - plain.metrics[0].planned_power.unwrap())));
+        given.metrics.push(MetricHistory { role: Role::Guardrail { margin: 0.1 }, ..given.metrics[0].clone() });
+        let report = power(&intent(), &given).unwrap();
+        let missed: f64 = report.metrics.iter().map(|metric| 1.0 - metric.planned_power.unwrap()).sum();
+        assert!(missed < 0.9 && (report.decision_power().unwrap() - (1.0 - missed)).abs() < 1e-12);
+        given.metrics[1].sample = None;
+        assert_eq!(power(&intent(), &given).unwrap().decision_power(), None);
+        let endless = Intent { days: None, ..intent() };
+        given.metrics.truncate(1);
+        assert_eq!(power(&endless, &given).unwrap().decision_power(), None);
+        let planned = Intent { planned_units: Some(2_800), ..endless };
+        assert_eq!(power(&planned, &given).unwrap().decision_power(), plain.decision_power());
+    }
+
+    #[test]
+    fn the_hash_is_of_what_power_depends_on() {
+        let text = |weights: (u32, u32), more: &str| -> ExperimentFile {
+            let (a, b) = weights;
+            toml::from_str(&format!(
+                "[assignment]\nkey = 'x'\nvariants = [{{ key = 'a', value = 0, weight = {a} }}, {{ key = 'b', value = 1, weight = {b} }}]\n\
+                 {more}[analysis]\nexposures = 'm.e'\nstart = '2026-03-01T00:00:00Z'\ngoals = ['revenue']\n"
+            ))
+            .unwrap()
+        };
+        let metric: MetricFile = toml::from_str("kind = 'proportion'\n[fact]\ntable = 'marts.orders'\n").unwrap();
+        let other: MetricFile = toml::from_str("kind = 'count'\n[fact]\ntable = 'marts.orders'\n").unwrap();
+        let hash = |file: &ExperimentFile, metric: &MetricFile, name: &str| {
+            power_hash(file, &[(name.to_owned(), metric.clone())].into()).unwrap()
+        };
+        let stands = hash(&text((1, 1), ""), &metric, "revenue");
+        assert_eq!(stands, hash(&text((2, 2), ""), &metric, "revenue"));
+        let mut words = text((1, 1), "");
+        words.about.title = Some("another".to_owned());
+        assert_eq!(stands, hash(&words, &metric, "revenue"));
+        assert_ne!(stands, hash(&text((1, 2), ""), &metric, "revenue"));
+        assert_ne!(stands, hash(&text((1, 1), "coverage = 0.5\n"), &metric, "revenue"));
+        assert_ne!(stands, hash(&text((1, 1), ""), &other, "revenue"));
+        // Another metric of the project is none of the experiment's.
+        assert_eq!(hash(&text((1, 1), ""), &metric, "a"), hash(&text((1, 1), ""), &other, "b"));
     }
 
     /// What a length can show, shown in the planned power: at that effect it is the power that was asked for.

@@ -148,7 +148,7 @@ impl Program {
             if !keys.insert(&experiment.key) {
                 return Err(experiment.error("stands here twice: give each experiment its own key"));
             }
-            self.check_audience(experiment)?;
+            check_audience(&self.saved_groups, experiment)?;
             if let Some(slot) =
                 experiment.slots.iter().find(|slot| self.layers.iter().all(|layer| layer.name != slot.layer))
             {
@@ -200,32 +200,6 @@ impl Program {
             .flat_map(|experiment| experiment.slots.iter().map(|slot| (experiment.key.as_str(), slot)))
             .filter(|(_, slot)| slot.layer == layer)
             .collect()
-    }
-
-    /// A condition is valid if a payload with nothing else is. Errors: the audience cannot be read, or would never match.
-    pub fn check_audience(&self, experiment: &Experiment) -> Result<(), AssignError> {
-        let Some(audience) = &experiment.audience else { return Ok(()) };
-        let rule = object(vec![("force", Value::Null), ("condition", audience.clone())]);
-        let feature = object(vec![("rules", Value::Array(vec![rule]))]);
-        let payload = [
-            ("features".to_owned(), object(vec![("x", feature)])),
-            ("savedGroups".to_owned(), Value::Object(self.saved_groups.clone())),
-        ];
-        let place = |at: &str| at.replace("features.x.rules.0.condition", "audience");
-        match Payload::compile_object(&payload.into_iter().collect()) {
-            Err(AssignError::Payload { at, problem }) => {
-                Err(experiment.error(format!("has an audience that cannot be read: `{}` {problem}", place(&at))))
-            }
-            Err(other) => Err(other),
-            Ok(compiled) => match compiled.warnings().iter().find(|warning| warning.at.starts_with("features.")) {
-                Some(warning) => Err(experiment.error(format!(
-                    "has an audience that would not match: `{}` {}",
-                    place(&warning.at),
-                    warning.problem
-                ))),
-                None => Ok(()),
-            },
-        }
     }
 
     /// A feature: allow-lists first; then, for each experiment, its holdout and its own rule.
@@ -315,6 +289,65 @@ impl Program {
             })
         };
         self.layers.iter().filter_map(filter).collect()
+    }
+}
+
+/// A condition is valid if a payload with nothing else is. Errors: the audience cannot be read, or would never match.
+pub fn check_audience(saved_groups: &Object, experiment: &Experiment) -> Result<(), AssignError> {
+    let Some(audience) = &experiment.audience else { return Ok(()) };
+    let rule = object(vec![("force", Value::Null), ("condition", audience.clone())]);
+    let feature = object(vec![("rules", Value::Array(vec![rule]))]);
+    let payload = [
+        ("features".to_owned(), object(vec![("x", feature)])),
+        ("savedGroups".to_owned(), Value::Object(groups_to_check(saved_groups, audience))),
+    ];
+    let place = |at: &str| at.replace("features.x.rules.0.condition", "audience");
+    match Payload::compile_object(&payload.into_iter().collect()) {
+        Err(AssignError::Payload { at, problem }) => {
+            Err(experiment.error(format!("has an audience that cannot be read: `{}` {problem}", place(&at))))
+        }
+        Err(other) => Err(other),
+        Ok(compiled) => match compiled.warnings().iter().find(|warning| warning.at.starts_with("features.")) {
+            Some(warning) => Err(experiment.error(format!(
+                "has an audience that would not match: `{}` {}",
+                place(&warning.at),
+                warning.problem
+            ))),
+            None => Ok(()),
+        },
+    }
+}
+
+/// The groups that a condition names. Of lists, only that they are there: who is in them makes no condition right or wrong, and they may be long.
+fn groups_to_check(saved_groups: &Object, condition: &Value) -> Object {
+    let named = named_groups(condition);
+    let empty = |group: &Value| if group.as_array().is_some() { Value::Array(Vec::new()) } else { group.clone() };
+    let known = saved_groups.iter().filter(|(key, _)| named.contains(*key));
+    known.map(|(key, group)| (key.to_owned(), empty(group))).collect()
+}
+
+/// Keys of the saved groups that a condition names, by `$inGroup`, `$notInGroup` or `$savedGroup`. Depth is bounded, because the parser's is.
+pub fn named_groups(condition: &Value) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    name_groups(condition, &mut found);
+    found
+}
+
+fn name_groups<'a>(condition: &'a Value, found: &mut BTreeSet<&'a str>) {
+    match condition {
+        Value::Object(fields) => {
+            for (name, value) in fields.iter() {
+                match name {
+                    "$inGroup" | "$notInGroup" => found.extend(value.as_str()),
+                    "$savedGroup" => {
+                        found.extend(value.as_object().and_then(|group| group.get("id")).and_then(Value::as_str));
+                    }
+                    _ => name_groups(value, found),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| name_groups(value, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

@@ -9,12 +9,14 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::Problem;
 use experiment::assign::Value;
 use experiment::decision::Code;
 use experiment::layer::Layer;
 use experiment::lifecycle::checklist::{Surroundings, checklist};
 use experiment::lifecycle::{
-    ApprovalPolicy, Blocker, By, Course, LaunchFacts, LifecycleError, State, Step, Verb, Warning, approval,
+    ApprovalPolicy, Blocker, By, Course, ExposureSeen, LaunchFacts, LifecycleError, PowerGap, State, Step, Verb,
+    Warning, approval,
 };
 use experiment::plan::ExperimentFile;
 use experiment::program::{Flag, ValueType};
@@ -24,7 +26,7 @@ fn at(day: i64) -> DateTime<Utc> {
 }
 
 fn by(person: &str, day: i64, policy: ApprovalPolicy) -> By<'_> {
-    By { person, at: at(day), policy }
+    By { person, at: at(day), policy, is_approver: false, groups: "" }
 }
 
 fn file(more: &str) -> ExperimentFile {
@@ -57,7 +59,8 @@ fn step_of(verb: Verb) -> Step {
             arm: "new".to_owned(),
             reason,
             proposed: None,
-            results: serde_json::json!({"lift": 0.1}),
+            results: serde_json::Value::Null,
+            plan_hash: None,
         },
         Verb::Reopen => Step::Reopen { reason, make_default: false },
         Verb::Archive => Step::Archive { reason, make_default: false },
@@ -258,12 +261,101 @@ fn an_approval_is_of_somebody_else_of_this_revision_and_of_so_much_traffic() {
     assert!(matches!(own, LifecycleError::OwnApproval { .. }));
 }
 
+/// Two editors are two authors: neither approves what the other wrote last. What was approved in between, others have read.
+#[test]
+fn whoever_wrote_a_part_approves_none_of_it() {
+    let (policy, none) = (ApprovalPolicy::Always, BTreeMap::new());
+    let edit = |course: &Course, person: &str, seed: &str| {
+        let mut file = course.file();
+        file.assignment.seed = Some(seed.to_owned());
+        course.edit(file, by(person, 1, policy)).unwrap().course
+    };
+    let approve = |course: &Course, person: &str| {
+        let submitted = (course.state == State::Draft).then(|| go(course, &[Verb::Submit]));
+        let review = submitted.as_ref().unwrap_or(course);
+        review.step(&Step::Approve { up_to: None }, by(person, 3, policy), &none)
+    };
+    let both = edit(&edit(&draft(), "bob", "b"), "cat", "c");
+    assert_eq!((both.edited_by.as_str(), both.editors.join(" ")), ("cat", "ann bob cat".to_owned()));
+    for person in ["ann", "bob", "cat"] {
+        assert!(matches!(approve(&both, person), Err(LifecycleError::OwnApproval { .. })), "{person}");
+    }
+    let approved = approve(&both, "dan").unwrap();
+    let again = edit(&approved, "cat", "d");
+    assert_eq!(again.editors, ["cat"]);
+    assert!(approve(&again, "cat").is_err() && approve(&again, "bob").is_ok());
+    // A rejection takes the approval back, and with it that somebody has read it.
+    let rejected = approved.step(&step_of(Verb::Reject), by("dan", 4, policy), &none).unwrap();
+    assert!(approve(&edit(&rejected, "cat", "d"), "bob").is_err());
+    // Stores of before know of one editor only.
+    let mut old = serde_json::to_value(&both).unwrap();
+    old.as_object_mut().unwrap().remove("editors");
+    let old: Course = serde_json::from_value(old).unwrap();
+    assert!(approve(&old, "cat").is_err() && approve(&old, "bob").is_ok());
+}
+
+#[test]
+fn an_approval_is_of_the_groups_as_they_were() {
+    let (policy, none) = (ApprovalPolicy::Always, BTreeMap::new());
+    let with = |person, groups| By { groups, ..by(person, 2, policy) };
+    let review = go(&draft(), &[Verb::Submit]);
+    let approved = review.step(&Step::Approve { up_to: None }, with("bob", "ten people"), &none).unwrap();
+    let start = |groups| approved.step(&Step::Start, with("ann", groups), &none);
+    assert!(start("ten people").is_ok());
+    assert!(matches!(start("everybody"), Err(LifecycleError::NeedsApproval { .. })));
+}
+
+#[test]
+fn a_treatment_for_everybody_needs_an_approver_or_a_second_person() {
+    let (policy, none, running) = (ApprovalPolicy::default(), BTreeMap::new(), in_state(State::Running));
+    let decide = |course: &Course, chosen, arm: &str, by: By<'_>| {
+        let (arm, reason) = (arm.to_owned(), "x".to_owned());
+        let results = serde_json::Value::Null;
+        course.step(&Step::Decide { chosen, arm, reason, proposed: None, results, plan_hash: None }, by, &none)
+    };
+    let ann = by("ann", 9, policy);
+    for chosen in [Code::Ship, Code::NoDifference] {
+        let refused = decide(&running, chosen, "new", ann).unwrap_err();
+        assert!(matches!(refused, LifecycleError::ServingNeedsApproval { .. }), "{refused}");
+        assert!(decide(&running, chosen, "new", By { is_approver: true, ..ann }).is_ok());
+        assert!(decide(&running, chosen, "new", by("ann", 9, ApprovalPolicy::Never)).is_ok());
+        assert!(decide(&running, chosen, "new", by("ann", 9, ApprovalPolicy::Above { share: 1.0 })).is_ok());
+    }
+    // Control is what everybody has already: going back to it needs nobody.
+    for chosen in [Code::RollBack, Code::NoDifference] {
+        assert!(decide(&running, chosen, "old", By { policy: ApprovalPolicy::Always, ..ann }).is_ok());
+    }
+    let approved = |up_to| running.step(&Step::Approve { up_to: Some(up_to) }, by("bob", 8, policy), &none).unwrap();
+    assert!(decide(&approved(0.5), Code::Ship, "new", ann).is_err());
+    assert!(decide(&approved(1.0), Code::Ship, "new", ann).is_ok());
+    assert!(decide(&approved(1.0), Code::Ship, "new", by("bob", 9, policy)).is_err(), "one person is no second one");
+}
+
+#[test]
+fn results_of_another_plan_decide_nothing() {
+    let running = in_state(State::Running);
+    let decide = |results: serde_json::Value, plan_hash: Option<String>| {
+        let (arm, reason) = ("old".to_owned(), "x".to_owned());
+        let step = Step::Decide { chosen: Code::RollBack, arm, reason, proposed: None, results, plan_hash };
+        running.step(&step, by("ann", 9, ApprovalPolicy::Never), &BTreeMap::new())
+    };
+    let results = serde_json::json!({ "lift": 0.1 });
+    assert!(decide(results.clone(), running.plan_hash.clone()).is_ok());
+    assert!(decide(serde_json::Value::Null, None).is_ok(), "without results there is nothing to compare");
+    for other in [None, Some("other".to_owned())] {
+        let error = decide(results.clone(), other).unwrap_err();
+        assert_eq!((error.code(), error.kind()), ("other_plan", domain::ErrorKind::Conflict));
+        assert!(error.to_string().contains(running.plan_hash.as_deref().unwrap()), "{error}");
+    }
+}
+
 #[test]
 fn a_decision_serves_an_arm_that_fits_and_says_why_it_overrides() {
     let running = in_state(State::Running);
     let decide = |chosen, arm: &str, reason: &str| {
         let (arm, reason) = (arm.to_owned(), reason.to_owned());
-        let step = Step::Decide { chosen, arm, reason, proposed: None, results: serde_json::Value::Null };
+        let step =
+            Step::Decide { chosen, arm, reason, proposed: None, results: serde_json::Value::Null, plan_hash: None };
         running.step(&step, by("ann", 9, ApprovalPolicy::Never), &BTreeMap::new())
     };
     for (chosen, arm) in [(Code::Ship, "old"), (Code::RollBack, "new"), (Code::FixFirst, "new"), (Code::Ship, "?")] {
@@ -332,8 +424,12 @@ fn the_checklist_is_empty_for_a_complete_experiment_and_names_everything_else() 
     bad.analysis.end = None;
     bad.assignment.holdout = Some("all".to_owned());
     bad.assignment.slots = vec![toml::from_str("layer = 'l'\nstart = 0.0\nend = 0.5").unwrap()];
-    let facts =
-        LaunchFacts { power: Some(0.5), planned_days: Some(3.0), exposure_seen: Some(false), ..Default::default() };
+    let facts = LaunchFacts {
+        power: Some(0.5),
+        planned_days: Some(3.0),
+        exposure_seen: Some(ExposureSeen::Silent),
+        ..Default::default()
+    };
     let found = checklist(&bad, nowhere(), &facts);
     let codes: Vec<String> = found.blockers.iter().map(code).collect();
     let expected = [
@@ -351,6 +447,33 @@ fn the_checklist_is_empty_for_a_complete_experiment_and_names_everything_else() 
         found.warnings,
         [Warning::LowPower { power: 0.5, least: 0.8 }, Warning::ShortRuntime { days: 3.0, least: 7.0 },]
     );
+}
+
+#[test]
+fn what_is_known_of_exposures_and_power_is_said() {
+    let with = |exposure_seen, facts: LaunchFacts| {
+        checklist(&draft(), nowhere(), &LaunchFacts { exposure_seen: Some(exposure_seen), ..facts })
+    };
+    assert!(with(ExposureSeen::Seen, known()).blockers.is_empty());
+    // The first experiment of all starts without: nobody can have seen an exposure.
+    let first = with(ExposureSeen::NoneYet, known());
+    assert!(first.blockers.is_empty());
+    assert_eq!(first.warnings, [Warning::NoExposureYet { table: "marts.exposures".to_owned() }]);
+    for found in [ExposureSeen::Silent, ExposureSeen::NoTable] {
+        let expected = Blocker::ExposureNotSeen { table: "marts.exposures".to_owned(), found };
+        assert_eq!(with(found, known()).blockers, [expected]);
+    }
+    let gap = LaunchFacts { power: None, power_gap: PowerGap::Edited, ..known() };
+    let next = "montauk experiment power checkout".to_owned();
+    assert_eq!(with(ExposureSeen::Seen, gap).warnings, [Warning::PowerUnknown { why: PowerGap::Edited, next }]);
+    // A planned end is a day; planned units come when they come.
+    let short = LaunchFacts { planned_days: Some(3.0), ..known() };
+    assert!(with(ExposureSeen::Seen, short.clone()).warnings.is_empty());
+    let mut endless = draft();
+    endless.analysis.end = None;
+    endless.analysis.planned_units = Some(100);
+    let found = checklist(&endless, nowhere(), &short);
+    assert_eq!(found.warnings, [Warning::ShortRuntime { days: 3.0, least: 7.0 }]);
 }
 
 fn code<T: serde::Serialize>(item: &T) -> String {
@@ -408,11 +531,19 @@ fn assert_next(before: &Course, after: &Course, person: &str) {
     if let Some(approval) = after.approval.as_ref().filter(|_| after.approval != before.approval) {
         assert_eq!(approval.by, person);
         assert!(approval.by != after.author && approval.by != after.edited_by, "somebody approved what he wrote");
+        assert!(!before.editors.contains(&approval.by), "somebody approved what he wrote a part of");
         assert_eq!(approval.hash, after.approval_hash().unwrap());
+    }
+    if after.state == State::Decided
+        && before.state != State::Decided
+        && after.assignment.winner.as_deref() == Some("new")
+    {
+        let second = before.approval.as_ref().is_some_and(|approval| approval.by != person && approval.up_to == 1.0);
+        assert!(person == "cat" || second, "a treatment is served without a second person");
     }
     if after.state == State::Running && before.state == State::Review {
         let approval = after.approval.as_ref().unwrap();
-        assert!(approval.covers(&after.approval_hash().unwrap(), after.traffic_share()));
+        assert!(approval.covers(&after.approval_hash().unwrap(), "", after.traffic_share()));
     }
     assert_eq!(after.assignment.winner.is_some(), after.decision.is_some());
     assert_eq!(after.spans.last().is_some_and(|span| span.to.is_none()), after.state == State::Running);
@@ -428,7 +559,7 @@ fn whatever_people_do_the_rules_hold() {
         let mut course = draft();
         for day in 0..60 {
             let person = people[random.below(3)];
-            let by = by(person, day, ApprovalPolicy::Always);
+            let by = By { is_approver: person == "cat", ..by(person, day, ApprovalPolicy::Always) };
             let next = if random.below(12) == 0 {
                 let mut file = course.file();
                 FIELDS[random.below(FIELDS.len())].1(&mut file);

@@ -44,6 +44,8 @@ pub enum ExperimentAction {
     Update {
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        #[command(flatten)]
+        seen: Seen,
     },
     /// Say how long it takes to see what, from the last weeks of the warehouse
     #[command(after_help = "Example:\n  montauk experiment power checkout --history-days 28")]
@@ -75,9 +77,10 @@ pub enum ExperimentAction {
     /// Agree to somebody else's experiment
     #[command(after_help = "Example:\n  MONTAUK_TOKEN=mtk_… montauk experiment approve checkout --up-to 0.5")]
     Approve {
-        #[arg(value_name = "KEY")]
-        key: String,
-        /// Share of all units up to which it may be ramped without asking again [default: what it takes now]
+        #[command(flatten)]
+        one: One,
+        /// Share of all units up to which it may be ramped without asking again; with 1.0 a treatment may be shipped as well
+        /// [default: what it takes now]
         #[arg(long, value_name = "SHARE")]
         up_to: Option<f64>,
     },
@@ -90,8 +93,8 @@ pub enum ExperimentAction {
     /// Let more of the audience take part; nobody's variant changes
     #[command(after_help = "Example:\n  montauk experiment ramp checkout --coverage 0.5")]
     Ramp {
-        #[arg(value_name = "KEY")]
-        key: String,
+        #[command(flatten)]
+        one: One,
         /// Share of the audience, 0.0–1.0
         #[arg(long, value_name = "SHARE")]
         coverage: f64,
@@ -212,16 +215,40 @@ pub enum AuditFormat {
 pub struct One {
     #[arg(value_name = "KEY")]
     pub key: String,
+    #[command(flatten)]
+    pub seen: Seen,
+}
+
+/// What a change was decided on.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Seen {
+    /// Refuse when it is no longer at this revision, as `show` prints it [default: the one that stands]
+    #[arg(long, value_name = "N")]
+    pub revision: Option<u64>,
 }
 
 /// One experiment, and why.
 #[derive(Debug, Args)]
 pub struct Because {
-    #[arg(value_name = "KEY")]
-    pub key: String,
+    #[command(flatten)]
+    pub one: One,
     /// Kept in the audit log
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub reason: String,
+}
+
+/// What clients of flags may take from a server; docs/reference/flags.md says why so much.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct FlagOptions {
+    /// Streams of flags that are open at once; more are refused with 503 [default: 500]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_streams: Option<u32>,
+    /// From one address, else 429; behind a balancer as many as --max-streams [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_streams_per_address: Option<u32>,
+    /// Evaluations for one client key in a second; more are refused with 429 [default: 5000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub flags_per_second: Option<u32>,
 }
 
 /// What is known of units.
@@ -308,9 +335,12 @@ pub enum ThingAction {
     Put {
         #[arg(value_name = "JSON")]
         thing: String,
-        /// The project whose people may change it [default: everybody whose role allows it]
+        /// The project whose people may change it [default: whose it is; of a new one, all projects]
         #[arg(long, value_name = "NAME")]
         project: Option<String>,
+        /// Refuse when it is no longer at this revision, as `list` prints it [default: the one that stands]
+        #[arg(long, value_name = "N")]
+        revision: Option<u64>,
         /// Kept in the audit log
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,

@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use control::ControlError;
 use control::api::{Analyst, Api, openapi};
-use experiment::lifecycle::LaunchFacts;
+use control::{ControlError, PowerFound};
+use experiment::lifecycle::{Course, LaunchFacts};
 use experiment::metric::MetricFile;
 use experiment::plan::ExperimentFile;
 use http_server::{HttpServer, Limits, shutdown_channel};
 use pipeline::PipelineError;
 use pipeline::project::Project;
-use pipeline::steps::{Context, analyze, power};
+use pipeline::steps::{Context, analyze, launch, power};
 use serde_json::Value;
 
 use super::{Outcome, Shell};
@@ -90,6 +90,12 @@ impl Room {
         Project::open(&self.project)
     }
 
+    async fn context(&self, project: Project) -> Result<Context, PipelineError> {
+        let now = Utc::now();
+        let run_id = format!("{}-api", now.format("%Y%m%dT%H%M%S%3fZ"));
+        wiring::context(project, Arc::new(domain::NoProgress), now, run_id).await
+    }
+
     /// Runs a step alone in the project, as a command would.
     async fn alone<R>(
         &self,
@@ -99,20 +105,19 @@ impl Room {
         let run = async {
             let project = self.open()?;
             let _lock = project.lock(verb)?;
-            let now = Utc::now();
-            let run_id = format!("{}-api", now.format("%Y%m%dT%H%M%S%3fZ"));
-            let context = wiring::context(project, Arc::new(domain::NoProgress), now, run_id).await?;
-            step(&context).await
+            step(&self.context(project).await?).await
         };
         run.await.map_err(|error| ControlError::analysis(&error))
     }
 }
 
 fn json(report: &impl serde::Serialize) -> Result<Value, ControlError> {
-    serde_json::to_value(report).map_err(|error| {
-        let error = PipelineError::Internal { what: "show results".to_owned(), reason: error.to_string() };
-        ControlError::analysis(&error)
-    })
+    serde_json::to_value(report).map_err(|error| no_json(&error))
+}
+
+fn no_json(error: &serde_json::Error) -> ControlError {
+    let error = PipelineError::Internal { what: "show results".to_owned(), reason: error.to_string() };
+    ControlError::analysis(&error)
 }
 
 #[async_trait]
@@ -121,8 +126,9 @@ impl Analyst for Room {
         Ok(self.open().map_err(|error| ControlError::analysis(&error))?.metrics)
     }
 
-    async fn facts(&self, _: &ExperimentFile) -> Result<LaunchFacts, ControlError> {
-        Ok(LaunchFacts { metrics: self.metrics().await?, ..LaunchFacts::default() })
+    async fn facts(&self, experiment: &ExperimentFile) -> Result<LaunchFacts, ControlError> {
+        let run = async { launch::run(&self.context(self.open()?).await?, experiment).await };
+        run.await.map_err(|error| ControlError::analysis(&error))
     }
 
     async fn results(&self, key: &str) -> Result<Option<Value>, ControlError> {
@@ -130,19 +136,15 @@ impl Analyst for Room {
         latest().map_err(|error| ControlError::analysis(&error))
     }
 
-    async fn analyze(
-        &self,
-        experiment: ExperimentFile,
-        post_hoc: Vec<String>,
-        until: Option<DateTime<Utc>>,
-    ) -> Result<Value, ControlError> {
-        let request = analyze::Request { given: Some(experiment), post_hoc, until, ..analyze::Request::default() };
+    async fn analyze(&self, experiment: &Course, until: Option<DateTime<Utc>>) -> Result<Value, ControlError> {
+        let request = analyze::Request { until, ..analyze::Request::of(experiment) };
         let reports = self.alone("analyze", async |context| analyze::run(context, request).await).await?;
         json(&reports.first())
     }
 
-    async fn power(&self, experiment: ExperimentFile, history_days: u32) -> Result<Value, ControlError> {
-        let request = power::Request { experiment, history_days, until: None };
-        json(&self.alone("power", async |context| power::run(context, request).await).await?)
+    async fn power(&self, experiment: &ExperimentFile, history_days: u32) -> Result<PowerFound, ControlError> {
+        let request = power::Request { experiment: experiment.clone(), history_days, until: None };
+        let report = self.alone("power", async |context| power::run(context, request).await).await?;
+        store::power_found(&report).map_err(|error| no_json(&error))
     }
 }

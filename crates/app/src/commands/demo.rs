@@ -45,7 +45,7 @@ pub async fn run(shell: &Shell, arguments: cli::Demo) -> Result<Outcome, AppErro
     if let Some(port) = arguments.port {
         listen = SocketAddr::new(listen.ip(), port);
     }
-    serve::serve(shell, &project, listen, None, user.as_deref()).await
+    serve::serve(shell, &project, listen, None, cli::FlagOptions::default(), user.as_deref()).await
 }
 
 /// Writes the example, unless it is there, and walks the line.

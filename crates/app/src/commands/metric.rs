@@ -170,7 +170,7 @@ fn durations(metrics: &[MetricPower]) -> String {
                 duration.days.to_string(),
                 grouped(duration.units as u64),
                 percent(duration.effect),
-                percent(duration.running_effect),
+                duration.running_effect.map_or_else(|| "–".to_owned(), percent),
             ]);
         }
     }

@@ -11,13 +11,22 @@ use edge::EdgeConfig;
 use pipeline::project::Project;
 
 use super::{Outcome, Shell};
-use crate::cli;
+use crate::cli::{self, FlagOptions};
 use crate::error::AppError;
 
 pub async fn run(shell: &Shell, arguments: cli::Serve) -> Result<Outcome, AppError> {
     let project = shell.project()?;
     let listen = arguments.listen.unwrap_or(project.settings.serve.listen);
-    serve(shell, &project, listen, arguments.recommender, None).await
+    serve(shell, &project, listen, arguments.recommender, arguments.flags, None).await
+}
+
+/// The limits of flags, where something else was said than what they are.
+fn limit(config: &mut EdgeConfig, given: FlagOptions) {
+    let flags = &mut config.service.flags;
+    let count = |given: u32| usize::try_from(given).unwrap_or(usize::MAX);
+    flags.max_streams = given.max_streams.map_or(flags.max_streams, count);
+    flags.max_streams_per_address = given.max_streams_per_address.map_or(flags.max_streams_per_address, count);
+    flags.evaluations_per_second = given.flags_per_second.unwrap_or(flags.evaluations_per_second);
 }
 
 /// Serves `project` until somebody stops it. `user` is somebody to try it with.
@@ -26,6 +35,7 @@ pub async fn serve(
     project: &Project,
     listen: SocketAddr,
     recommender: Option<String>,
+    flags: FlagOptions,
     user: Option<&str>,
 ) -> Result<Outcome, AppError> {
     if let Some(name) = &recommender {
@@ -34,6 +44,7 @@ pub async fn serve(
     let mut config = EdgeConfig::new(project.dir());
     config.listen = listen.to_string();
     config.service.recommender = recommender;
+    limit(&mut config, flags);
     config.service.poll_interval = Duration::from_millis(project.settings.serve.poll_ms);
     config.limits.drain_timeout = Duration::from_millis(project.settings.serve.drain_ms);
     let user = user.unwrap_or("USER");

@@ -19,15 +19,15 @@ pub async fn run(shell: &Shell, arguments: cli::Thing) -> Result<Outcome, AppErr
             let things = desk.control.things(&desk.actor, kind).await.map_err(failed)?;
             shell.output.report(&things, |output| output.data(&table(&things).render()))?;
         }
-        ThingAction::Put { thing, project, reason } => {
+        ThingAction::Put { thing, project, reason, revision } => {
             let thing: Thing = serde_json::from_str(&thing).map_err(|error| AppError::Usage {
                 message: format!("this is no thing: {error}"),
                 help: "see `montauk thing put --help` for one of each".to_owned(),
             })?;
             // Whose it is stays as it was, unless something else is said.
             let (seen, project) = match desk.control.thing(&desk.actor, thing.kind(), thing.key()).await {
-                Ok(stored) => (Some(stored.revision), project.or(stored.project)),
-                Err(ControlError::NotFound { .. }) => (None, project),
+                Ok(stored) => (revision.or(Some(stored.revision)), project.or(stored.project)),
+                Err(ControlError::NotFound { .. }) => (revision, project),
                 Err(error) => return Err(failed(error)),
             };
             let edit = ThingEdit { thing, project, seen, reason };
@@ -54,11 +54,12 @@ pub async fn run(shell: &Shell, arguments: cli::Thing) -> Result<Outcome, AppErr
 }
 
 fn table(things: &[Stored]) -> Table {
-    let mut table = Table::new(&["key", "project", "changed", "what"]);
+    let mut table = Table::new(&["key", "#revision", "project", "changed", "what"]);
     for stored in things {
         let what = serde_json::to_string(&stored.thing).unwrap_or_default();
         table.row(vec![
             stored.thing.key().to_owned(),
+            stored.revision.to_string(),
             stored.project.clone().unwrap_or_default(),
             stored.updated_at.format("%Y-%m-%d %H:%M").to_string(),
             what,

@@ -5,6 +5,7 @@
 //! Start at [`router`].
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -15,7 +16,7 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::input::Params;
 use super::{Api, Problem};
-use crate::{AuditEntry, AuditFilter, AuditFormat};
+use crate::{AuditEntry, AuditFilter, AuditFormat, ControlError};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list_audit)).routes(routes!(export_audit))
@@ -32,7 +33,7 @@ async fn list_audit(
     Ok(Json(api.control.audit(&actor, &filter).await?))
 }
 
-/// All changes that the filter takes, as CSV.
+/// All changes that the filter takes, newest first, as CSV; it comes while it is read.
 #[utoipa::path(get, path = "/api/v1/audit.csv", tag = "audit", params(AuditFilter),
     responses((status = 200, body = String, content_type = "text/csv"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn export_audit(
@@ -40,6 +41,11 @@ async fn export_audit(
     Caller(actor): Caller,
     Params(filter): Params<AuditFilter>,
 ) -> Result<Response, ProblemResponse> {
-    let text = api.control.export_audit(&actor, &filter, AuditFormat::Csv).await?;
-    Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], text).into_response())
+    let export = api.control.export_audit(&actor, filter, AuditFormat::Csv)?;
+    // An error in the middle cuts the answer: a client sees that it is not whole.
+    let pieces = futures::stream::try_unfold(export, async |mut export| {
+        let piece = export.next().await?;
+        Ok::<_, ControlError>(piece.map(|piece| (piece, export)))
+    });
+    Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], Body::from_stream(pieces)).into_response())
 }

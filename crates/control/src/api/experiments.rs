@@ -4,6 +4,8 @@
 //! Never here: what a step may do (`experiment::lifecycle`).
 //! Start at [`router`].
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -20,8 +22,8 @@ use utoipa_axum::routes;
 
 use super::auth::Caller;
 use super::input::{Body, Params, Place, Removal, Until};
-use super::{Api, Problem};
-use crate::{ControlError, ExperimentFilter, ExperimentRecord, Permission};
+use super::{Api, Problem, most_simulations};
+use crate::{ControlError, ExperimentFilter, ExperimentRecord, KeptPower, Permission};
 
 /// Made-up units at most: about a second of work with a few experiments.
 const MOST_SIMULATED: u64 = 100_000;
@@ -35,7 +37,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(step_experiment))
         .routes(routes!(show_checklist))
         .routes(routes!(show_results, compute_results))
-        .routes(routes!(compute_power))
+        .routes(routes!(show_power, compute_power))
         .routes(routes!(simulate_experiment))
 }
 
@@ -169,12 +171,13 @@ async fn step_experiment(
     Body(request): Body<StepRequest>,
 ) -> Answer<ExperimentRecord> {
     let StepRequest { revision, mut step } = request;
-    if let Step::Decide { proposed, results, .. } = &mut step {
+    if let Step::Decide { proposed, results, plan_hash, .. } = &mut step {
         // The grounds of a decision are what was computed, not what somebody says was.
         let known = api.analyst.results(&key).await?.unwrap_or_default();
         *proposed =
             known.pointer("/results/decision/verdict").and_then(|verdict| serde_json::from_value(verdict.clone()).ok());
         *results = known.get("results").cloned().unwrap_or_default();
+        *plan_hash = known.get("plan_hash").and_then(Value::as_str).map(str::to_owned);
     }
     let facts = match step {
         Step::Start => facts(&api, &actor, &key).await?,
@@ -222,28 +225,37 @@ async fn compute_results(
 ) -> Answer<Value> {
     let record = api.control.experiment(&actor, &key).await?;
     actor.require(Permission::AddExploratoryMetric, Some(&record.project))?;
-    Ok(Json(api.analyst.analyze(record.course.analyzed(), record.course.post_hoc, until).await?))
+    Ok(Json(api.analyst.analyze(&record.course, until).await?))
 }
 
-/// How long it takes to see what, from the last weeks of the warehouse.
+/// How long it takes to see what, from the last weeks of the warehouse. It is kept for the checklist, until something that it depends on is
+/// another: arms, weights, coverage, metrics, the plan.
 #[utoipa::path(post, path = "/api/v1/experiments/{key}/power", tag = "experiments", params(("key" = String, Path), HistoryParams),
-    responses((status = 200, body = Value), (status = "default", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = KeptPower), (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn compute_power(
     State(api): State<Api>,
     Caller(actor): Caller,
     Place(key): Key,
     Params(HistoryParams { history_days }): Params<HistoryParams>,
-) -> Answer<Value> {
+) -> Answer<KeptPower> {
     if !(1..=MOST_HISTORY_DAYS).contains(&history_days) {
         let problem = format!("write 1 to {MOST_HISTORY_DAYS} days");
         return Err(ControlError::Invalid { field: "history_days", value: history_days.to_string(), problem }.into());
     }
-    let record = api.control.experiment(&actor, &key).await?;
-    actor.require(Permission::AddExploratoryMetric, Some(&record.project))?;
-    Ok(Json(api.analyst.power(record.course.file(), history_days).await?))
+    let file = api.control.experiment(&actor, &key).await?.course.file();
+    api.control.may_compute_power(&actor, &file).await?;
+    let found = api.analyst.power(&file, history_days).await?;
+    Ok(Json(api.control.keep_power(&actor, &file, found, Utc::now()).await?))
 }
 
-/// Tries an experiment on made-up units, as if it ran beside those that do.
+/// Power as it was last computed; the checklist says whether it is of the experiment as it stands.
+#[utoipa::path(get, path = "/api/v1/experiments/{key}/power", tag = "experiments", params(("key" = String, Path)),
+    responses((status = 200, body = KeptPower), (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn show_power(State(api): State<Api>, Caller(actor): Caller, Place(key): Key) -> Answer<KeptPower> {
+    Ok(Json(api.control.power(&actor, &key).await?.ok_or_else(|| ControlError::no_power(&key))?))
+}
+
+/// Tries an experiment on made-up units, as if it ran beside those that do. As many at once as there are processors; then 503.
 #[utoipa::path(post, path = "/api/v1/experiments/{key}/simulation", tag = "experiments", params(("key" = String, Path)), request_body = SimulationRequest,
     responses((status = 200, body = Simulation), (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn simulate_experiment(
@@ -258,7 +270,15 @@ async fn simulate_experiment(
         return Err(ControlError::Invalid { field: "units", value: units.to_string(), problem }.into());
     }
     let program = api.control.program(&actor, &key, Utc::now()).await?;
-    let work = move || experiment::simulate::simulate(&program, &key, &attributes, units, seed);
+    // Refused and not queued: whoever waits would hold a request, and a few of them all threads for work that blocks.
+    let permit = Arc::clone(&api.simulations).try_acquire_owned();
+    let permit = permit.map_err(|_| ControlError::Busy { most: most_simulations() })?;
+    let work = move || {
+        let found = experiment::simulate::simulate(&program, &key, &attributes, units, seed);
+        // Only now: a client that hangs up ends the request and not the work.
+        drop(permit);
+        found
+    };
     // A thread that cannot be joined has panicked: that is reported there, and 500 here.
     let found = tokio::task::spawn_blocking(work).await.map_err(|error| ControlError::Analysis {
         kind: domain::ErrorKind::Internal,

@@ -28,6 +28,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use chrono::Utc;
+use tokio::sync::Semaphore;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -47,6 +48,13 @@ pub struct Api {
     analyst: Arc<dyn Analyst>,
     /// Where snapshots are put for whoever answers flags.
     snapshots: PathBuf,
+    /// Simulations that may still begin.
+    simulations: Arc<Semaphore>,
+}
+
+/// A simulation keeps one processor busy for up to a second: more at once would only make each of them slower, and everything else.
+fn most_simulations() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 #[derive(OpenApi)]
@@ -99,7 +107,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 impl Api {
     /// Routes over a store; `snapshots` is `.montauk/experiments` of a project.
     pub fn new(control: Control, analyst: Arc<dyn Analyst>, snapshots: PathBuf) -> Self {
-        Self { control, analyst, snapshots }
+        let simulations = Arc::new(Semaphore::new(most_simulations()));
+        Self { control, analyst, snapshots, simulations }
     }
 
     /// `/api/v1/…` and `/api/v1/openapi.json`.

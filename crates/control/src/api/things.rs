@@ -30,7 +30,7 @@ fn check(kind: Kind) -> Result<Kind, ControlError> {
         Kind::Layer | Kind::Holdout | Kind::Flag | Kind::Group | Kind::Connection | Kind::Person | Kind::Policy => {
             Ok(kind)
         }
-        Kind::Experiment | Kind::Token | Kind::QaEntry => Err(ControlError::Invalid {
+        Kind::Experiment | Kind::Token | Kind::QaEntry | Kind::Power => Err(ControlError::Invalid {
             field: "kind",
             value: kind.name().to_owned(),
             problem: "it has routes of its own".to_owned(),

@@ -10,7 +10,7 @@ use experiment::layer::Layer;
 use experiment::lifecycle::{ApprovalPolicy, LaunchFacts, State, Step};
 use experiment::program::{Flag, ValueType};
 
-use crate::{actor, admin, ann, at, bob, code, facts, file_of, put, running, ship, stores, walk};
+use crate::{actor, admin, ann, at, bob, code, exported, facts, file_of, put, running, ship, stores, walk};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_experiment_lives_and_every_change_is_recorded() {
@@ -31,10 +31,10 @@ async fn an_experiment_lives_and_every_change_is_recorded() {
         // Each record before is the record after of the change before it.
         assert!(entries.windows(2).all(|pair| pair[0].before == pair[1].after));
         let some = AuditFilter { verb: Some("ramp".to_owned()), kind: Some(Kind::Experiment), ..Default::default() };
-        let csv = control.export_audit(&bob(), &some, AuditFormat::Csv).await.unwrap();
+        let csv = exported(control, &bob(), some, AuditFormat::Csv).await.concat();
         assert_eq!(csv.lines().count(), 2, "{csv}");
         assert!(csv.contains(",\"ann\",\"cli\",\"ramp\",\"experiment\",\"checkout\",\"default\","), "{csv}");
-        let json = control.export_audit(&bob(), &AuditFilter::default(), AuditFormat::Json).await.unwrap();
+        let json = exported(control, &bob(), AuditFilter::default(), AuditFormat::Json).await.concat();
         assert_eq!(serde_json::from_str::<Vec<control::AuditEntry>>(&json).unwrap(), entries);
     }
 }

@@ -8,6 +8,7 @@
 
 mod decisions;
 mod drift;
+mod launch;
 mod people;
 mod publishing;
 mod writers;
@@ -15,7 +16,9 @@ mod writers;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use control::{Actor, Control, ControlError, ExperimentRecord, Projects, Role, Thing, ThingEdit, Via};
+use control::{
+    Actor, AuditFilter, AuditFormat, Control, ControlError, ExperimentRecord, Projects, Role, Thing, ThingEdit, Via,
+};
 use domain::Problem;
 use experiment::lifecycle::{LaunchFacts, Step};
 use experiment::plan::ExperimentFile;
@@ -56,7 +59,7 @@ pub async fn stores() -> Vec<Empty> {
 }
 
 pub fn actor(person: &str, role: Role) -> Actor {
-    Actor { person: person.to_owned(), role, projects: Projects::All, via: Via::Cli }
+    Actor { person: person.to_owned(), role, projects: Projects::All, via: Via::Cli, expires_at: None }
 }
 
 pub fn ann() -> Actor {
@@ -98,10 +101,21 @@ pub async fn put(control: &Control, thing: Thing) -> Result<u64, ControlError> {
     Ok(control.put(&admin(), edit, at(0)).await?.revision)
 }
 
-/// Does verbs one after the other, as Ann.
+/// Everything of an export.
+pub async fn exported(control: &Control, actor: &Actor, filter: AuditFilter, format: AuditFormat) -> Vec<String> {
+    let mut export = control.export_audit(actor, filter, format).unwrap();
+    let mut pieces = Vec::new();
+    while let Some(piece) = export.next().await.unwrap() {
+        pieces.push(piece);
+    }
+    pieces
+}
+
+/// Does verbs one after the other, as Ann; decides as Bob, who may serve a treatment to all.
 pub async fn walk(control: &Control, mut record: ExperimentRecord, steps: &[Step]) -> ExperimentRecord {
     for step in steps {
-        record = control.step(&ann(), &record.key, record.revision, step, &facts(), at(1)).await.unwrap();
+        let actor = if matches!(step, Step::Decide { .. }) { bob() } else { ann() };
+        record = control.step(&actor, &record.key, record.revision, step, &facts(), at(1)).await.unwrap();
     }
     record
 }
@@ -117,6 +131,7 @@ pub fn ship(arm: &str) -> Step {
         arm: arm.to_owned(),
         reason: "it sells".to_owned(),
         proposed: None,
-        results: serde_json::json!({ "lift": 0.04 }),
+        results: serde_json::Value::Null,
+        plan_hash: None,
     }
 }

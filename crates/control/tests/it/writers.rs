@@ -61,6 +61,35 @@ async fn many_start_at_once_on_an_empty_store() {
     }
 }
 
+/// Plans, checklists and rehearsals only look: they wait for no writer, and no writer for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_looks_waits_for_nobody() {
+    for store in stores().await {
+        let control = &store.control;
+        control.create_experiment(&ann(), file_of("a", ""), at(0)).await.unwrap();
+        sqlx::any::install_default_drivers();
+        let pool = sqlx::AnyPool::connect(&store.url).await.unwrap();
+        let is_sqlite = store.url.starts_with("sqlite");
+        let mut writer =
+            if is_sqlite { pool.begin_with("BEGIN IMMEDIATE").await.unwrap() } else { pool.begin().await.unwrap() };
+        if !is_sqlite {
+            sqlx::raw_sql("LOCK TABLE audit IN EXCLUSIVE MODE").execute(&mut *writer).await.unwrap();
+        }
+        let look = async {
+            let file = file_of("a", "");
+            let source = control::ExperimentSource { path: "experiments/a.toml".to_owned(), file };
+            let plan = control.plan(&ann(), vec![source], at(1)).await.unwrap();
+            assert_eq!((plan.drifts.len(), plan.store), (1, 1));
+            control.checklist(&ann(), "a", &crate::facts()).await.unwrap();
+            control.program(&ann(), "a", at(1)).await.unwrap();
+            control.approval_policy(&ann(), "default").await.unwrap();
+        };
+        // A writer waits ten seconds for another before it gives up.
+        tokio::time::timeout(std::time::Duration::from_secs(5), look).await.expect("it waited for the writer");
+        writer.rollback().await.unwrap();
+    }
+}
+
 /// Runs one statement outside of the room, as a curious administrator would.
 async fn run(url: &str, statement: &'static str) -> Result<(), sqlx::Error> {
     sqlx::any::install_default_drivers();
@@ -79,6 +108,6 @@ async fn nobody_changes_the_audit_log_and_a_newer_schema_is_left_alone() {
         run(&store.url, "INSERT INTO schema_version (version) VALUES (99)").await.unwrap();
         let error = Control::open(&store.url).await.unwrap_err();
         assert_eq!(error.code(), "newer_schema");
-        assert_eq!(error.to_string(), "the store has schema 99 and this program knows 1; upgrade Montauk");
+        assert_eq!(error.to_string(), "the store has schema 99 and this program knows 2; upgrade Montauk");
     }
 }

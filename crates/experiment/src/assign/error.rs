@@ -4,6 +4,8 @@
 //! Never here: what is wrong with data (see `stats`).
 //! Start at [`AssignError`].
 
+use domain::{ErrorKind, Problem};
+
 /// Why a payload or an experiment is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum AssignError {
@@ -50,5 +52,19 @@ pub enum AssignError {
 impl AssignError {
     pub(crate) fn payload(at: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Payload { at: at.into(), problem: problem.into() }
+    }
+}
+
+/// Whatever is wrong was written by somebody, who can write it otherwise.
+impl Problem for AssignError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Invalid
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Json(_) | Self::Payload { .. } | Self::Cipher(_) => "invalid_payload",
+            Self::Experiment { .. } | Self::Layer { .. } | Self::Flag { .. } => "invalid_assignment",
+        }
     }
 }

@@ -55,14 +55,17 @@ pub struct Approval {
     pub at: DateTime<Utc>,
     /// Of what was read; another hash is another experiment. Coverage is apart, in `up_to`.
     pub hash: String,
-    /// The share of all units, 0.0–1.0, up to which it may be ramped without asking again.
+    /// Of what the saved groups held that the audience names; empty without any. A group that grows is another audience.
+    #[serde(default)]
+    pub groups: String,
+    /// The share of all units, 0.0–1.0, up to which it may be ramped without asking again; up to 1.0, a treatment may be served to all.
     pub up_to: f64,
 }
 
 impl Approval {
-    /// Whether it holds for this content and so much traffic.
-    pub fn covers(&self, hash: &str, share: f64) -> bool {
-        self.hash == hash && share <= self.up_to + ROUNDING
+    /// Whether it holds for this content, these groups and so much traffic.
+    pub fn covers(&self, hash: &str, groups: &str, share: f64) -> bool {
+        self.hash == hash && self.groups == groups && share <= self.up_to + ROUNDING
     }
 }
 

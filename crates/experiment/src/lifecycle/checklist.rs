@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Course, State};
+use super::{Course, State, days_between};
 use crate::assign::Value;
 use crate::layer::Layer;
 use crate::metric::MetricFile;
@@ -28,14 +28,49 @@ pub const LEAST_TRUST: f64 = 0.5;
 pub struct LaunchFacts {
     /// Every metric that exists, by name.
     pub metrics: BTreeMap<String, MetricFile>,
-    /// Power at the planned end, 0.0–1.0, where it was computed.
+    /// Power of the decision at the planned end, 0.0–1.0, where it was computed of the content as it stands.
     pub power: Option<f64>,
-    /// Days until the planned end, where that is known.
+    /// Why there is none.
+    pub power_gap: PowerGap,
+    /// Days until the planned units have come, by the units that come a day; a planned end goes before it.
     pub planned_days: Option<f64>,
-    /// Whether an SDK has sent an exposure; `None` where nobody asked.
-    pub exposure_seen: Option<bool>,
+    /// What the table of exposures holds; `None` where nobody asked.
+    pub exposure_seen: Option<ExposureSeen>,
     /// Trust in metrics by their A/A tests, 0.0–1.0, where there were any.
     pub metric_trust: BTreeMap<String, f64>,
+}
+
+/// What the table that the plan names as its exposures holds, forced and bots' ones included: a forced exposure of somebody who tries the
+/// experiment has come the whole way, and shows that the others will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum ExposureSeen {
+    /// Any exposure of this experiment, or of any in the last 30 days.
+    Seen,
+    /// The table is there and has never held a row: no experiment has run yet, and nothing can be told from that.
+    NoneYet,
+    /// There were exposures, but none of these: what worked once works no more.
+    Silent,
+    /// The table is not there, or lacks one of the columns that an analysis reads. Nothing could be analyzed, and while it runs the plan
+    /// cannot name another.
+    NoTable,
+}
+
+/// For so many days an exposure of another experiment shows that exposures come in.
+pub const EXPOSURE_DAYS: u32 = 30;
+
+/// Why the power of a launch is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum PowerGap {
+    #[default]
+    NeverComputed,
+    /// It was computed of other arms, weights, metrics, coverage or another plan.
+    Edited,
+    /// It was computed, and a metric that decides has no figures, or the plan no end.
+    NoFigures,
 }
 
 /// What stands in the way of a launch.
@@ -65,8 +100,8 @@ pub enum Blocker {
     NoSuchMetric { metric: String },
     /// The holdout is not there.
     NoSuchHoldout { holdout: String },
-    /// No SDK has sent an exposure yet.
-    ExposureNotSeen,
+    /// Exposures do not come in. Force a variant on yourself, look at it, and load what was reported.
+    ExposureNotSeen { table: String, found: ExposureSeen },
 }
 
 /// What a launch should know.
@@ -91,7 +126,15 @@ pub enum Warning {
         metric: String,
         trust: f64,
     },
-    PowerUnknown,
+    /// `next`: the command that computes it.
+    PowerUnknown {
+        why: PowerGap,
+        next: String,
+    },
+    /// No experiment has ever had an exposure: whether they come in, nobody has seen.
+    NoExposureYet {
+        table: String,
+    },
 }
 
 /// What a launch needs and should know.
@@ -129,8 +172,8 @@ pub fn checklist(course: &Course, around: Surroundings<'_>, facts: &LaunchFacts)
     if let Some(holdout) = course.assignment.holdout.as_ref().filter(|key| !around.holdouts.contains(key)) {
         blockers.push(Blocker::NoSuchHoldout { holdout: holdout.clone() });
     }
-    if facts.exposure_seen == Some(false) {
-        blockers.push(Blocker::ExposureNotSeen);
+    if let Some(found @ (ExposureSeen::Silent | ExposureSeen::NoTable)) = facts.exposure_seen {
+        blockers.push(Blocker::ExposureNotSeen { table: course.analysis.exposures.to_string(), found });
     }
     Checklist { blockers, warnings: warnings(course, around.others, facts) }
 }
@@ -197,10 +240,15 @@ fn warnings(course: &Course, others: &[Course], facts: &LaunchFacts) -> Vec<Warn
     match facts.power {
         Some(power) if power < LEAST_POWER => warnings.push(Warning::LowPower { power, least: LEAST_POWER }),
         Some(_) => {}
-        None => warnings.push(Warning::PowerUnknown),
+        None => {
+            let next = format!("montauk experiment power {}", course.key());
+            warnings.push(Warning::PowerUnknown { why: facts.power_gap, next });
+        }
     }
-    let planned = course.analysis.end.map(|end| (end - course.analysis.start).num_minutes() as f64 / 1_440.0);
-    if let Some(days) = facts.planned_days.or(planned).filter(|days| *days < LEAST_DAYS) {
+    if facts.exposure_seen == Some(ExposureSeen::NoneYet) {
+        warnings.push(Warning::NoExposureYet { table: course.analysis.exposures.to_string() });
+    }
+    if let Some(days) = planned_days(course, facts).filter(|days| *days < LEAST_DAYS) {
         warnings.push(Warning::ShortRuntime { days, least: LEAST_DAYS });
     }
     if let Some(primary) = course.analysis.goals.first() {
@@ -219,6 +267,12 @@ fn warnings(course: &Course, others: &[Course], facts: &LaunchFacts) -> Vec<Warn
         }
     }
     warnings
+}
+
+/// Days until the first end that is planned: by the calendar, else by the units that come.
+pub fn planned_days(course: &Course, facts: &LaunchFacts) -> Option<f64> {
+    let plan = &course.analysis;
+    plan.end.map(|end| days_between(plan.start, end)).or(facts.planned_days)
 }
 
 /// Same audience, and no layer keeps them apart. Audiences are compared as written: whether two conditions hold for the same units is not

@@ -10,7 +10,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::approval::{Approval, ApprovalPolicy, traffic_share};
+use super::clock::{Span, days_between};
 use super::fields::{Field, Rule, changes};
+use super::step::Step;
 use super::{LifecycleError, State, Verb};
 use crate::decision::{Code, Verdict};
 use crate::definition::Experiment;
@@ -32,6 +34,9 @@ pub struct Course {
     pub author: String,
     /// Who last changed what an approval is bound to.
     pub edited_by: String,
+    /// Everybody who changed some of it since it was made, or since the last approval: each wrote a part of what is approved next.
+    #[serde(default)]
+    pub editors: Vec<String>,
     pub approval: Option<Approval>,
     /// What was proposed when it was stopped.
     pub proposal: Option<Proposal>,
@@ -42,15 +47,6 @@ pub struct Course {
     pub plan_hash: Option<String>,
     /// Phases that are over, oldest first.
     pub earlier: Vec<Phase>,
-}
-
-/// A time in which units were assigned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub struct Span {
-    pub from: DateTime<Utc>,
-    /// `None` while it runs.
-    pub to: Option<DateTime<Utc>>,
 }
 
 /// A verdict that somebody, or a rule, proposes when an experiment is stopped.
@@ -95,68 +91,16 @@ pub struct Phase {
     pub plan_hash: Option<String>,
 }
 
-/// A verb with what it needs to know.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "verb", rename_all = "snake_case")]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub enum Step {
-    Submit,
-    /// `up_to`: the share of all units, 0.0–1.0, up to which it may ramp; what it takes now if it is not given.
-    Approve {
-        #[serde(default)]
-        up_to: Option<f64>,
-    },
-    Reject {
-        reason: String,
-    },
-    Start,
-    Ramp {
-        coverage: f64,
-    },
-    Pause {
-        #[serde(default)]
-        reason: String,
-    },
-    Resume,
-    Stop {
-        #[serde(default)]
-        reason: String,
-        #[serde(default)]
-        proposal: Option<Proposal>,
-    },
-    /// `arm`: what is served. `proposed`: the verdict by the rules; choosing another needs a reason.
-    Decide {
-        chosen: Code,
-        arm: String,
-        #[serde(default)]
-        reason: String,
-        #[serde(default)]
-        proposed: Option<Verdict>,
-        #[serde(default)]
-        results: serde_json::Value,
-    },
-    /// `make_default`: the flag's default becomes what a decided experiment serves; without it that must be so already.
-    Reopen {
-        #[serde(default)]
-        reason: String,
-        #[serde(default)]
-        make_default: bool,
-    },
-    /// See `Reopen`.
-    Archive {
-        #[serde(default)]
-        reason: String,
-        #[serde(default)]
-        make_default: bool,
-    },
-}
-
 /// Who does it, when, and under which policy.
 #[derive(Debug, Clone, Copy)]
 pub struct By<'a> {
     pub person: &'a str,
     pub at: DateTime<Utc>,
     pub policy: ApprovalPolicy,
+    /// Whether this person may approve experiments of others in this project.
+    pub is_approver: bool,
+    /// A hash of what the saved groups hold that the audience names; empty where it names none.
+    pub groups: &'a str,
 }
 
 /// What an edit made of a course.
@@ -165,37 +109,6 @@ pub struct Edit {
     pub course: Course,
     /// What differs; nothing when the file says what is there.
     pub fields: Vec<Field>,
-}
-
-impl Step {
-    pub fn verb(&self) -> Verb {
-        match self {
-            Self::Submit => Verb::Submit,
-            Self::Approve { .. } => Verb::Approve,
-            Self::Reject { .. } => Verb::Reject,
-            Self::Start => Verb::Start,
-            Self::Ramp { .. } => Verb::Ramp,
-            Self::Pause { .. } => Verb::Pause,
-            Self::Resume => Verb::Resume,
-            Self::Stop { .. } => Verb::Stop,
-            Self::Decide { .. } => Verb::Decide,
-            Self::Reopen { .. } => Verb::Reopen,
-            Self::Archive { .. } => Verb::Archive,
-        }
-    }
-
-    /// Why, in people's words; empty where none was given.
-    pub fn reason(&self) -> &str {
-        match self {
-            Self::Submit | Self::Approve { .. } | Self::Start | Self::Ramp { .. } | Self::Resume => "",
-            Self::Reject { reason }
-            | Self::Pause { reason }
-            | Self::Stop { reason, .. }
-            | Self::Decide { reason, .. }
-            | Self::Reopen { reason, .. }
-            | Self::Archive { reason, .. } => reason,
-        }
-    }
 }
 
 impl Course {
@@ -218,6 +131,7 @@ impl Course {
             post_hoc: Vec::new(),
             author: by.person.to_owned(),
             edited_by: by.person.to_owned(),
+            editors: vec![by.person.to_owned()],
             approval: None,
             proposal: None,
             decision: None,
@@ -236,13 +150,10 @@ impl Course {
         }
     }
 
-    /// The same as it has to be analyzed: in a later phase, exposures of the one before do not count.
-    pub fn analyzed(&self) -> ExperimentFile {
-        let mut file = self.file();
-        if let (false, Some(start)) = (self.earlier.is_empty(), self.started_at()) {
-            file.analysis.start = start;
-        }
-        file
+    /// From when on exposures count: in a later phase, those of the one before do not.
+    pub fn counts_from(&self) -> DateTime<Utc> {
+        let started = self.started_at().filter(|_| !self.earlier.is_empty());
+        started.unwrap_or(self.analysis.start)
     }
 
     /// The experiment's key.
@@ -262,44 +173,29 @@ impl Course {
 
     /// Days in which units were assigned, in this phase. A clock that was put back counts as no time.
     pub fn days_running(&self, now: DateTime<Utc>) -> f64 {
-        let seconds =
-            self.spans.iter().map(|span| (span.to.unwrap_or(now) - span.from).num_milliseconds().max(0) as f64 / 1e3);
-        seconds.sum::<f64>() / 86_400.0
+        self.spans.iter().map(|span| days_between(span.from, span.to.unwrap_or(now))).sum()
     }
 
-    /// What an approval is bound to: everything that an edit may change in a draft only. Words, the schedule, the allow-list and the
-    /// coverage (see [`Approval::up_to`]) are apart.
+    /// What an approval is bound to, beside saved groups: everything that an edit may change in a draft only. Words, the schedule, the
+    /// allow-list and the coverage (see [`Approval::up_to`]) are apart.
     pub fn approval_hash(&self) -> Result<String, LifecycleError> {
-        self.hash(&BTreeMap::new())
+        plan_hash(&self.file(), &self.post_hoc, &BTreeMap::new())
     }
 
-    /// What was planned, with the meaning of the planned metrics. Results that carry another hash answer another question.
+    /// See [`plan_hash`].
     pub fn plan_hash(&self, metrics: &BTreeMap<String, MetricFile>) -> Result<String, LifecycleError> {
-        let named = self.analysis.metrics();
-        let planned = |name: &&String| named.contains(&name.as_str()) && !self.post_hoc.contains(name);
-        self.hash(&metrics.iter().filter(|(name, _)| planned(name)).collect())
+        plan_hash(&self.file(), &self.post_hoc, metrics)
     }
 
-    fn hash(&self, metrics: &BTreeMap<&String, &MetricFile>) -> Result<String, LifecycleError> {
-        let mut file = self.file();
-        file.about = About::default();
-        file.assignment.coverage = 1.0;
-        file.assignment.allow_list.clear();
-        file.assignment.winner = None;
-        file.analysis.end = None;
-        file.analysis.max_days = 0;
-        file.analysis.secondary.retain(|metric| !self.post_hoc.contains(metric));
-        // Metrics to look at are a set: naming one twice while it runs plans nothing else.
-        file.analysis.secondary.sort();
-        file.analysis.secondary.dedup();
-        domain::hash_json(&(file, metrics)).map_err(|_| LifecycleError::Hash(self.key().to_owned()))
-    }
-
-    fn needs_approval(&self, coverage: f64, policy: ApprovalPolicy) -> Result<(), LifecycleError> {
-        let share = traffic_share(&self.assignment, coverage);
+    /// Whether somebody else has agreed to this content and so much traffic.
+    fn is_approved(&self, share: f64, by: By<'_>) -> Result<bool, LifecycleError> {
         let hash = self.approval_hash()?;
-        let is_approved = self.approval.as_ref().is_some_and(|approval| approval.covers(&hash, share));
-        if policy.asks(share) && !is_approved {
+        Ok(self.approval.as_ref().is_some_and(|approval| approval.covers(&hash, by.groups, share)))
+    }
+
+    fn needs_approval(&self, coverage: f64, by: By<'_>) -> Result<(), LifecycleError> {
+        let share = traffic_share(&self.assignment, coverage);
+        if by.policy.asks(share) && !self.is_approved(share, by)? {
             return Err(LifecycleError::NeedsApproval { key: self.key().to_owned(), share });
         }
         Ok(())
@@ -326,12 +222,12 @@ impl Course {
                 next.approval = None;
             }
             Step::Start => {
-                self.needs_approval(self.assignment.coverage, by.policy)?;
+                self.needs_approval(self.assignment.coverage, by)?;
                 next.plan_hash = Some(self.plan_hash(metrics)?);
                 next.spans.push(Span { from: by.at, to: None });
             }
             Step::Ramp { coverage } => {
-                self.check_ramp(*coverage, by.policy)?;
+                self.check_ramp(*coverage, by)?;
                 next.assignment.coverage = *coverage;
             }
             Step::Pause { .. } => next.end_span(by.at),
@@ -347,7 +243,7 @@ impl Course {
                 next.proposal.clone_from(proposal);
             }
             Step::Decide { .. } => next.decide(step, by)?,
-            Step::Reopen { .. } => next.reopen(by),
+            Step::Reopen { .. } => next.reopen(by)?,
             Step::Archive { .. } => {}
         }
         Ok(next)
@@ -371,23 +267,25 @@ impl Course {
     }
 
     fn approve(&self, up_to: Option<f64>, by: By<'_>) -> Result<Approval, LifecycleError> {
-        if by.person == self.author || by.person == self.edited_by {
+        let wrote = |person: &String| person == by.person;
+        if wrote(&self.author) || wrote(&self.edited_by) || self.editors.iter().any(wrote) {
             return Err(LifecycleError::OwnApproval { key: self.key().to_owned(), person: by.person.to_owned() });
         }
-        let (least, most) = (self.traffic_share(), traffic_share(&self.assignment, 1.0));
+        let least = self.traffic_share();
         let up_to = up_to.unwrap_or(least);
         if !up_to.is_finite() || !(0.0..=1.0).contains(&up_to) {
-            return Err(self.plan_error("up_to", format!("`{up_to}` is no share; write one from {least} to {most}")));
+            return Err(self.plan_error("up_to", format!("`{up_to}` is no share; write one from {least} to 1.0")));
         }
         Ok(Approval {
             by: by.person.to_owned(),
             at: by.at,
             hash: self.approval_hash()?,
-            up_to: up_to.min(most).max(least),
+            groups: by.groups.to_owned(),
+            up_to: up_to.max(least),
         })
     }
 
-    fn check_ramp(&self, coverage: f64, policy: ApprovalPolicy) -> Result<(), LifecycleError> {
+    fn check_ramp(&self, coverage: f64, by: By<'_>) -> Result<(), LifecycleError> {
         let from = self.assignment.coverage;
         if !(0.0..=1.0).contains(&coverage) {
             return Err(self
@@ -397,7 +295,7 @@ impl Course {
             return Err(LifecycleError::CoverageShrinks { key: self.key().to_owned(), from, to: coverage });
         }
         if coverage > from {
-            self.needs_approval(coverage, policy)?;
+            self.needs_approval(coverage, by)?;
         }
         Ok(())
     }
@@ -425,8 +323,14 @@ impl Course {
     }
 
     fn decide(&mut self, step: &Step, by: By<'_>) -> Result<(), LifecycleError> {
-        let Step::Decide { chosen, arm, reason, proposed, results } = step else { return Ok(()) };
+        let Step::Decide { chosen, arm, reason, proposed, results, plan_hash } = step else { return Ok(()) };
         self.check_arm(arm, Some(*chosen))?;
+        if !results.is_null() && *plan_hash != self.plan_hash {
+            let show = |hash: &Option<String>| hash.clone().unwrap_or_else(|| "unknown".to_owned());
+            let (stands, found) = (show(&self.plan_hash), show(plan_hash));
+            return Err(LifecycleError::OtherPlan { key: self.key().to_owned(), stands, found });
+        }
+        self.may_serve(arm, by)?;
         if proposed.as_ref().is_none_or(|verdict| verdict.code != *chosen) {
             self.needs_reason(reason, "decide", "it is not what the rules proposed")?;
         }
@@ -445,6 +349,20 @@ impl Course {
         Ok(())
     }
 
+    /// Everybody in the audience gets the arm. Control is what they have already; of anything else somebody who may approve has to know.
+    fn may_serve(&self, arm: &str, by: By<'_>) -> Result<(), LifecycleError> {
+        let is_control = self.assignment.variants.first().is_some_and(|control| control.key == arm);
+        if is_control || by.is_approver || !by.policy.asks(1.0) {
+            return Ok(());
+        }
+        // Whoever agreed to all units has agreed to this: it leaves its slots, so that more than those of a ramp get it.
+        let is_second = self.approval.as_ref().is_some_and(|approval| approval.by != by.person);
+        if is_second && self.is_approved(1.0, by)? {
+            return Ok(());
+        }
+        Err(LifecycleError::ServingNeedsApproval { key: self.key().to_owned(), arm: arm.to_owned() })
+    }
+
     fn end_span(&mut self, at: DateTime<Utc>) {
         if let Some(span) = self.spans.last_mut().filter(|span| span.to.is_none()) {
             span.to = Some(at.max(span.from));
@@ -452,8 +370,9 @@ impl Course {
     }
 
     /// A new phase: another seed, another version of the buckets, nothing of the old one but its record.
-    fn reopen(&mut self, by: By<'_>) {
+    fn reopen(&mut self, by: By<'_>) -> Result<(), LifecycleError> {
         self.end_span(by.at);
+        self.editors = self.editors_with(by)?;
         self.earlier.push(Phase {
             assignment: self.assignment.clone(),
             analysis: self.analysis.clone(),
@@ -467,6 +386,16 @@ impl Course {
         self.assignment.winner = None;
         self.assignment.phase = self.assignment.phase.saturating_add(1);
         by.person.clone_into(&mut self.edited_by);
+        Ok(())
+    }
+
+    /// Who will have written a part of what is approved next, after a change. What was approved before it, others have read.
+    fn editors_with(&self, by: By<'_>) -> Result<Vec<String>, LifecycleError> {
+        let mut editors = if self.is_approved(0.0, by)? { Vec::new() } else { self.editors.clone() };
+        if !editors.iter().any(|editor| editor == by.person) {
+            editors.push(by.person.to_owned());
+        }
+        Ok(editors)
     }
 
     fn plan_error(&self, field: &str, problem: String) -> LifecycleError {
@@ -490,7 +419,7 @@ impl Course {
             return Ok(Edit { course: self.clone(), fields });
         }
         for field in &fields {
-            self.may_change(field, &file, by.policy)?;
+            self.may_change(field, &file, by)?;
         }
         let mut next = self.clone();
         let is_started = matches!(self.state, State::Running | State::Paused);
@@ -505,6 +434,7 @@ impl Course {
             self.check_still_planned(&next)?;
         }
         if next.approval_hash()? != self.approval_hash()? {
+            next.editors = self.editors_with(by)?;
             by.person.clone_into(&mut next.edited_by);
         }
         if self.state == State::Review && fields.iter().any(|field| field.rule != Rule::Text) {
@@ -520,7 +450,7 @@ impl Course {
         next.check_plan()
     }
 
-    fn may_change(&self, field: &Field, file: &ExperimentFile, policy: ApprovalPolicy) -> Result<(), LifecycleError> {
+    fn may_change(&self, field: &Field, file: &ExperimentFile, by: By<'_>) -> Result<(), LifecycleError> {
         let key = || self.key().to_owned();
         let immutable = || LifecycleError::Immutable { key: key(), field: field.path.clone(), state: self.state };
         let is_started = matches!(self.state, State::Running | State::Paused);
@@ -536,12 +466,36 @@ impl Course {
                 Err(LifecycleError::SetByVerb { key: key(), field, verb })
             }
             Rule::Text if self.state != State::Archived => Ok(()),
-            Rule::Ramp if is_started => self.check_ramp(file.assignment.coverage, policy),
+            Rule::Ramp if is_started => self.check_ramp(file.assignment.coverage, by),
             Rule::Schedule | Rule::Exploratory if is_started || is_draft => Ok(()),
             Rule::Ramp | Rule::Fixed if is_draft => Ok(()),
             Rule::Text | Rule::Ramp | Rule::Schedule | Rule::Exploratory | Rule::Fixed => Err(immutable()),
         }
     }
+}
+
+/// What was planned, with the meaning of the planned metrics. Results that carry another hash answer another question. Words, the schedule, the
+/// allow-list, the coverage, the winner and metrics that came after the start (`post_hoc`) are no part of it.
+pub fn plan_hash(
+    file: &ExperimentFile,
+    post_hoc: &[String],
+    metrics: &BTreeMap<String, MetricFile>,
+) -> Result<String, LifecycleError> {
+    let named = file.analysis.metrics();
+    let is_planned = |name: &&String| named.contains(&name.as_str()) && !post_hoc.contains(name);
+    let metrics: BTreeMap<&String, &MetricFile> = metrics.iter().filter(|(name, _)| is_planned(name)).collect();
+    let mut file = file.clone();
+    file.about = About::default();
+    file.assignment.coverage = 1.0;
+    file.assignment.allow_list.clear();
+    file.assignment.winner = None;
+    file.analysis.end = None;
+    file.analysis.max_days = 0;
+    file.analysis.secondary.retain(|metric| !post_hoc.contains(metric));
+    // Metrics to look at are a set: naming one twice while it runs plans nothing else.
+    file.analysis.secondary.sort();
+    file.analysis.secondary.dedup();
+    domain::hash_json(&(&file, metrics)).map_err(|_| LifecycleError::Hash(file.assignment.key.clone()))
 }
 
 /// Checks what stands in a file, and writes weights as shares that sum to 1: as it is kept.

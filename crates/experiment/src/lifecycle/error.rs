@@ -30,6 +30,17 @@ pub enum LifecycleError {
     /// The policy asks for an approval of so much traffic.
     #[error("`{key}` would reach {share} of all units, for which somebody else has to approve it first")]
     NeedsApproval { key: String, share: f64 },
+    /// A decision would serve an arm to everybody, and the policy asks for an approval of so much traffic.
+    #[error(
+        "everybody in the audience of `{key}` would get `{arm}`; let an approver decide, or `approve` all of it first"
+    )]
+    ServingNeedsApproval { key: String, arm: String },
+    /// The results of a decision answer another question than the experiment asked.
+    #[error(
+        "the results of `{key}` have the plan hash `{found}` and the experiment has `{stands}`: a metric or the plan is another one; compute \
+         them again, or restore the metric's file, or `reopen` it"
+    )]
+    OtherPlan { key: String, stands: String, found: String },
     /// The arm is none of the experiment's, or not one that the verdict can serve.
     #[error("`{arm}` of `{key}` cannot be served by the verdict `{verdict}`; {next}")]
     WrongArm { key: String, arm: String, verdict: String, next: &'static str },
@@ -66,13 +77,16 @@ fn participle(verb: Verb) -> &'static str {
 impl Problem for LifecycleError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotNow { .. } | Self::Immutable { .. } | Self::CoverageShrinks { .. } => ErrorKind::Conflict,
-            Self::OwnApproval { .. } | Self::NeedsApproval { .. } => ErrorKind::Refused,
-            Self::SetByVerb { .. }
-            | Self::WrongArm { .. }
-            | Self::NoReason { .. }
-            | Self::Assignment(_)
-            | Self::Plan { .. } => ErrorKind::Invalid,
+            Self::NotNow { .. } | Self::Immutable { .. } | Self::CoverageShrinks { .. } | Self::OtherPlan { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::OwnApproval { .. } | Self::NeedsApproval { .. } | Self::ServingNeedsApproval { .. } => {
+                ErrorKind::Refused
+            }
+            Self::SetByVerb { .. } | Self::WrongArm { .. } | Self::NoReason { .. } | Self::Plan { .. } => {
+                ErrorKind::Invalid
+            }
+            Self::Assignment(error) => error.kind(),
             Self::Hash(_) => ErrorKind::Internal,
         }
     }
@@ -84,10 +98,11 @@ impl Problem for LifecycleError {
             Self::CoverageShrinks { .. } => "coverage_shrinks",
             Self::SetByVerb { .. } => "set_by_verb",
             Self::OwnApproval { .. } => "own_approval",
-            Self::NeedsApproval { .. } => "needs_approval",
+            Self::NeedsApproval { .. } | Self::ServingNeedsApproval { .. } => "needs_approval",
+            Self::OtherPlan { .. } => "other_plan",
             Self::WrongArm { .. } => "wrong_arm",
             Self::NoReason { .. } => "no_reason",
-            Self::Assignment(_) => "invalid_assignment",
+            Self::Assignment(error) => error.code(),
             Self::Plan { .. } => "invalid_plan",
             Self::Hash(_) => "no_hash",
         }

@@ -6,15 +6,19 @@
 
 pub mod approval;
 pub mod checklist;
+mod clock;
 mod course;
 mod error;
 mod fields;
+mod step;
 
 pub use approval::{Approval, ApprovalPolicy, traffic_share};
-pub use checklist::{Blocker, Checklist, LaunchFacts, Warning};
-pub use course::{By, Course, Decision, Edit, Phase, Proposal, Span, Step, normalised};
+pub use checklist::{Blocker, Checklist, ExposureSeen, LaunchFacts, PowerGap, Warning};
+pub use clock::{Span, clock, days_assigned, days_between};
+pub use course::{By, Course, Decision, Edit, Phase, Proposal, normalised, plan_hash};
 pub use error::LifecycleError;
 pub use fields::{Field, Rule, changes};
+pub use step::Step;
 
 use serde::{Deserialize, Serialize};
 

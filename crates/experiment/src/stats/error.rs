@@ -4,6 +4,8 @@
 //! Never here: failures of storage or transport; nothing here does I/O.
 //! Start at [`StatsError`].
 
+use domain::{ErrorKind, Problem};
+
 /// Why nothing can be said from the given statistics.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StatsError {
@@ -39,6 +41,33 @@ pub enum StatsError {
     CapsEverything { quantile: f64 },
     #[error("`{name}` is missing, and this estimator needs it; give it or choose another estimator")]
     Missing { name: &'static str },
+}
+
+/// Mostly it is shown in the place of the figure. Where it ends a request, the caller has given what is none, or the data say no.
+impl Problem for StatsError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFinite { .. }
+            | Self::OutOfRange { .. }
+            | Self::MixedStatistics { .. }
+            | Self::Unsupported { .. }
+            | Self::UnequalLengths { .. }
+            | Self::BadRow { .. }
+            | Self::TooFew { .. }
+            | Self::Missing { .. } => ErrorKind::Invalid,
+            Self::TooFewUnits { .. }
+            | Self::NoVariance
+            | Self::ZeroBaseline
+            | Self::NotPositive { .. }
+            | Self::ZeroDenominator
+            | Self::Singular
+            | Self::CapsEverything { .. } => ErrorKind::Refused,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        if self.kind() == ErrorKind::Refused { "no_figure" } else { "invalid_statistics" }
+    }
 }
 
 /// Passes a finite number on.

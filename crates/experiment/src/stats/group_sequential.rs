@@ -6,7 +6,7 @@
 //! Start at [`bounds`].
 
 use super::distributions::{normal_quantile, normal_sf};
-use super::error::{StatsError, allowed, enough, open_share, positive, same_length};
+use super::error::{StatsError, allowed, enough, finite, open_share, positive, same_length};
 use super::quadrature::panels;
 
 /// Whether an effect in either direction counts.
@@ -130,6 +130,30 @@ pub fn crossing_probability(fractions: &[f64], z_bounds: &[f64], sides: Sides) -
     Ok(crossed)
 }
 
+/// The chance to cross a bound at one look or another when there is an effect: the power of planned looks.
+///
+/// `shift`: the effect in standard errors of the last look; z drifts to it as the information grows (Jennison & Turnbull 2000, § 3.1, the
+/// canonical joint distribution). For two sides, crossings on the wrong side count, as in a fixed test.
+pub fn drifted_crossing(looks: &[Look], shift: f64, sides: Sides) -> Result<f64, StatsError> {
+    let fractions: Vec<f64> = looks.iter().map(|look| look.fraction).collect();
+    check_fractions(&fractions)?;
+    finite("shift", shift)?;
+    let last = looks[looks.len() - 1];
+    // So far beyond the last bound that it is crossed for certain; it keeps the walk within its edges, too.
+    if shift.abs() > last.bound + EDGE_Z {
+        return Ok(if sides == Sides::Two || shift > 0.0 { 1.0 } else { 0.0 });
+    }
+    let mut walk = Walk { drift: shift / last.fraction.sqrt(), ..Walk::new(sides) };
+    let mut crossed = 0.0;
+    for (index, look) in looks.iter().enumerate() {
+        crossed += walk.crossed(look.fraction, look.bound);
+        if let Some(next) = looks.get(index + 1) {
+            walk.go_on(look.fraction, look.bound, next.fraction);
+        }
+    }
+    Ok(crossed.min(1.0))
+}
+
 /// The chance that |z| is above `critical` at one of `looks` evenly spaced looks although there is no effect.
 pub fn peeking_probability(critical: f64, looks: usize) -> Result<f64, StatsError> {
     crossing_probability(&even(looks)?, &vec![critical; looks], Sides::Two)
@@ -185,9 +209,11 @@ fn check_fractions(fractions: &[f64]) -> Result<(), StatsError> {
 
 /// Brownian motion that has stayed inside the bounds so far: where it may be, and how likely.
 ///
-/// At information t the statistic is S = z·√t; it moves on by a normal step of variance Δt.
+/// At information t the statistic is S = z·√t; it moves on by a normal step of variance Δt and mean drift·Δt.
 struct Walk {
     sides: Sides,
+    /// 0 without an effect.
+    drift: f64,
     t: f64,
     /// Points in ascending order, with the mass that each stands for.
     mass: Vec<(f64, f64)>,
@@ -195,10 +221,20 @@ struct Walk {
 
 impl Walk {
     fn new(sides: Sides) -> Self {
-        Self { sides, t: 0.0, mass: vec![(0.0, 1.0)] }
+        Self { sides, drift: 0.0, t: 0.0, mass: vec![(0.0, 1.0)] }
     }
 
-    /// P(still inside, and above `bound` at the look at `t`).
+    /// P(still inside, and beyond `bound` at the look at `t`), on either side for two.
+    fn crossed(&self, t: f64, bound: f64) -> f64 {
+        let (edge, step, moved) = (bound * t.sqrt(), (t - self.t).sqrt(), self.drift * (t - self.t));
+        let beyond = |s: f64| match self.sides {
+            Sides::One => normal_sf((edge - s - moved) / step),
+            Sides::Two => normal_sf((edge - s - moved) / step) + normal_sf((edge + s + moved) / step),
+        };
+        self.mass.iter().map(|(s, mass)| mass * beyond(*s)).sum()
+    }
+
+    /// P(still inside, and above `bound` at the look at `t`), without drift.
     fn tail(&self, t: f64, bound: f64) -> f64 {
         let (edge, step) = (bound * t.sqrt(), (t - self.t).sqrt());
         self.mass.iter().map(|(s, mass)| mass * normal_sf((edge - s) / step)).sum()
@@ -229,8 +265,9 @@ impl Walk {
         let width = step.min((next - t).sqrt());
         let count = ((high - low) / width).ceil().max(1.0) as usize;
         let scale = (step * std::f64::consts::TAU.sqrt()).recip();
-        let reach = EDGE_Z * step;
+        let (reach, moved) = (EDGE_Z * step, self.drift * (t - self.t));
         let mass_at = |s: f64| -> f64 {
+            let s = s - moved;
             let first = self.mass.partition_point(|(from, _)| *from < s - reach);
             let near = self.mass[first..].iter().take_while(|(from, _)| *from <= s + reach);
             near.map(|(from, mass)| mass * (-0.5 * ((s - from) / step).powi(2)).exp()).sum()
@@ -285,6 +322,46 @@ mod tests {
         {
             check(peeking_probability(z, looks).unwrap(), published, 5e-6);
         }
+    }
+
+    /// Jennison & Turnbull 2000, tables 2.2 and 2.4: by what a fixed sample has to grow for the same power, α .05 on two sides.
+    #[test]
+    fn published_inflation_of_samples() {
+        let pocock = [(2, 1.110, 1.100), (3, 1.166, 1.151), (4, 1.202, 1.183), (5, 1.229, 1.207)];
+        let obrien_fleming = [(2, 1.008, 1.007), (3, 1.017, 1.016), (4, 1.024, 1.022), (5, 1.028, 1.026)];
+        let looks_of = |count: usize, at: &dyn Fn(f64) -> f64| -> Vec<Look> {
+            let look = |fraction: f64| Look { fraction, spent: 0.0, spent_now: 0.0, bound: at(fraction) };
+            even(count).unwrap().into_iter().map(look).collect()
+        };
+        let power = |looks: &[Look], wanted: f64, factor: f64| {
+            let shift = (normal_quantile(0.975) + normal_quantile(wanted)) * factor.sqrt();
+            check(drifted_crossing(looks, shift, Sides::Two).unwrap(), wanted, 4e-4);
+        };
+        for (table, is_pocock) in [(pocock, true), (obrien_fleming, false)] {
+            for (count, at_80, at_90) in table {
+                let constant =
+                    if is_pocock { pocock_constant(count, 0.05) } else { obrien_fleming_constant(count, 0.05) }
+                        .unwrap();
+                let bound = |t: f64| if is_pocock { constant } else { constant / t.sqrt() };
+                let looks = looks_of(count, &bound);
+                power(&looks, 0.8, at_80);
+                power(&looks, 0.9, at_90);
+            }
+        }
+    }
+
+    #[test]
+    fn without_an_effect_the_power_is_alpha_and_with_a_huge_one_all() {
+        for sides in [Sides::One, Sides::Two] {
+            let looks = bounds(&[0.001, 0.3, 0.31, 1.0], Spending::ObrienFleming, 0.05, sides, true).unwrap();
+            check(drifted_crossing(&looks, 0.0, sides).unwrap(), 0.05, 1e-9);
+            for shift in [9.0, 11.0, 500.0] {
+                check(drifted_crossing(&looks, shift, sides).unwrap(), 1.0, 1e-9);
+            }
+        }
+        let one = bounds(&[1.0], Spending::ObrienFleming, 0.05, Sides::One, true).unwrap();
+        check(drifted_crossing(&one, 2.0, Sides::One).unwrap(), normal_sf(normal_quantile(0.95) - 2.0), 1e-9);
+        assert!(drifted_crossing(&[], 1.0, Sides::One).is_err());
     }
 
     #[test]

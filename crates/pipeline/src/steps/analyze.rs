@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Days, NaiveTime, Utc};
 use experiment::daily::{Day, days};
-use experiment::decision::{Clock, Role};
+use experiment::decision::Role;
 use experiment::interactions::{InteractionRow, interactions};
+use experiment::lifecycle::{Course, Span, clock, plan_hash};
 use experiment::looks::looks;
 use experiment::metric::Statistic;
 use experiment::novelty::{DaySince, NoveltyRow, by_days_since};
@@ -31,6 +32,10 @@ pub struct Request {
     pub given: Option<ExperimentFile>,
     /// Of `given`: secondary metrics that were added after the start. They are shown as such and decide nothing.
     pub post_hoc: Vec<String>,
+    /// Of `given`: from when on exposures count, where that is not the planned start.
+    pub counts_from: Option<DateTime<Utc>>,
+    /// Of `given`: when units were assigned. Days in which they were not are no days that it ran.
+    pub spans: Vec<Span>,
     /// What happened from this moment on does not count, midnight UTC; the end of today if absent.
     pub until: Option<DateTime<Utc>>,
     /// Also the results as of each day since the start.
@@ -39,12 +44,27 @@ pub struct Request {
     pub interactions: bool,
 }
 
+impl Request {
+    /// An experiment of the store as it stands.
+    pub fn of(course: &Course) -> Self {
+        Self {
+            given: Some(course.file()),
+            post_hoc: course.post_hoc.clone(),
+            counts_from: Some(course.counts_from()),
+            spans: course.spans.clone(),
+            ..Self::default()
+        }
+    }
+}
+
 /// The results of one experiment.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct ExperimentReport {
     /// Name of its file.
     pub name: String,
     pub key: String,
+    /// Of the plan and the meaning of its metrics that the figures were computed by: see `experiment::lifecycle::plan_hash`.
+    pub plan_hash: String,
     /// The catalog number that the figures were read at.
     pub catalog: u64,
     pub until: DateTime<Utc>,
@@ -76,7 +96,7 @@ pub struct TableReport {
 /// Analyzes the selected experiments, one after the other.
 pub async fn run(context: &Context, request: Request) -> Result<Vec<ExperimentReport>, PipelineError> {
     let project = &context.project;
-    let files: Vec<(String, ExperimentFile)> = match (request.given, request.experiments.as_slice()) {
+    let mut files: Vec<(String, ExperimentFile)> = match (request.given, request.experiments.as_slice()) {
         (Some(file), _) => vec![(file.assignment.key.clone(), file)],
         (None, []) => project.experiments.clone().into_iter().collect(),
         (None, some) => {
@@ -92,9 +112,12 @@ pub async fn run(context: &Context, request: Request) -> Result<Vec<ExperimentRe
         tomorrow.and_time(NaiveTime::MIN).and_utc()
     });
     let mut reports = Vec::with_capacity(files.len());
-    for (name, file) in &files {
-        let report = one(context, name.clone(), file, &request.post_hoc, until, request.by_day).await?;
-        reports.push(report);
+    for (name, file) in &mut files {
+        let plan_hash = plan_hash(file, &request.post_hoc, &project.metrics)
+            .map_err(|error| PipelineError::Internal { what: format!("hash `{name}`"), reason: error.to_string() })?;
+        file.analysis.start = request.counts_from.unwrap_or(file.analysis.start);
+        let course = Given { file, post_hoc: &request.post_hoc, spans: &request.spans, plan_hash };
+        reports.push(one(context, name.clone(), course, until, request.by_day).await?);
     }
     if request.interactions {
         interact(context, &files, until, &mut reports).await?;
@@ -103,6 +126,14 @@ pub async fn run(context: &Context, request: Request) -> Result<Vec<ExperimentRe
         crate::results::keep(project, report)?;
     }
     Ok(reports)
+}
+
+/// What is analyzed, with what is known of it beside its file.
+struct Given<'a> {
+    file: &'a ExperimentFile,
+    post_hoc: &'a [String],
+    spans: &'a [Span],
+    plan_hash: String,
 }
 
 /// Every pair of the experiments, each report having the pairs of which it is the first; corrected over all.
@@ -139,8 +170,7 @@ async fn interact(
 async fn one(
     context: &Context,
     name: String,
-    file: &ExperimentFile,
-    post_hoc: &[String],
+    Given { file, post_hoc, spans, plan_hash }: Given<'_>,
     until: DateTime<Utc>,
     by_day: bool,
 ) -> Result<ExperimentReport, PipelineError> {
@@ -153,7 +183,7 @@ async fn one(
         .await?;
     expect_built(&built, &name)?;
     let catalog = context.warehouse.catalog().await?;
-    let observed = observe(context, &catalog, &subject).await?;
+    let observed = observe(context, &catalog, &subject, spans).await?;
     let unanalyzable = |error: StatsError| PipelineError::Unanalyzable {
         experiment: name.clone(),
         table: String::new(),
@@ -161,7 +191,9 @@ async fn one(
     };
     let results = results(&observed).map_err(unanalyzable)?;
     let mut of_days = Vec::new();
-    for observed in if by_day { observe_days(context, &catalog, &subject, &observed).await? } else { Vec::new() } {
+    for observed in
+        if by_day { observe_days(context, &catalog, &subject, (&observed, spans)).await? } else { Vec::new() }
+    {
         of_days.push((observed.0, rows(&observed.1).map_err(unanalyzable)?));
     }
     let days = days(of_days);
@@ -173,6 +205,7 @@ async fn one(
     Ok(ExperimentReport {
         name,
         key,
+        plan_hash,
         catalog: catalog.number,
         until,
         has_ended,
@@ -224,7 +257,12 @@ fn subject<'a>(
     Ok(Subject { file, metrics, post_hoc, exposure_columns, until })
 }
 
-async fn observe(context: &Context, catalog: &Catalog, subject: &Subject<'_>) -> Result<Observed, PipelineError> {
+async fn observe(
+    context: &Context,
+    catalog: &Catalog,
+    subject: &Subject<'_>,
+    spans: &[Span],
+) -> Result<Observed, PipelineError> {
     let (assignment, plan) = (&subject.file.assignment, &subject.file.analysis);
     let counts = analyze::read_counts(&context.warehouse, catalog, subject).await?;
     let found = analyze::read_samples(&context.warehouse, catalog, subject).await?;
@@ -239,7 +277,7 @@ async fn observe(context: &Context, catalog: &Catalog, subject: &Subject<'_>) ->
     };
     let daily_units: Vec<Vec<u64>> = counts.days.iter().map(of_day).collect();
     let known: u64 = daily_units.iter().flatten().sum();
-    let (clock, has_ended) = clock(plan, subject.until, known);
+    let (clock, has_ended) = clock(plan, spans, subject.until, known);
     Ok(Observed {
         looks: looks(&plan.looks, plan.planned_units.unwrap_or(known), &counts.per_day(), subject.until),
         daily_units,
@@ -264,27 +302,12 @@ async fn observe(context: &Context, catalog: &Catalog, subject: &Subject<'_>) ->
     })
 }
 
-/// Where an experiment stands at `until` with so many units, and whether that is its end.
-fn clock(plan: &AnalysisPlan, until: DateTime<Utc>, units: u64) -> (Clock, bool) {
-    let end = plan.end.map_or(until, |end| end.min(until));
-    let days = |from: DateTime<Utc>, to: DateTime<Utc>| (to - from).num_minutes() as f64 / (24.0 * 60.0);
-    let clock = Clock {
-        days_running: days(plan.start, end).max(0.0),
-        least_days: f64::from(plan.min_days),
-        most_days: f64::from(plan.max_days),
-        planned_days: plan.end.map(|end| days(plan.start, end)),
-        has_planned_units: plan.planned_units.is_some_and(|planned| units >= planned),
-    };
-    let is_planned_end = plan.end.is_some_and(|end| until >= end) || clock.has_planned_units;
-    (clock, is_planned_end || clock.days_running >= clock.most_days)
-}
-
 /// The same experiment as it stood at each midnight since its start: metrics and clock; the rest is today's.
 async fn observe_days(
     context: &Context,
     catalog: &Catalog,
     subject: &Subject<'_>,
-    today: &Observed,
+    (today, spans): (&Observed, &[Span]),
 ) -> Result<Vec<(DateTime<Utc>, Observed)>, PipelineError> {
     let plan = &subject.file.analysis;
     let seen = analyze::read_counts(&context.warehouse, catalog, subject).await?.per_day();
@@ -302,7 +325,7 @@ async fn observe_days(
         let metrics = metrics(context, &of_day, &today.variants, samples, &[]);
         let units = |metric: &ObservedMetric| metric.samples.iter().flatten().map(Sample::units).sum::<u64>();
         let units = metrics.iter().map(units).max().unwrap_or(0);
-        let (clock, has_ended) = clock(plan, until, units);
+        let (clock, has_ended) = clock(plan, spans, until, units);
         let looks = looks(&plan.looks, planned, &seen, until);
         found.push((until, Observed { metrics, clock, has_ended, looks, dimensions: Vec::new(), ..today.clone() }));
     }

@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod evaluate;
 pub mod extract;
 pub mod init;
+pub mod launch;
 pub mod off_policy;
 pub mod power;
 pub mod publish;

@@ -8,10 +8,9 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Days, NaiveTime, Utc};
-use experiment::lifecycle::traffic_share;
 use experiment::metric::{MetricFile, UnitPlan};
 use experiment::plan::{AnalysisPlan, ExperimentFile};
-use experiment::planning::{History, Intent, MetricHistory, PowerReport, power};
+use experiment::planning::{History, Intent, MetricHistory, PowerReport, power, power_hash};
 use warehouse::BuildOptions;
 
 use super::Context;
@@ -37,6 +36,8 @@ pub struct Request {
 pub struct Report {
     /// Key of the experiment, or of the metric's test.
     pub key: String,
+    /// Of what the figures depend on: arms, weights, coverage, the plan, the meaning of its metrics.
+    pub hash: String,
     /// The catalog number that the figures were read at.
     pub catalog: u64,
     /// Units that came from here until there are looked at.
@@ -89,21 +90,16 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
         new_units: analyze::read_new_units(&context.warehouse, &catalog, &subject, (from, to)).await?,
         metrics: metric_histories(context, &catalog, &subject, &request.experiment.analysis).await?,
     };
-    let assignment = &request.experiment.assignment;
-    let plan = &request.experiment.analysis;
-    let intent = Intent {
-        coverage: traffic_share(assignment, assignment.coverage),
-        shares: assignment.shares(),
-        alpha: plan.alpha,
-        running_alpha: plan.running_alpha,
-        days: plan.end.map(|end| u32::try_from((end - plan.start).num_days()).unwrap_or_default()),
-    };
+    let key = request.experiment.assignment.key.clone();
+    let intent = Intent::of(&request.experiment, &history);
     let found = power(&intent, &history).map_err(|error| PipelineError::Unanalyzable {
-        experiment: assignment.key.clone(),
+        experiment: key.clone(),
         table: String::new(),
         reason: error.to_string(),
     })?;
-    Ok(Report { key: assignment.key.clone(), catalog: catalog.number, from, to, power: found })
+    let hash = power_hash(&request.experiment, &context.project.metrics)
+        .map_err(|error| PipelineError::Internal { what: format!("hash `{key}`"), reason: error.to_string() })?;
+    Ok(Report { key, hash, catalog: catalog.number, from, to, power: found })
 }
 
 /// The metrics of an experiment with their plans, in its order.

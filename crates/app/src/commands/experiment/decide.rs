@@ -23,16 +23,11 @@ async fn analyzed(
 ) -> Result<(ExperimentReport, Option<ExperimentRecord>), AppError> {
     // Read once: what is decided later has seen this revision and no other.
     let record = desk.find(key).await?;
-    let (given, post_hoc) = match &record {
-        Some(record) => (record.course.analyzed(), record.course.post_hoc.clone()),
-        None => (desk.file(key).await?, Vec::new()),
+    let request = match &record {
+        Some(record) => analyze::Request::of(&record.course),
+        None => analyze::Request { given: Some(desk.file(key).await?), ..analyze::Request::default() },
     };
-    let request = analyze::Request {
-        given: Some(given),
-        post_hoc,
-        until: until.map(|day| day.and_time(NaiveTime::MIN).and_utc()),
-        ..analyze::Request::default()
-    };
+    let request = analyze::Request { until: until.map(|day| day.and_time(NaiveTime::MIN).and_utc()), ..request };
     let mut reports = shell.write("analyze", async |context| analyze::run(context, request).await).await?;
     let report = reports.pop();
     let report = report.ok_or_else(|| AppError::Internal { what: "no results", reason: format!("of `{key}`") })?;
@@ -72,7 +67,8 @@ pub(super) async fn decide(
     let results = serde_json::to_value(&report.results)
         .map_err(|error| AppError::Internal { what: "results have no JSON form", reason: error.to_string() })?;
     let proposed = report.results.decision.as_ref().map(|decision| decision.verdict.clone());
-    let step = Step::Decide { chosen, arm: arm.clone(), reason, proposed, results };
+    let step =
+        Step::Decide { chosen, arm: arm.clone(), reason, proposed, results, plan_hash: Some(report.plan_hash.clone()) };
     let facts = LaunchFacts::default();
     let record =
         desk.control.step(&desk.actor, key, record.revision, &step, &facts, shell.now).await.map_err(failed)?;

@@ -10,6 +10,7 @@ use std::path::Path;
 use control::{ApplyOptions, DriftChange, DriftPlan, ExperimentSource};
 use experiment::plan::ExperimentFile;
 
+use crate::cli::Seen;
 use crate::commands::Shell;
 use crate::error::AppError;
 use crate::output::count;
@@ -40,10 +41,11 @@ pub(super) async fn create(shell: &Shell, desk: &Desk, path: &Path) -> Result<()
     })
 }
 
-pub(super) async fn update(shell: &Shell, desk: &Desk, path: &Path) -> Result<(), AppError> {
+pub(super) async fn update(shell: &Shell, desk: &Desk, path: &Path, seen: Seen) -> Result<(), AppError> {
     let file = read(path)?;
     let key = file.assignment.key.clone();
-    let seen = desk.record(&key).await?.revision;
+    let stands = desk.record(&key).await?.revision;
+    let seen = seen.revision.unwrap_or(stands);
     let record = desk.control.edit_experiment(&desk.actor, &key, seen, file, "", shell.now).await.map_err(failed)?;
     desk.publish(shell).await?;
     shell.output.report(&record, |output| {

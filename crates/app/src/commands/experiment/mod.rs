@@ -24,7 +24,7 @@ pub async fn run(shell: &Shell, arguments: cli::Experiment) -> Result<Outcome, A
         ExperimentAction::List { state } => show::list(shell, &desk, state).await?,
         ExperimentAction::Show { key } => show::one(shell, &desk, &key).await?,
         ExperimentAction::Create { file } => files::create(shell, &desk, &file).await?,
-        ExperimentAction::Update { file } => files::update(shell, &desk, &file).await?,
+        ExperimentAction::Update { file, seen } => files::update(shell, &desk, &file, seen).await?,
         ExperimentAction::Plan => files::plan(shell, &desk).await?,
         ExperimentAction::Apply { new_phases, skip_blocked, reason } => {
             let options = control::ApplyOptions { new_phases, skip_blocked };
@@ -44,39 +44,40 @@ pub async fn run(shell: &Shell, arguments: cli::Experiment) -> Result<Outcome, A
             let choice = decide::Choice { ship, roll_back };
             decide::decide(shell, &desk, &key, choice, reason, until).await?;
         }
-        ExperimentAction::Submit(one) => step(shell, &desk, &one.key, Step::Submit, "Submitted").await?,
-        ExperimentAction::Approve { key, up_to } => {
-            step(shell, &desk, &key, Step::Approve { up_to }, "Approved").await?;
+        ExperimentAction::Submit(one) => step(shell, &desk, one, Step::Submit, "Submitted").await?,
+        ExperimentAction::Approve { one, up_to } => {
+            step(shell, &desk, one, Step::Approve { up_to }, "Approved").await?;
         }
-        ExperimentAction::Reject(Because { key, reason }) => {
-            step(shell, &desk, &key, Step::Reject { reason }, "Rejected").await?;
+        ExperimentAction::Reject(Because { one, reason }) => {
+            step(shell, &desk, one, Step::Reject { reason }, "Rejected").await?;
         }
-        ExperimentAction::Start(One { key }) => step(shell, &desk, &key, Step::Start, "Started").await?,
-        ExperimentAction::Ramp { key, coverage } => {
-            step(shell, &desk, &key, Step::Ramp { coverage }, "Ramped").await?;
+        ExperimentAction::Start(one) => step(shell, &desk, one, Step::Start, "Started").await?,
+        ExperimentAction::Ramp { one, coverage } => {
+            step(shell, &desk, one, Step::Ramp { coverage }, "Ramped").await?;
         }
-        ExperimentAction::Pause(Because { key, reason }) => {
-            step(shell, &desk, &key, Step::Pause { reason }, "Paused").await?;
+        ExperimentAction::Pause(Because { one, reason }) => {
+            step(shell, &desk, one, Step::Pause { reason }, "Paused").await?;
         }
-        ExperimentAction::Resume(One { key }) => step(shell, &desk, &key, Step::Resume, "Resumed").await?,
-        ExperimentAction::Stop(Because { key, reason }) => {
-            step(shell, &desk, &key, Step::Stop { reason, proposal: None }, "Stopped").await?;
+        ExperimentAction::Resume(one) => step(shell, &desk, one, Step::Resume, "Resumed").await?,
+        ExperimentAction::Stop(Because { one, reason }) => {
+            step(shell, &desk, one, Step::Stop { reason, proposal: None }, "Stopped").await?;
         }
-        ExperimentAction::Reopen { because: Because { key, reason }, make_default } => {
-            step(shell, &desk, &key, Step::Reopen { reason, make_default }, "Reopened").await?;
+        ExperimentAction::Reopen { because: Because { one, reason }, make_default } => {
+            step(shell, &desk, one, Step::Reopen { reason, make_default }, "Reopened").await?;
         }
-        ExperimentAction::Archive { because: Because { key, reason }, make_default } => {
-            step(shell, &desk, &key, Step::Archive { reason, make_default }, "Archived").await?;
+        ExperimentAction::Archive { because: Because { one, reason }, make_default } => {
+            step(shell, &desk, one, Step::Archive { reason, make_default }, "Archived").await?;
         }
     }
     Ok(Outcome::Done)
 }
 
-/// Does a verb at the revision that stands, and publishes.
-async fn step(shell: &Shell, desk: &Desk, key: &str, step: Step, done: &str) -> Result<(), AppError> {
-    let revision = desk.record(key).await?.revision;
+/// Does a verb at the revision that was seen, else at the one that stands, and publishes.
+async fn step(shell: &Shell, desk: &Desk, One { key, seen }: One, step: Step, done: &str) -> Result<(), AppError> {
+    let record = desk.record(&key).await?;
+    let revision = seen.revision.unwrap_or(record.revision);
     let facts = match step {
-        Step::Start => LaunchFacts { metrics: desk.metrics(), ..LaunchFacts::default() },
+        Step::Start => show::facts(shell, &record).await?,
         Step::Submit
         | Step::Approve { .. }
         | Step::Reject { .. }
@@ -89,7 +90,7 @@ async fn step(shell: &Shell, desk: &Desk, key: &str, step: Step, done: &str) -> 
         | Step::Archive { .. } => LaunchFacts::default(),
     };
     let record =
-        desk.control.step(&desk.actor, key, revision, &step, &facts, shell.now).await.map_err(store::failed)?;
+        desk.control.step(&desk.actor, &key, revision, &step, &facts, shell.now).await.map_err(store::failed)?;
     desk.publish(shell).await?;
     shell.output.report(&record, |output| {
         let share = show::percent(record.course.traffic_share());

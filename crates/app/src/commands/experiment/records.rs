@@ -49,6 +49,9 @@ pub(super) async fn audit(
             return shell.output.data(&table.render());
         }
     };
-    let text = desk.control.export_audit(&desk.actor, &filter, export).await.map_err(failed)?;
-    shell.output.data(&format!("{}\n", text.trim_end()))
+    let mut export = desk.control.export_audit(&desk.actor, filter, export).map_err(failed)?;
+    while let Some(piece) = export.next().await.map_err(failed)? {
+        shell.output.data(&piece)?;
+    }
+    Ok(())
 }

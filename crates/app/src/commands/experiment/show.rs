@@ -4,8 +4,9 @@
 //! Never here: what the checklist asks (`experiment::lifecycle`).
 //! Start at [`list`].
 
-use control::{ExperimentFilter, ExperimentRecord};
+use control::{ExperimentFilter, ExperimentRecord, KeptPower};
 use experiment::lifecycle::{Checklist, LaunchFacts, State};
+use pipeline::steps::launch;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -56,17 +57,30 @@ struct Shown<'a> {
     #[serde(flatten)]
     record: &'a ExperimentRecord,
     checklist: &'a Checklist,
+    /// As it was last computed; the checklist says whether it is of this content.
+    power: Option<&'a KeptPower>,
 }
 
 pub(super) async fn one(shell: &Shell, desk: &Desk, key: &str) -> Result<(), AppError> {
     let record = desk.record(key).await?;
-    let facts = LaunchFacts { metrics: desk.metrics(), ..LaunchFacts::default() };
+    // Without its warehouse an experiment is shown all the same.
+    let facts = facts(shell, &record).await.unwrap_or_else(|error| {
+        shell.output.warn(&format!("exposures were not looked at: {error}"));
+        LaunchFacts { metrics: desk.project.metrics.clone(), ..LaunchFacts::default() }
+    });
     let checklist = desk.control.checklist(&desk.actor, key, &facts).await.map_err(failed)?;
-    let shown = Shown { record: &record, checklist: &checklist };
-    shell.output.report(&shown, |output| output.data(&draw(shell, &record, &checklist)))
+    let power = desk.control.power(&desk.actor, key).await.map_err(failed)?;
+    let shown = Shown { record: &record, checklist: &checklist, power: power.as_ref() };
+    shell.output.report(&shown, |output| output.data(&draw(shell, &shown)))
 }
 
-fn draw(shell: &Shell, record: &ExperimentRecord, checklist: &Checklist) -> String {
+/// What project and warehouse know of a launch.
+pub(super) async fn facts(shell: &Shell, record: &ExperimentRecord) -> Result<LaunchFacts, AppError> {
+    let file = record.course.file();
+    shell.read(async |context| launch::run(context, &file).await).await
+}
+
+fn draw(shell: &Shell, Shown { record, checklist, power }: &Shown<'_>) -> String {
     let course = &record.course;
     let about = &course.about;
     let mut text = format!("{}, {}", record.key, course.state.name());
@@ -78,9 +92,14 @@ fn draw(shell: &Shell, record: &ExperimentRecord, checklist: &Checklist) -> Stri
     line("title", about.title.as_deref().unwrap_or_default());
     line("hypothesis", about.hypothesis.as_deref().unwrap_or_default());
     line("owner", &record.owner);
+    line("revision", &record.revision.to_string());
     line("traffic", &percent(course.traffic_share()));
     line("days running", &format!("{:.1}", course.days_running(shell.now)));
     line("goals and others", &course.analysis.metrics().join(", "));
+    if let Some(power) = power {
+        let end = power.found.power.map_or_else(|| "no figures".to_owned(), percent);
+        line("power at the end", &format!("{end}, computed {} by {}", power.at.format("%Y-%m-%d %H:%M"), power.by));
+    }
     if let Some(approval) = &course.approval {
         line("approved", &format!("by {} up to {}", approval.by, percent(approval.up_to)));
     }

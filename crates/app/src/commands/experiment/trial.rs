@@ -19,17 +19,21 @@ use crate::commands::Shell;
 use crate::commands::metric::draw_power;
 use crate::error::AppError;
 use crate::output::grouped;
-use crate::store::{Desk, failed};
+use crate::store::{Desk, failed, power_found};
 use crate::table::Table;
 
 pub(super) async fn power(shell: &Shell, desk: &Desk, key: &str, history: &cli::History) -> Result<(), AppError> {
     let experiment = desk.file(key).await?;
+    desk.control.may_compute_power(&desk.actor, &experiment).await.map_err(failed)?;
     let request = power::Request {
-        experiment,
+        experiment: experiment.clone(),
         history_days: history.history_days,
         until: history.until.map(|day| day.and_time(NaiveTime::MIN).and_utc()),
     };
     let report = shell.write("power", async |context| power::run(context, request).await).await?;
+    let found = power_found(&report)
+        .map_err(|error| AppError::Internal { what: "power has no JSON form", reason: error.to_string() })?;
+    desk.control.keep_power(&desk.actor, &experiment, found, shell.now).await.map_err(failed)?;
     shell.output.report(&report, |output| output.data(&draw_power(&report, true)))
 }
 
@@ -43,10 +47,6 @@ async fn program(shell: &Shell, desk: &Desk, key: &str) -> Result<Program, AppEr
     desk.control.program(&desk.actor, key, shell.now).await.map_err(failed)
 }
 
-fn refused(error: impl std::fmt::Display) -> AppError {
-    AppError::Usage { message: error.to_string(), help: "see `montauk experiment show`".to_owned() }
-}
-
 pub(super) async fn simulate(
     shell: &Shell,
     desk: &Desk,
@@ -56,7 +56,8 @@ pub(super) async fn simulate(
 ) -> Result<(), AppError> {
     let program = program(shell, desk, key).await?;
     let known: Object = attributes(given).into_iter().collect();
-    let found = experiment::simulate::simulate(&program, key, &known, units, seed).map_err(refused)?;
+    let found =
+        experiment::simulate::simulate(&program, key, &known, units, seed).map_err(|error| AppError::room(&error))?;
     shell.output.report(&found, |output| output.data(&draw_simulation(&found)))
 }
 
@@ -108,7 +109,8 @@ pub(super) async fn assign(
         });
     }
     let program = program(shell, desk, key).await?;
-    let payload = Payload::compile_object(&program.payload().map_err(refused)?).map_err(refused)?;
+    let payload = Payload::compile_object(&program.payload().map_err(|error| AppError::room(&error))?)
+        .map_err(|error| AppError::room(&error))?;
     let known = attributes(given);
     let found: Vec<Assigned> = units.into_iter().map(|unit| assigned(&program, &payload, key, unit, &known)).collect();
     if is_csv && !shell.output.json {
