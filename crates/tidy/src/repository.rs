@@ -8,8 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Built, downloaded or written by running the program: not the repository's.
-const SKIPPED_DIRECTORIES: &[&str] =
-    &[".git", "target", ".montauk", ".venv-test", ".venv-bench", "node_modules", "__pycache__", "montauk-demo"];
+const SKIPPED_DIRECTORIES: &[&str] = &[
+    ".git",
+    "target",
+    ".montauk",
+    ".venv-test",
+    ".venv-bench",
+    ".venv-connectors",
+    ".venv-sdks",
+    ".venv-fuzz",
+    "node_modules",
+    "__pycache__",
+    "montauk-demo",
+];
 /// Longest text that is read: 2 MiB is ten times the largest file a person edits here (`Cargo.lock`).
 const MAX_TEXT_BYTES: u64 = 2 * 1024 * 1024;
 

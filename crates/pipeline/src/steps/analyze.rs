@@ -63,8 +63,9 @@ pub struct ExperimentReport {
     /// Name of its file.
     pub name: String,
     pub key: String,
-    /// Of the plan and the meaning of its metrics that the figures were computed by: see `experiment::lifecycle::plan_hash`.
-    pub plan_hash: String,
+    /// Of the plan and the meaning of its metrics that the figures were computed by: see `experiment::lifecycle::plan_hash`. `None` for a file: it
+    /// knows neither starts nor pauses, so that nothing is decided by its days.
+    pub plan_hash: Option<String>,
     /// The catalog number that the figures were read at.
     pub catalog: u64,
     pub until: DateTime<Utc>,
@@ -113,7 +114,8 @@ pub async fn run(context: &Context, request: Request) -> Result<Vec<ExperimentRe
     });
     let mut reports = Vec::with_capacity(files.len());
     for (name, file) in &mut files {
-        let plan_hash = plan_hash(file, &request.post_hoc, &project.metrics)
+        let plan_hash = request.counts_from.map(|_| plan_hash(file, &request.post_hoc, &project.metrics)).transpose();
+        let plan_hash = plan_hash
             .map_err(|error| PipelineError::Internal { what: format!("hash `{name}`"), reason: error.to_string() })?;
         file.analysis.start = request.counts_from.unwrap_or(file.analysis.start);
         let course = Given { file, post_hoc: &request.post_hoc, spans: &request.spans, plan_hash };
@@ -133,7 +135,7 @@ struct Given<'a> {
     file: &'a ExperimentFile,
     post_hoc: &'a [String],
     spans: &'a [Span],
-    plan_hash: String,
+    plan_hash: Option<String>,
 }
 
 /// Every pair of the experiments, each report having the pairs of which it is the first; corrected over all.

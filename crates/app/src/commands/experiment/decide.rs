@@ -68,7 +68,7 @@ pub(super) async fn decide(
         .map_err(|error| AppError::Internal { what: "results have no JSON form", reason: error.to_string() })?;
     let proposed = report.results.decision.as_ref().map(|decision| decision.verdict.clone());
     let step =
-        Step::Decide { chosen, arm: arm.clone(), reason, proposed, results, plan_hash: Some(report.plan_hash.clone()) };
+        Step::Decide { chosen, arm: arm.clone(), reason, proposed, results, plan_hash: report.plan_hash.clone() };
     let facts = LaunchFacts::default();
     let record =
         desk.control.step(&desk.actor, key, record.revision, &step, &facts, shell.now).await.map_err(failed)?;
