@@ -16,6 +16,7 @@ use crate::decision::{Code, Verdict};
 use crate::definition::Experiment;
 use crate::metric::MetricFile;
 use crate::plan::{About, AnalysisPlan, ExperimentFile};
+use crate::schedule::Schedule;
 
 /// An experiment with everything that happened to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,12 @@ pub struct Course {
     /// Weights are shares that sum to 1.
     pub assignment: Experiment,
     pub analysis: AnalysisPlan,
+    /// What may happen to it by itself.
+    #[serde(default, skip_serializing_if = "Schedule::is_default")]
+    pub schedule: Schedule,
+    /// When its coverage was last raised since this phase started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raised_at: Option<DateTime<Utc>>,
     /// Names of secondary metrics that were added after the start: marked in results, never part of a verdict.
     pub post_hoc: Vec<String>,
     /// Who made it.
@@ -101,7 +108,7 @@ pub struct Phase {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Step {
     Submit,
-    /// `up_to`: the share of all units, 0.0–1.0, up to which it may ramp; what it takes now if it is not given.
+    /// `up_to`: the share of all units, 0.0–1.0, up to which it may ramp; what it takes now, or by its ramp, if it is not given.
     Approve {
         #[serde(default)]
         up_to: Option<f64>,
@@ -215,6 +222,8 @@ impl Course {
             about: file.about,
             assignment: file.assignment,
             analysis: file.analysis,
+            schedule: file.schedule,
+            raised_at: None,
             post_hoc: Vec::new(),
             author: by.person.to_owned(),
             edited_by: by.person.to_owned(),
@@ -233,6 +242,7 @@ impl Course {
             about: self.about.clone(),
             assignment: self.assignment.clone(),
             analysis: self.analysis.clone(),
+            schedule: self.schedule.clone(),
         }
     }
 
@@ -288,6 +298,7 @@ impl Course {
         file.assignment.winner = None;
         file.analysis.end = None;
         file.analysis.max_days = 0;
+        file.schedule = Schedule::default();
         file.analysis.secondary.retain(|metric| !self.post_hoc.contains(metric));
         // Metrics to look at are a set: naming one twice while it runs plans nothing else.
         file.analysis.secondary.sort();
@@ -326,13 +337,14 @@ impl Course {
                 next.approval = None;
             }
             Step::Start => {
-                self.needs_approval(self.assignment.coverage, by.policy)?;
+                self.needs_approval(self.planned_coverage(), by.policy)?;
                 next.plan_hash = Some(self.plan_hash(metrics)?);
                 next.spans.push(Span { from: by.at, to: None });
             }
             Step::Ramp { coverage } => {
                 self.check_ramp(*coverage, by.policy)?;
                 next.assignment.coverage = *coverage;
+                next.note_raise(self.assignment.coverage, by.at);
             }
             Step::Pause { .. } => next.end_span(by.at),
             Step::Resume => {
@@ -375,7 +387,7 @@ impl Course {
             return Err(LifecycleError::OwnApproval { key: self.key().to_owned(), person: by.person.to_owned() });
         }
         let (least, most) = (self.traffic_share(), traffic_share(&self.assignment, 1.0));
-        let up_to = up_to.unwrap_or(least);
+        let up_to = up_to.unwrap_or_else(|| traffic_share(&self.assignment, self.planned_coverage()));
         if !up_to.is_finite() || !(0.0..=1.0).contains(&up_to) {
             return Err(self.plan_error("up_to", format!("`{up_to}` is no share; write one from {least} to {most}")));
         }
@@ -464,6 +476,7 @@ impl Course {
             spans: std::mem::take(&mut self.spans),
             plan_hash: self.plan_hash.take(),
         });
+        self.raised_at = None;
         self.assignment.winner = None;
         self.assignment.phase = self.assignment.phase.saturating_add(1);
         by.person.clone_into(&mut self.edited_by);
@@ -474,8 +487,11 @@ impl Course {
     }
 
     fn check_plan(&self) -> Result<(), LifecycleError> {
-        match self.analysis.problem() {
-            Some((field, problem)) => Err(self.plan_error(&format!("analysis.{field}"), problem)),
+        if let Some((field, problem)) = self.analysis.problem() {
+            return Err(self.plan_error(&format!("analysis.{field}"), problem));
+        }
+        match self.schedule_problem() {
+            Some((field, problem)) => Err(self.plan_error(&field, problem)),
             None => Ok(()),
         }
     }
@@ -501,8 +517,10 @@ impl Course {
         next.about = file.about;
         next.assignment = file.assignment;
         next.analysis = file.analysis;
+        next.schedule = file.schedule;
         if is_started {
-            self.check_still_planned(&next)?;
+            next.note_raise(self.assignment.coverage, by.at);
+            self.check_still_planned(&next, by.policy)?;
         }
         if next.approval_hash()? != self.approval_hash()? {
             by.person.clone_into(&mut next.edited_by);
@@ -515,8 +533,12 @@ impl Course {
     }
 
     /// A schedule that is changed while it runs must still be one.
-    fn check_still_planned(&self, next: &Self) -> Result<(), LifecycleError> {
+    fn check_still_planned(&self, next: &Self, policy: ApprovalPolicy) -> Result<(), LifecycleError> {
         next.assignment.check()?;
+        // A ramp that reaches further than before is more than was approved.
+        if next.planned_coverage() > self.planned_coverage() {
+            next.needs_approval(next.planned_coverage(), policy)?;
+        }
         next.check_plan()
     }
 
