@@ -337,7 +337,7 @@ fn a_watched_experiment_never_ramps_after_harm() {
         let (mut was_harmed, mut raised, mut now) = (false, 0, 0_i64);
         while course.state == State::Running && now < 60 * 24 {
             now += 1 + (draws.uniform() * 30.0) as i64;
-            let mut found = well(now - (draws.uniform() * 20.0) as i64);
+            let mut found = well(now - (draws.normal().abs() * 8.0) as i64);
             let is_harmed = draws.uniform() < risk;
             if is_harmed {
                 found.harmed.push(harm());
