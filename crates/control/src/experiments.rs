@@ -375,6 +375,19 @@ impl Control {
         facts: &LaunchFacts,
         now: DateTime<Utc>,
     ) -> Result<ExperimentRecord, ControlError> {
+        self.step_because(actor, key, seen, (step, step.reason()), facts, now).await
+    }
+
+    /// As [`Self::step`], with a reason of its own for the audit log.
+    pub(crate) async fn step_because(
+        &self,
+        actor: &Actor,
+        key: &str,
+        seen: u64,
+        (step, reason): (&Step, &str),
+        facts: &LaunchFacts,
+        now: DateTime<Utc>,
+    ) -> Result<ExperimentRecord, ControlError> {
         let mut change = self.store.begin().await?;
         let found = change.find(Kind::Experiment, key).await?;
         check_seen(Kind::Experiment, key, found.as_ref(), seen)?;
@@ -398,7 +411,7 @@ impl Control {
             leave(&mut change, actor, &before, &around, *make_default, now).await?;
         }
         let mut after = before.with(course, now);
-        after.save(&mut change, actor, now, (verb.name(), step.reason()), Some(&before)).await?;
+        after.save(&mut change, actor, now, (verb.name(), reason), Some(&before)).await?;
         Surroundings::load(&mut change).await?.check(now)?;
         change.commit().await?;
         Ok(after)

@@ -20,6 +20,7 @@ mod store;
 mod surroundings;
 mod things;
 mod tokens;
+mod watch;
 
 pub use audit::{AuditEntry, AuditFilter, AuditFormat};
 pub use control::Control;
@@ -28,6 +29,7 @@ pub use error::ControlError;
 pub use experiments::{ExperimentFilter, ExperimentRecord, ManagedBy, Origin};
 pub use people::{Actor, Permission, Person, Projects, Role, Via};
 pub use publish::{LeftOut, Published};
-pub use qa::{QaEntry, QaRequest};
+pub use qa::{PreviewRequest, QaEntry, QaRequest};
 pub use things::{Kind, ProjectPolicy, SavedGroup, Stored, Thing, ThingEdit};
 pub use tokens::{IssuedToken, TokenRecord, TokenRequest};
+pub use watch::{RULES, RuleAct};

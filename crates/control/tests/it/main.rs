@@ -10,6 +10,7 @@ mod decisions;
 mod drift;
 mod people;
 mod publishing;
+mod watch;
 mod writers;
 
 use std::sync::atomic::{AtomicU32, Ordering};
