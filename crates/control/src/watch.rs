@@ -68,7 +68,9 @@ impl Control {
         let entries = self.audit(actor, &filter).await?.into_iter().rev().filter(|entry| entry.via == Via::Rule.name());
         let act = |verb: String| serde_json::from_value::<Verb>(Value::String(verb)).ok();
         Ok(entries
-            .filter_map(|entry| Some(RuleAct { verb: act(entry.verb)?, reason: entry.reason, revision: entry.sequence }))
+            .filter_map(|entry| {
+                Some(RuleAct { verb: act(entry.verb)?, reason: entry.reason, revision: entry.sequence })
+            })
             .collect())
     }
 }

@@ -105,6 +105,13 @@ pub struct Preview {
     pub variant: String,
 }
 
+/// An address with the token of a preview; `None` where it is no address.
+pub fn preview_link(address: &str, token: &str) -> Option<String> {
+    let mut link = url::Url::parse(address).ok().filter(url::Url::has_host)?;
+    link.query_pairs_mut().append_pair(PREVIEW_ATTRIBUTE, token);
+    Some(link.into())
+}
+
 /// Everything that decides who sees what.
 #[derive(Debug, Clone, Default)]
 pub struct Program {

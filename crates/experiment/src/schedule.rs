@@ -115,7 +115,10 @@ impl Schedule {
         if let Some(start) = self.start {
             if start < plan.start {
                 let from = plan.start;
-                return Some(("start", format!("`{start}` lies before `analysis.start`, and exposures count from {from} on")));
+                return Some((
+                    "start",
+                    format!("`{start}` lies before `analysis.start`, and exposures count from {from} on"),
+                ));
             }
             if plan.end.is_some_and(|end| start >= end) {
                 return Some(("start", format!("`{start}` does not lie before `analysis.end`")));

@@ -380,7 +380,10 @@ fn schedules_that_cannot_be_followed_name_their_key() {
     let step = |day: u32, coverage: f64| format!("{{ at = '2026-11-{day:02}T00:00:00Z', coverage = {coverage} }}");
     let end = "end = '2026-11-20T00:00:00Z'";
     for (schedule, expected) in [
-        ("start = '2026-10-31T00:00:00Z'".to_owned(), "`schedule.start` of `checkout` cannot be: `2026-10-31 00:00:00 UTC` lies before `analysis.start`, and exposures count from 2026-11-01 00:00:00 UTC on"),
+        (
+            "start = '2026-10-31T00:00:00Z'".to_owned(),
+            "`schedule.start` of `checkout` cannot be: `2026-10-31 00:00:00 UTC` lies before `analysis.start`, and exposures count from 2026-11-01 00:00:00 UTC on",
+        ),
         ("start = '2026-11-20T00:00:00Z'".to_owned(), "does not lie before `analysis.end`"),
         (steps(&step(2, 1.5)), "`schedule.ramp` of `checkout` cannot be: `1.5` is no coverage"),
         (steps(&step(2, 0.0)), "`0` is no coverage"),
@@ -390,7 +393,10 @@ fn schedules_that_cannot_be_followed_name_their_key() {
         (steps(&[step(3, 0.2), step(3, 0.5)].join(", ")), "does not come after `2026-11-03 00:00:00 UTC`"),
         (steps(&step(1, 0.2)), "does not come after `2026-11-01 00:00:00 UTC`"),
         (steps(&step(20, 0.2)), "does not lie before `analysis.end`"),
-        (format!("{}\nrefresh = 'never'", steps(&step(2, 0.2))), "`schedule.refresh` of `checkout` cannot be: a ramp and `auto_rollback` need results"),
+        (
+            format!("{}\nrefresh = 'never'", steps(&step(2, 0.2))),
+            "`schedule.refresh` of `checkout` cannot be: a ramp and `auto_rollback` need results",
+        ),
         ("auto_rollback = true\nrefresh = 'never'".to_owned(), "need results"),
     ] {
         let course = draft(&schedule, end);

@@ -160,6 +160,12 @@ impl Shell {
         Self { globals, output, now, run_id, since: Instant::now() }
     }
 
+    /// The same for a part of a run, as if it were `now`: its records have a name of their own.
+    pub fn part(&self, now: DateTime<Utc>, number: usize) -> Self {
+        let run_id = format!("{}-{number}", self.run_id);
+        Self { globals: self.globals.clone(), output: self.output, now, run_id, since: self.since }
+    }
+
     /// Reads the project: that of `-C`, or the nearest one.
     pub fn project(&self) -> Result<Project, PipelineError> {
         let start = self.globals.directory.clone().unwrap_or_else(|| PathBuf::from("."));

@@ -18,7 +18,10 @@ use super::{Api, Problem};
 use crate::{PreviewRequest, QaEntry, QaRequest};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list_forced, force_variant)).routes(routes!(release_unit)).routes(routes!(make_preview))
+    OpenApiRouter::new()
+        .routes(routes!(list_forced, force_variant))
+        .routes(routes!(release_unit))
+        .routes(routes!(make_preview))
 }
 
 /// Units that are forced, those whose entry has expired as well.

@@ -76,7 +76,8 @@ async fn a_ramp_goes_by_its_plan_and_stops_by_harm() {
             let (_, after) = look(control, "a", &found, now).await;
             words.push(format!("{} {}", after.course.state.name(), after.course.assignment.coverage));
         }
-        let expected = ["running 0.05", "running 0.05", "running 0.05", "running 0.5", "running 0.5", "running 0.5", "paused 0.5"];
+        let expected =
+            ["running 0.05", "running 0.05", "running 0.05", "running 0.5", "running 0.5", "running 0.5", "paused 0.5"];
         assert_eq!(words, expected);
         let stopped = control.experiment(&ann(), "a").await.unwrap().course;
         let proposal = stopped.proposal.unwrap();
@@ -90,11 +91,14 @@ async fn a_ramp_goes_by_its_plan_and_stops_by_harm() {
             .map(|entry| format!("{} {} {} {}", entry.person, entry.via, entry.verb, entry.reason))
             .collect();
         let rule = |verb: &str, why: &str| format!("{RULES} rule {verb} {why}");
-        assert_eq!(said[3..], [
-            rule("start", "scheduled start"),
-            rule("ramp", "step of the ramp to 0.5"),
-            rule("stop", "guardrail `returns` is harmed in `new`"),
-        ]);
+        assert_eq!(
+            said[3..],
+            [
+                rule("start", "scheduled start"),
+                rule("ramp", "step of the ramp to 0.5"),
+                rule("stop", "guardrail `returns` is harmed in `new`"),
+            ]
+        );
         let acts = control.acts(&rules(), "a", at(0)).await.unwrap();
         assert_eq!(acts.iter().map(|act| act.verb.name()).collect::<Vec<_>>(), ["start", "ramp", "stop"]);
         assert_eq!(acts[2].reason, "guardrail `returns` is harmed in `new`");
@@ -139,11 +143,9 @@ async fn a_file_may_change_while_its_ramp_has_come_further() {
         };
         apply(ramped("a")).await.unwrap();
         let mut record = walk(control, control.experiment(&ann(), "a").await.unwrap(), &[Step::Submit]).await;
-        for (who, step) in [
-            (bob(), Step::Approve { up_to: None }),
-            (ann(), Step::Start),
-            (ann(), Step::Ramp { coverage: 0.5 }),
-        ] {
+        for (who, step) in
+            [(bob(), Step::Approve { up_to: None }), (ann(), Step::Start), (ann(), Step::Ramp { coverage: 0.5 })]
+        {
             record = control.step(&who, "a", record.revision, &step, &facts(), at(2)).await.unwrap();
         }
         let mut file = ramped("a");
@@ -171,7 +173,10 @@ async fn a_preview_link_works_in_a_draft_and_ends() {
         let error = control.preview(&ann(), "a", request("newer", None), at(0)).await.unwrap_err();
         assert!(error.to_string().contains("name one of the experiment's variants"), "{error}");
         let viewer = actor("vic", Role::Viewer);
-        assert_eq!(code(&control.preview(&viewer, "a", request("new", None), at(0)).await.unwrap_err()), "forbidden Refused");
+        assert_eq!(
+            code(&control.preview(&viewer, "a", request("new", None), at(0)).await.unwrap_err()),
+            "forbidden Refused"
+        );
         let tokens = async |now| {
             let published = control.publish_snapshot(&store.directory.path().join("snapshots"), now).await.unwrap();
             let text = std::fs::read_to_string(published.path).unwrap();

@@ -96,7 +96,9 @@ pub fn alerts(course: &Course, look: Look<'_>, earlier: &[Alert], now: DateTime<
 
 fn is_of_missing_data(reason: &Reason) -> bool {
     match reason {
-        Reason::NoExposure { .. } | Reason::Stale { .. } | Reason::JoinRate { .. } | Reason::MissingMetric { .. } => true,
+        Reason::NoExposure { .. } | Reason::Stale { .. } | Reason::JoinRate { .. } | Reason::MissingMetric { .. } => {
+            true
+        }
         Reason::SampleRatio { .. }
         | Reason::SequentialSampleRatio { .. }
         | Reason::Leak { .. }
@@ -161,7 +163,9 @@ impl Alert {
         is_same
             && match (&self.what, &before.what) {
                 (What::Done { revision: one, .. }, What::Done { revision: other, .. }) => one == other,
-                (What::Health { reason: one }, What::Health { reason: other }) => is_recent && subject(one) == subject(other),
+                (What::Health { reason: one }, What::Health { reason: other }) => {
+                    is_recent && subject(one) == subject(other)
+                }
                 (What::Failed { code: one, .. }, What::Failed { code: other, .. }) => is_recent && one == other,
                 // A digest belongs to its day: refreshed daily, a minute sooner than yesterday, it is another one.
                 (What::Digest { .. }, What::Digest { .. }) => self.at.date_naive() == before.at.date_naive(),

@@ -80,12 +80,7 @@ pub enum Obstacle {
 
 /// What is due. `evidence`: of results that were computed just now; `None` where that was not to be, or failed: then time alone decides, and
 /// nothing grows.
-pub fn watch(
-    course: &Course,
-    evidence: Option<&Evidence>,
-    policy: ApprovalPolicy,
-    now: DateTime<Utc>,
-) -> Option<Due> {
+pub fn watch(course: &Course, evidence: Option<&Evidence>, policy: ApprovalPolicy, now: DateTime<Utc>) -> Option<Due> {
     match course.state {
         State::Review => start(course, policy, now),
         State::Running => stop(course, evidence, now).or_else(|| ramp(course, evidence, policy, now)),
@@ -142,7 +137,8 @@ fn stop(course: &Course, evidence: Option<&Evidence>, now: DateTime<Utc>) -> Opt
     because.extend(is_over(course, now));
     let planned = course.analysis.planned_units.zip(evidence).filter(|(planned, found)| found.units >= *planned);
     // Not before the least runtime, as in verdicts: weekdays differ, however many come on one of them.
-    if let Some((planned, found)) = planned.filter(|_| course.days_running(now) >= f64::from(course.analysis.min_days)) {
+    if let Some((planned, found)) = planned.filter(|_| course.days_running(now) >= f64::from(course.analysis.min_days))
+    {
         because.push(Cause::PlannedUnits { units: found.units, planned });
     }
     (!because.is_empty()).then_some(Due::Stop { because, proposal })
@@ -192,12 +188,7 @@ fn step_due(course: &Course, now: DateTime<Utc>) -> Option<f64> {
     (step.at <= now && running >= gap).then_some(step.coverage)
 }
 
-fn ramp(
-    course: &Course,
-    evidence: Option<&Evidence>,
-    policy: ApprovalPolicy,
-    now: DateTime<Utc>,
-) -> Option<Due> {
+fn ramp(course: &Course, evidence: Option<&Evidence>, policy: ApprovalPolicy, now: DateTime<Utc>) -> Option<Due> {
     let coverage = step_due(course, now)?;
     let mut because: Vec<Obstacle> = unapproved(course, coverage, policy).into_iter().collect();
     match evidence {
@@ -214,14 +205,26 @@ fn obstacles(course: &Course, found: &Evidence) -> Vec<Obstacle> {
         because.push(Obstacle::NoExposure);
     }
     let since = course.raised_at.or(course.started_at());
-    because.extend(since.filter(|since| found.data_until.is_none_or(|until| until <= *since)).map(|since| Obstacle::NoDataSince { since }));
+    because.extend(
+        since
+            .filter(|since| found.data_until.is_none_or(|until| until <= *since))
+            .map(|since| Obstacle::NoDataSince { since }),
+    );
     because.extend(found.ailments.iter().map(|reason| Obstacle::Health { reason: reason.clone() }));
     if let Some(p) = found.sample_ratio_p.filter(|_| found.ailments.is_empty()) {
         because.push(Obstacle::Health { reason: Reason::SequentialSampleRatio { p } });
     }
-    because.extend(found.harmed.iter().map(|harm| Obstacle::Guardrail { metric: harm.metric.clone(), arm: harm.arm.clone() }));
+    because.extend(
+        found.harmed.iter().map(|harm| Obstacle::Guardrail { metric: harm.metric.clone(), arm: harm.arm.clone() }),
+    );
     because.extend(found.unknown.iter().map(|metric| Obstacle::TooFewUnits { metric: metric.clone() }));
-    because.extend(found.significant.iter().filter(|goal| !goal.is_better).map(|goal| Obstacle::Goal { metric: goal.metric.clone() }));
+    because.extend(
+        found
+            .significant
+            .iter()
+            .filter(|goal| !goal.is_better)
+            .map(|goal| Obstacle::Goal { metric: goal.metric.clone() }),
+    );
     if found.verdict.is_none() {
         because.push(Obstacle::Undecidable);
     }

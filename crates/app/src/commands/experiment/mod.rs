@@ -6,7 +6,9 @@
 
 mod decide;
 mod files;
+mod preview;
 mod records;
+mod refresh;
 mod show;
 mod trial;
 
@@ -38,6 +40,12 @@ pub async fn run(shell: &Shell, arguments: cli::Experiment) -> Result<Outcome, A
             trial::assign(shell, &desk, &key, (units, file), &attributes).await?;
         }
         ExperimentAction::Results { key, until } => decide::results(shell, &desk, &key, until).await?,
+        ExperimentAction::Refresh { keys, at, dry_run } => {
+            return refresh::refresh(shell, &desk, &keys, at, dry_run).await;
+        }
+        ExperimentAction::Preview { key, variant, days, url } => {
+            preview::preview(shell, &desk, &key, variant, days, url.as_deref()).await?;
+        }
         ExperimentAction::Export { keys } => records::export(shell, &desk, &keys).await?,
         ExperimentAction::Audit { key, format } => records::audit(shell, &desk, key, format).await?,
         ExperimentAction::Decide { key, ship, roll_back, no_difference: _, reason, until } => {

@@ -81,6 +81,16 @@ fn draw(shell: &Shell, record: &ExperimentRecord, checklist: &Checklist) -> Stri
     line("traffic", &percent(course.traffic_share()));
     line("days running", &format!("{:.1}", course.days_running(shell.now)));
     line("goals and others", &course.analysis.metrics().join(", "));
+    let steps = course.schedule.ramp.iter().filter(|step| step.coverage > course.assignment.coverage);
+    let steps = steps.map(|step| format!("{} from {}", percent(step.coverage), step.at.format("%Y-%m-%d %H:%M")));
+    line("ramp", &steps.collect::<Vec<_>>().join(", "));
+    if let Some(proposal) = &course.proposal {
+        let code = serde_json::to_value(proposal.verdict.code).unwrap_or_default();
+        line(
+            "proposed",
+            &format!("{} {}", code.as_str().unwrap_or_default(), proposal.arm.as_deref().unwrap_or_default()),
+        );
+    }
     if let Some(approval) = &course.approval {
         line("approved", &format!("by {} up to {}", approval.by, percent(approval.up_to)));
     }
@@ -105,7 +115,7 @@ fn draw(shell: &Shell, record: &ExperimentRecord, checklist: &Checklist) -> Stri
 }
 
 /// `code key value …`, as in the JSON.
-fn facts_of(item: &impl Serialize) -> String {
+pub(super) fn facts_of(item: &impl Serialize) -> String {
     let Ok(Value::Object(mut fields)) = serde_json::to_value(item) else { return String::new() };
     let code = fields.remove("code").and_then(|code| code.as_str().map(str::to_owned)).unwrap_or_default();
     fields.iter().fold(code, |text, (key, value)| format!("{text} {key} {value}"))
