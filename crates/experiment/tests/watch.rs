@@ -224,10 +224,9 @@ fn a_step_needs_fresh_results_that_know_something() {
     let held = |change: fn(&mut Evidence)| {
         let mut found = well(60);
         change(&mut found);
-        match see(&course, Some(&found), 60).unwrap() {
-            Due::Hold { because, .. } => because,
-            other => panic!("{other:?}"),
-        }
+        let due = see(&course, Some(&found), 60).unwrap();
+        let Due::Hold { because, .. } = due else { panic!("{due:?}") };
+        because
     };
     assert_eq!(word(see(&course, Some(&well(60)), 60).as_ref()), "ramp 0.1");
     let none = see(&course, None, 60).unwrap();
