@@ -67,7 +67,7 @@ fn ends_whole(file: &mut fs::File) -> std::io::Result<bool> {
 /// The newest alerts, oldest first; what is no alert is left out.
 pub fn alerts(project: &Project) -> Result<Vec<Alert>, PipelineError> {
     let path = alerts_path(project);
-    let read = || {
+    let read = || -> std::io::Result<Vec<u8>> {
         let mut file = fs::File::open(&path)?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(MOST_BYTES)))?;
