@@ -53,7 +53,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Done,
-    /// Data did not pass: a check failed, a file could not be loaded, a destination refused rows. The report says which.
+    /// Data did not pass: a check failed, a file could not be loaded, a destination refused rows, an experiment could not be analyzed. The report
+    /// says which.
     ChecksFailed,
     /// `doctor` found something that must be mended.
     Unhealthy,
