@@ -60,6 +60,8 @@ fn comparable(text: &str) -> String {
     let is_size = |word: &str| word.len() > 3 && word.contains('.') && word.parse::<f64>().is_ok();
     let line = |line: &str| {
         let words = line.split(' ').map(|word| if is_size(word) && line.contains(" kB") { "0.0" } else { word });
+        // A longer size makes a longer rule.
+        let words = words.map(|word| if word.starts_with('─') { "─" } else { word });
         words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
     };
     without_moments(text).lines().map(line).collect::<Vec<_>>().join("\n")

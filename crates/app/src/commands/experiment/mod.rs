@@ -100,7 +100,10 @@ async fn step(shell: &Shell, desk: &Desk, key: &str, step: Step, done: &str) -> 
         desk.control.step(&desk.actor, key, revision, &step, &facts, shell.now).await.map_err(store::failed)?;
     desk.publish(shell).await?;
     shell.output.report(&record, |output| {
-        let share = show::percent(record.course.traffic_share());
+        let share = match (&step, &record.course.approval) {
+            (Step::Approve { .. }, Some(approval)) => format!("up to {}", show::percent(approval.up_to)),
+            _ => show::percent(record.course.traffic_share()),
+        };
         output.done(done, &format!("`{key}`: {}, {share} of all units", record.course.state.name()));
         Ok(())
     })

@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use control::{Actor, ControlError, ExperimentFilter, ExperimentRecord};
 use domain::Problem;
 use experiment::lifecycle::alerts::{Look, What};
+use experiment::lifecycle::watch::Obstacle;
 use experiment::lifecycle::{Alert, Due, Evidence, LaunchFacts, State, alerts, wants_results, watch};
 use pipeline::scan::{Scan, scan};
 use pipeline::steps::analyze;
@@ -289,6 +290,7 @@ fn due_words(due: &Due) -> String {
         Due::Start => "start".to_owned(),
         Due::Ramp { coverage } => format!("ramp to {}", super::show::percent(*coverage)),
         Due::Stop { .. } => format!("stop: {}", due.reason()),
+        Due::Hold { verb, because } if *because == [Obstacle::NoResults] => format!("{verb}, if results allow it"),
         Due::Hold { verb, because } => {
             let codes: Vec<String> = because.iter().map(super::show::facts_of).collect();
             format!("{verb} waits: {}", codes.join("; "))
