@@ -145,8 +145,34 @@ fn a_refresh_does_what_is_due_once_and_says_it_as_json() {
     let kinds: Vec<String> =
         alerts(&project).iter().map(|alert| format!("{} {}", alert["alert"], alert["verb"])).collect();
     assert_eq!(kinds, [r#""done" "start""#, r#""done" "ramp""#, r#""done" "stop""#]);
+    // Killed after it had acted and before it could say so: the next one says it.
+    let told = alerts(&project);
+    fs::remove_file(project.join(".montauk/reports/experiments/alerts.ndjson")).unwrap();
+    let (_, late) = refresh(&project, &["--at", "2026-11-04T09:15:00Z"]);
+    assert_eq!(late["experiments"][0]["due"], Value::Null, "{late}");
+    let revisions = |alerts: &[Value]| alerts.iter().map(|alert| alert["revision"].clone()).collect::<Vec<_>>();
+    assert_eq!(revisions(&alerts(&project)), revisions(&told));
     let (code, unknown) = refresh(&project, &["cehckout"]);
     assert_eq!((code, &unknown["error"]["code"]), (3, &json!("not_found")), "{unknown}");
+}
+
+#[test]
+fn a_schedule_that_cannot_be_followed_is_one_error_with_its_place() {
+    let (_home, project) = approved();
+    let path = project.join("experiments/checkout.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    for (from, to, key) in [
+        ("refresh = \"hourly\"", "refresh = \"never\"", "refresh = "),
+        ("coverage = 0.25", "coverage = 2.5", "ramp = ["),
+        ("start = \"2026-11-02T09", "start = \"2026-10-02T09", "start = \"2026-10"),
+    ] {
+        let wrong = text.replace(from, to);
+        let line = wrong.lines().position(|line| line.starts_with(key)).unwrap() + 1;
+        fs::write(&path, &wrong).unwrap();
+        let (code, report) = decide(&project, &["experiment", "plan"]);
+        let error = &report["error"];
+        assert_eq!((code, &error["code"], &error["line"]), (3, &json!("bad_schedule"), &json!(line)), "{report}");
+    }
 }
 
 #[test]
