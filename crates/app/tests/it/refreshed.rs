@@ -47,7 +47,7 @@ fn walk(home: &Path, is_end: impl Fn(&str) -> bool) -> usize {
                     ("cd", "montauk", &["experiment", "refresh", "--quiet"][..])
                 );
             }
-            // Run by `make test-sdks` in its own words.
+            // For another program: that the server understands the attribute is tested below.
             ("js", _) => assert!(block.contains("montauk_preview"), "{block}"),
             (other, file) => panic!("the page has a block of `{other}` ({file:?}), which nobody tests"),
         }
