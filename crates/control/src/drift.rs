@@ -115,6 +115,10 @@ fn with_verbs(file: &ExperimentFile, record: &ExperimentRecord) -> ExperimentFil
     file.assignment.phase = stands.phase;
     file.assignment.winner.clone_from(&stands.winner);
     file.assignment.paused = stands.paused;
+    // A file with a ramp says where it began; it has come further by itself since.
+    if !file.schedule.ramp.is_empty() && matches!(record.course.state, State::Running | State::Paused) {
+        file.assignment.coverage = file.assignment.coverage.max(stands.coverage);
+    }
     // Nothing said is said of the default: a record keeps its project and its owner.
     file
 }

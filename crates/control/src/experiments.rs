@@ -208,7 +208,8 @@ pub(crate) async fn policy(change: &mut View, project: &str) -> Result<ApprovalP
 }
 
 /// Under what somebody acts on an experiment as it stands.
-pub(crate) struct Standing {
+#[derive(Debug, Clone)]
+pub struct Standing {
     policy: ApprovalPolicy,
     groups: String,
     is_approver: bool,
@@ -228,7 +229,8 @@ impl Standing {
         })
     }
 
-    pub(crate) fn by<'a>(&'a self, actor: &'a Actor, now: DateTime<Utc>) -> By<'a> {
+    /// The same for the state machine, at a moment.
+    pub fn by<'a>(&'a self, actor: &'a Actor, now: DateTime<Utc>) -> By<'a> {
         let Self { policy, groups, is_approver } = self;
         By { person: &actor.person, at: now, policy: *policy, is_approver: *is_approver, groups }
     }
@@ -406,6 +408,19 @@ impl Control {
         facts: &LaunchFacts,
         now: DateTime<Utc>,
     ) -> Result<ExperimentRecord, ControlError> {
+        self.step_because(actor, key, seen, (step, step.reason()), facts, now).await
+    }
+
+    /// As [`Self::step`], with a reason of its own for the audit log.
+    pub(crate) async fn step_because(
+        &self,
+        actor: &Actor,
+        key: &str,
+        seen: u64,
+        (step, reason): (&Step, &str),
+        facts: &LaunchFacts,
+        now: DateTime<Utc>,
+    ) -> Result<ExperimentRecord, ControlError> {
         let mut change = self.store.begin().await?;
         let found = change.find(Kind::Experiment, key).await?;
         check_seen(Kind::Experiment, key, found.as_ref(), seen)?;
@@ -429,7 +444,7 @@ impl Control {
             leave(&mut change, actor, &before, &around, *make_default, now).await?;
         }
         let mut after = before.with(course, now);
-        after.save(&mut change, actor, now, (verb.name(), step.reason()), Some(&before)).await?;
+        after.save(&mut change, actor, now, (verb.name(), reason), Some(&before)).await?;
         Surroundings::load(&mut change).await?.check(now)?;
         change.commit().await?;
         Ok(after)
@@ -442,6 +457,14 @@ impl Control {
         let record = ExperimentRecord::find(&mut view, key).await?;
         let facts = with_power(&mut view, &record, facts).await?;
         Ok(Surroundings::load(&mut view).await?.checklist(&record, &facts))
+    }
+
+    /// Under what somebody acts on an experiment as it stands.
+    pub async fn standing(&self, actor: &Actor, record: &ExperimentRecord) -> Result<Standing, ControlError> {
+        actor.require(Permission::Read, Some(&record.project))?;
+        let mut view = self.store.view().await?;
+        let around = Surroundings::load(&mut view).await?;
+        Standing::of(&mut view, actor, record, &around).await
     }
 
     /// The policy under which an experiment of a project is launched.

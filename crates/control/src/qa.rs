@@ -1,11 +1,12 @@
-//! Forced variants for testing: a unit sees a variant whatever else holds, without being counted, for a while.
+//! Forced variants for testing: a unit, or whoever opens a link, sees a variant whatever else holds, without being counted, for a while.
 //!
-//! In: a [`QaRequest`].  Out: a [`QaEntry`].
+//! In: a [`QaRequest`] or a [`PreviewRequest`].  Out: a [`QaEntry`].
 //! Never here: forced variants of a request (see `serving`).
 //! Start at [`Control::force`].
 
 use chrono::{DateTime, TimeDelta, Utc};
 use experiment::lifecycle::State;
+use experiment::program::Preview;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 
@@ -13,6 +14,7 @@ use crate::control::Control;
 use crate::error::ControlError;
 use crate::experiments::ExperimentRecord;
 use crate::people::{Actor, Permission};
+use crate::secret::{hex, random};
 use crate::store::{Change, Entry, View, json, snapshot};
 use crate::things::Kind;
 
@@ -21,16 +23,32 @@ const DEFAULT_DAYS: i64 = 14;
 /// Identifiers of units are attributes; longer ones are mistakes.
 const MOST_UNIT_BYTES: usize = 1_024;
 
-/// A unit that sees a variant.
+/// A unit, or a link, that sees a variant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct QaEntry {
     pub experiment: String,
-    /// The value of the experiment's `hash_attribute`.
+    /// The value of the experiment's `hash_attribute`; of a link its token, the value of the attribute `montauk_preview`.
     pub unit: String,
     /// The variant's key.
     pub variant: String,
     pub expires_at: DateTime<Utc>,
     pub by: String,
+    /// Whether it is a link.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_link: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl QaEntry {
+    /// The link that it is.
+    pub(crate) fn preview(&self) -> Option<Preview> {
+        let Self { experiment, unit, variant, .. } = self.clone();
+        self.is_link.then_some(Preview { experiment, token: unit, variant })
+    }
 }
 
 /// What [`Control::force`] is asked for.
@@ -38,6 +56,16 @@ pub struct QaEntry {
 #[serde(deny_unknown_fields)]
 pub struct QaRequest {
     pub unit: String,
+    pub variant: String,
+    /// 14 days from now if it is not given.
+    #[serde(default)]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// What [`Control::preview`] is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewRequest {
     pub variant: String,
     /// 14 days from now if it is not given.
     #[serde(default)]
@@ -75,6 +103,31 @@ impl Control {
         request: QaRequest,
         now: DateTime<Utc>,
     ) -> Result<QaEntry, ControlError> {
+        self.force_entry(actor, key, request, false, now).await
+    }
+
+    /// Makes a link: whoever brings its token as the attribute `montauk_preview` sees the variant. The token tells links apart and is no secret:
+    /// it stands in the rules that SDKs are given, beside the values that it shows.
+    pub async fn preview(
+        &self,
+        actor: &Actor,
+        key: &str,
+        request: PreviewRequest,
+        now: DateTime<Utc>,
+    ) -> Result<QaEntry, ControlError> {
+        let PreviewRequest { variant, expires_at } = request;
+        let request = QaRequest { unit: hex(&random::<8>()?), variant, expires_at };
+        self.force_entry(actor, key, request, true, now).await
+    }
+
+    async fn force_entry(
+        &self,
+        actor: &Actor,
+        key: &str,
+        request: QaRequest,
+        is_link: bool,
+        now: DateTime<Utc>,
+    ) -> Result<QaEntry, ControlError> {
         let mut change = self.store.begin().await?;
         let record = ExperimentRecord::find(&mut change, key).await?;
         actor.require(Permission::ForceVariant, Some(&record.project))?;
@@ -103,6 +156,7 @@ impl Control {
             variant: request.variant,
             expires_at,
             by: actor.person.clone(),
+            is_link,
         };
         sqlx::query(
             "INSERT INTO qa_entries (experiment, unit, expires_at, document) VALUES ($1, $2, $3, $4) \

@@ -127,6 +127,7 @@ impl Surroundings {
             flags: self.flags.clone(),
             ..Program::default()
         };
+        program.previews.extend(self.qa.iter().filter(|qa| qa.expires_at > now).filter_map(QaEntry::preview));
         let (mut sources, mut left_out) = (Vec::new(), Vec::new());
         let is_draft = |record: &&ExperimentRecord| matches!(record.course.state, State::Draft | State::Review);
         // Drafts last: they fit to what is served, not the other way round.
@@ -152,7 +153,7 @@ impl Surroundings {
         now: DateTime<Utc>,
     ) -> Result<Option<Experiment>, String> {
         let mut experiment = record.course.assignment.clone();
-        for qa in self.qa.iter().filter(|qa| qa.experiment == record.key && qa.expires_at > now) {
+        for qa in self.qa.iter().filter(|qa| !qa.is_link && qa.experiment == record.key && qa.expires_at > now) {
             experiment.allow_list.insert(qa.unit.clone(), qa.variant.clone());
         }
         experiment.allow_list.retain(|_, variant| record.course.assignment.variant(variant).is_some());

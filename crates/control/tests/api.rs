@@ -375,3 +375,48 @@ fn the_document_is_whole() {
         assert!(document.pointer(&format!("/{reference}")).is_some(), "{reference}");
     }
 }
+
+#[tokio::test]
+async fn a_preview_link_is_published_and_taken_back() {
+    let site = Site::open().await;
+    site.post(&site.admin, "/api/v1/experiments", file("checkout")).await;
+    let path = "/api/v1/experiments/checkout/previews";
+    let (status, link) = site.post(&site.admin, path, json!({ "variant": "short" })).await;
+    assert_eq!((status, &link["is_link"]), (StatusCode::CREATED, &json!(true)), "{link}");
+    let rules = site.published()["payload"]["features"]["checkout"]["rules"].clone();
+    assert_eq!(rules[0]["condition"]["montauk_preview"], link["unit"], "{rules}");
+    assert_eq!(rules[0]["force"], json!(true));
+    let viewer = site.person("vic", "viewer").await;
+    assert_eq!(site.post(&viewer, path, json!({ "variant": "short" })).await.0, StatusCode::FORBIDDEN);
+    let (status, wrong) = site.post(&site.admin, path, json!({ "variant": "short", "unit": "u1" })).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "a link's token is not chosen: {wrong}");
+    let token = link["unit"].as_str().unwrap();
+    let entry = format!("/api/v1/experiments/checkout/forced/{token}");
+    assert_eq!(site.send(&site.admin, Method::DELETE, &entry, None).await.0, StatusCode::NO_CONTENT);
+    assert!(!site.published().to_string().contains(token));
+}
+
+#[tokio::test]
+async fn a_schedule_comes_and_goes_with_its_experiment() {
+    let site = Site::open().await;
+    let mut made = file("checkout");
+    let ramp = json!([{ "at": "2026-11-03T00:00:00Z", "coverage": 1.0 }]);
+    made["assignment"]["coverage"] = json!(0.05);
+    made["schedule"] = json!({ "start": "2026-11-02T00:00:00Z", "ramp": ramp, "refresh": "hourly" });
+    let (status, record) = site.post(&site.admin, "/api/v1/experiments", made.clone()).await;
+    assert_eq!((status, &record["schedule"]), (StatusCode::CREATED, &made["schedule"]), "{record}");
+    let mut edit = json!({ "revision": record["revision"], "file": made });
+    edit["file"]["schedule"]["refresh"] = json!("monthly");
+    let path = "/api/v1/experiments/checkout";
+    let (status, refused) = site.send(&site.admin, Method::PUT, path, Some(edit.clone())).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("monthly"), "{refused}");
+    // What cannot be followed is found when it is to be read by somebody else.
+    edit["file"]["schedule"] = json!({ "ramp": [{ "at": "2026-12-03T00:00:00Z", "coverage": 1.0 }] });
+    assert_eq!(site.send(&site.admin, Method::PUT, path, Some(edit)).await.0, StatusCode::OK);
+    let (status, refused) = site.step(&site.admin, "checkout", json!({ "verb": "submit" })).await;
+    assert_eq!((status, &refused["code"]), (StatusCode::BAD_REQUEST, &json!("invalid_plan")), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("`schedule.ramp`"), "{refused}");
+    let checklist = site.get("/api/v1/experiments/checkout/checklist").await;
+    assert_eq!(checklist["blockers"][0]["field"], "schedule.ramp", "{checklist}");
+}

@@ -34,7 +34,7 @@ fn compile(line: &str) -> Result<Object, Box<dyn std::error::Error>> {
         layers: input.layers,
         holdouts: input.holdouts,
         saved_groups,
-        flags: Vec::new(),
+        ..Program::default()
     };
     Ok(program.payload()?)
 }

@@ -22,6 +22,7 @@ pub mod planning;
 pub mod program;
 pub mod ranking;
 pub mod results;
+pub mod schedule;
 pub mod simulate;
 pub mod slices;
 pub mod stats;

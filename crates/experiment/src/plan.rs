@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::definition::Experiment;
 use crate::looks::PlannedLook;
+use crate::schedule::Schedule;
 
 /// One experiment of a project.
 ///
@@ -42,6 +43,9 @@ pub struct ExperimentFile {
     pub about: About,
     pub assignment: Experiment,
     pub analysis: AnalysisPlan,
+    /// What may happen to it by itself.
+    #[serde(default, skip_serializing_if = "Schedule::is_default")]
+    pub schedule: Schedule,
 }
 
 /// What people say about an experiment.

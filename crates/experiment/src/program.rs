@@ -91,6 +91,27 @@ pub const HELD_OUT: &str = "held_out";
 /// The key of the others.
 pub const INCLUDED: &str = "included";
 
+/// The attribute whose value, a token of a preview link, shows whoever has it a variant. An application takes it from its own URL.
+pub const PREVIEW_ATTRIBUTE: &str = "montauk_preview";
+
+/// A link that shows a variant of an experiment, whatever else holds, without being counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// The experiment's key.
+    pub experiment: String,
+    /// The value of [`PREVIEW_ATTRIBUTE`].
+    pub token: String,
+    /// The variant's key.
+    pub variant: String,
+}
+
+/// An address with the token of a preview; `None` where it is no address.
+pub fn preview_link(address: &str, token: &str) -> Option<String> {
+    let mut link = url::Url::parse(address).ok().filter(url::Url::has_host)?;
+    link.query_pairs_mut().append_pair(PREVIEW_ATTRIBUTE, token);
+    Some(link.into())
+}
+
 /// Everything that decides who sees what.
 #[derive(Debug, Clone, Default)]
 pub struct Program {
@@ -104,6 +125,8 @@ pub struct Program {
     pub saved_groups: Object,
     /// Features that are there without an experiment as well. A feature that stands only in an experiment has the control's value.
     pub flags: Vec<Flag>,
+    /// Links that show variants.
+    pub previews: Vec<Preview>,
 }
 
 fn object(fields: Vec<(&str, Value)>) -> Value {
@@ -214,7 +237,10 @@ impl Program {
             let problem = format!("gives its control another value than {neighbour}: make them equal");
             return Err(other.error(problem));
         }
-        let mut rules: Vec<Value> = experiments.iter().flat_map(|experiment| allow_list(experiment)).collect();
+        // Who opens a link wants to see what it shows, also when he is on a list.
+        let previews = experiments.iter().flat_map(|experiment| self.previews(experiment));
+        let mut rules: Vec<Value> =
+            previews.chain(experiments.iter().flat_map(|experiment| allow_list(experiment))).collect();
         let mut held_out = BTreeSet::new();
         for experiment in experiments.iter().filter(|experiment| !experiment.paused) {
             if let Some(key) = &experiment.holdout {
@@ -268,6 +294,12 @@ impl Program {
             fields.push(("filters", Value::Array(filters)));
         }
         object(fields)
+    }
+
+    /// A rule per link.
+    fn previews(&self, experiment: &Experiment) -> Vec<Value> {
+        let mine = self.previews.iter().filter(|preview| preview.experiment == experiment.key);
+        mine.filter_map(|preview| forced(experiment, PREVIEW_ATTRIBUTE, &preview.token, &preview.variant)).collect()
     }
 
     /// One filter per layer: a unit must pass them all.
@@ -369,16 +401,18 @@ fn check_values(experiments: &[&Experiment], flag: Option<&Flag>) -> Result<(), 
 
 /// A rule per unit's variant. Text compares with numbers as well, as `$in` would not.
 fn allow_list(experiment: &Experiment) -> Vec<Value> {
-    let rule = |(unit, variant): (&String, &String)| {
-        let value = experiment.variant(variant)?.value.clone();
-        let is_unit = object(vec![(experiment.hash_attribute.as_str(), Value::from(unit.as_str()))]);
-        Some(object(vec![
-            ("id", Value::from(format!("{}/allow_list", experiment.key).as_str())),
-            ("condition", is_unit),
-            ("force", value),
-        ]))
-    };
+    let rule = |(unit, variant): (&String, &String)| forced(experiment, &experiment.hash_attribute, unit, variant);
     experiment.allow_list.iter().filter_map(rule).collect()
+}
+
+/// A variant for whoever has this value of an attribute. Its rule's name tells readers that nobody is to be counted by it.
+fn forced(experiment: &Experiment, attribute: &str, value: &str, variant: &str) -> Option<Value> {
+    let shown = experiment.variant(variant)?.value.clone();
+    Some(object(vec![
+        ("id", Value::from(format!("{}/allow_list", experiment.key).as_str())),
+        ("condition", object(vec![(attribute, Value::from(value))])),
+        ("force", shown),
+    ]))
 }
 
 /// Those held out keep the default; the others are counted and go on to the next rule.

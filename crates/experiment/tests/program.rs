@@ -9,7 +9,7 @@
 use experiment::assign::{Compiled, Context, Exposure, Log, Object, Payload, Source, StickyDocuments, Value};
 use experiment::definition::{Experiment, Slot, Variant};
 use experiment::layer::Layer;
-use experiment::program::{Flag, Holdout, Program, ValueType};
+use experiment::program::{Flag, Holdout, Preview, Program, ValueType, preview_link};
 
 /// splitmix64 (Steele, Lea & Flood 2014).
 struct Random(u64);
@@ -180,6 +180,50 @@ fn a_holdout_is_counted_and_stays_withheld_after_a_decision() {
         }
     }
     assert!((out as f64 - 400.0).abs() < 80.0, "{out}");
+}
+
+#[test]
+fn a_preview_shows_a_variant_to_whoever_has_its_token_and_to_nobody_else() {
+    let preview = |experiment: &str, token: &str, variant: &str| Preview {
+        experiment: experiment.to_owned(),
+        token: token.to_owned(),
+        variant: variant.to_owned(),
+    };
+    let mut listed = experiment("e");
+    listed.allow_list = [("7".to_owned(), "a".to_owned())].into();
+    listed.audience = Some(serde_json::from_str(r#"{"country":"nowhere"}"#).unwrap());
+    for paused in [false, true] {
+        listed.paused = paused;
+        let previews = vec![preview("e", "5f0c", "b"), preview("e", "77aa", "gone"), preview("other", "1234", "b")];
+        let payload = compile(&Program { experiments: vec![listed.clone()], previews, ..Program::default() });
+        let seen = |attributes: &str| see(&payload, "e", &Object::parse(attributes).unwrap());
+        // Without an id as well, and before the list.
+        for attributes in [r#"{"montauk_preview":"5f0c"}"#, r#"{"id":"7","montauk_preview":"5f0c"}"#] {
+            assert_eq!(seen(attributes), (Value::from("B"), Source::Force, vec![]), "{attributes}");
+        }
+        for other in
+            [r#"{"id":"1"}"#, r#"{"id":"1","montauk_preview":"77aa"}"#, r#"{"id":"5f0c","montauk_preview":""}"#]
+        {
+            assert_eq!(seen(other), (Value::from("A"), Source::DefaultValue, vec![]), "{other}");
+        }
+    }
+}
+
+#[test]
+fn a_preview_link_keeps_what_the_address_says() {
+    for (address, expected) in [
+        ("https://shop.example", Some("https://shop.example/?montauk_preview=5f0c")),
+        (
+            "https://shop.example/a?b=c&montauk=1#top",
+            Some("https://shop.example/a?b=c&montauk=1&montauk_preview=5f0c#top"),
+        ),
+        ("http://localhost:3000/?", Some("http://localhost:3000/?montauk_preview=5f0c")),
+        ("shop.example/a", None),
+        ("mailto:mina@shop.example", None),
+        ("", None),
+    ] {
+        assert_eq!(preview_link(address, "5f0c").as_deref(), expected, "{address}");
+    }
 }
 
 #[test]

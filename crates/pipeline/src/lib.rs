@@ -24,8 +24,10 @@ pub mod results;
 pub mod retain;
 mod rows;
 pub mod runs;
+pub mod scan;
 pub mod steps;
 mod template;
+pub mod watching;
 
 pub use connect::MAX_WORKERS;
 pub use error::{FileProblem, PipelineError};

@@ -16,14 +16,14 @@ use crate::project::Project;
 use crate::steps::analyze::ExperimentReport;
 
 /// Keys are texts of people: what cannot stand in a file's name is written as its number.
-fn path(project: &Project, key: &str) -> PathBuf {
+pub(crate) fn file(project: &Project, prefix: &str, key: &str) -> PathBuf {
     /// Names end at 255 bytes.
     const MOST: usize = 200;
     let is_plain = |c: char| c.is_alphanumeric() || "-_".contains(c);
     let part = |c: char| if is_plain(c) { c.to_string() } else { format!("%{:x}", u32::from(c)) };
     let name: String = key.chars().map(part).collect();
     let name = if name.len() > MOST { domain::hash_bytes(key.as_bytes()) } else { name };
-    project.reports_dir().join("experiments").join(format!("e_{name}.json"))
+    project.reports_dir().join("experiments").join(format!("{prefix}_{name}.json"))
 }
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> PipelineError + '_ {
@@ -32,7 +32,7 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> PipelineError + '_ {
 
 /// Keeps a report in the place of the one before: written aside, synced, renamed.
 pub(crate) fn keep(project: &Project, report: &ExperimentReport) -> Result<(), PipelineError> {
-    let path = path(project, &report.key);
+    let path = file(project, "e", &report.key);
     let aside = path.with_extension("aside");
     let text = serde_json::to_string(report)
         .map_err(|error| PipelineError::Internal { what: "write results".to_owned(), reason: error.to_string() })?;
@@ -50,7 +50,7 @@ pub(crate) fn keep(project: &Project, report: &ExperimentReport) -> Result<(), P
 
 /// The newest results of an experiment; `None` when there are none.
 pub fn latest(project: &Project, key: &str) -> Result<Option<Value>, PipelineError> {
-    let path = path(project, key);
+    let path = file(project, "e", key);
     match fs::read_to_string(&path) {
         Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| PipelineError::Internal {
             what: format!("read `{}`", path.display()),

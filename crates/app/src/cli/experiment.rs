@@ -39,7 +39,7 @@ pub enum ExperimentAction {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
-    /// Change one by a file; while it runs only words, its end and exploratory metrics
+    /// Change one by a file; while it runs only words, its schedule and exploratory metrics
     #[command(after_help = "Example:\n  montauk experiment update checkout.toml")]
     Update {
         #[arg(value_name = "FILE")]
@@ -80,7 +80,7 @@ pub enum ExperimentAction {
         #[command(flatten)]
         one: One,
         /// Share of all units up to which it may be ramped without asking again; with 1.0 a treatment may be shipped as well
-        /// [default: what it takes now]
+        /// [default: what it takes now, or by its ramp]
         #[arg(long, value_name = "SHARE")]
         up_to: Option<f64>,
     },
@@ -155,6 +155,35 @@ pub enum ExperimentAction {
         /// Leave out what happened on this day (UTC) and after it [default: tomorrow]
         #[arg(long, value_name = "DATE")]
         until: Option<chrono::NaiveDate>,
+    },
+    /// Compute results that are due, and do what the schedule or harm asks for: start, ramp, stop. For cron
+    #[command(
+        after_help = "Ends with 4 when an experiment could not be refreshed; the others were.\n\nExamples:\n  montauk experiment refresh\n  montauk experiment refresh checkout --dry-run"
+    )]
+    Refresh {
+        /// All when none is named
+        #[arg(value_name = "KEY")]
+        keys: Vec<String>,
+        /// Act as if it were this moment, such as 2026-11-02T09:00:00Z [default: now]
+        #[arg(long, value_name = "TIME")]
+        at: Option<chrono::DateTime<chrono::Utc>>,
+        /// Say what would be read and what is due by the clock; change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Make a link that shows a variant, in a draft as well, without being counted
+    #[command(after_help = "Example:\n  montauk experiment preview checkout short --url https://shop.example/checkout")]
+    Preview {
+        #[arg(value_name = "KEY")]
+        key: String,
+        #[arg(value_name = "VARIANT")]
+        variant: String,
+        /// Days until it ends
+        #[arg(long, value_name = "N", default_value_t = 14, value_parser = clap::value_parser!(u32).range(1..=366))]
+        days: u32,
+        /// Where it leads; without one only `montauk_preview=…` is printed
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
     },
     /// Try it on made-up units: shares, and whom they meet in other experiments
     #[command(after_help = "Example:\n  montauk experiment simulate checkout --attribute country=KR")]

@@ -53,7 +53,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Done,
-    /// Data did not pass: a check failed, a file could not be loaded, a destination refused rows. The report says which.
+    /// Data did not pass: a check failed, a file could not be loaded, a destination refused rows, an experiment could not be analyzed. The report
+    /// says which.
     ChecksFailed,
     /// `doctor` found something that must be mended.
     Unhealthy,
@@ -158,6 +159,12 @@ impl Shell {
         // Sorts by time; the process id tells apart two runs of one millisecond.
         let run_id = format!("{}-{:06x}", now.format("%Y%m%dT%H%M%S%3fZ"), std::process::id());
         Self { globals, output, now, run_id, since: Instant::now() }
+    }
+
+    /// The same for a part of a run, as if it were `now`: its records have a name of their own.
+    pub fn part(&self, now: DateTime<Utc>, number: usize) -> Self {
+        let run_id = format!("{}-{number}", self.run_id);
+        Self { globals: self.globals.clone(), output: self.output, now, run_id, since: self.since }
     }
 
     /// Reads the project: that of `-C`, or the nearest one.

@@ -67,7 +67,7 @@ fn load(project: &Path, exposures: &[(&str, i64)]) {
 }
 
 /// A server of ours, killed with the test.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     address: String,
     /// What it printed before its address.
@@ -75,7 +75,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(project: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(project: &Path, arguments: &[&str]) -> Self {
         let mut command = montauk();
         command.arg("-C").arg(project).args(arguments).env("USER", "mina");
         let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -93,7 +93,7 @@ impl Running {
     }
 
     /// Status and body.
-    fn send(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) fn send(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let mut connection = TcpStream::connect(&self.address).unwrap();
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let length = body.len();
@@ -120,7 +120,7 @@ impl Drop for Running {
 }
 
 /// At the command line of a project: standard output as JSON, and the exit code.
-fn decide(project: &Path, arguments: &[&str]) -> (i32, Value) {
+pub(crate) fn decide(project: &Path, arguments: &[&str]) -> (i32, Value) {
     let mut command: Command = montauk();
     command.arg("-C").arg(project).arg("--json").args(arguments).env("USER", "mina").env_remove("MONTAUK_TOKEN");
     let output = command.output().unwrap();

@@ -14,7 +14,7 @@ use crate::support::{montauk, page, repository};
 const PAGE: &str = "docs/tutorials/first-ab-test.md";
 
 /// Runs a block in the place where a reader stands, as `mina`, and gives what it prints.
-fn shell(dir: &Path, script: &str) -> String {
+pub(crate) fn shell(dir: &Path, script: &str) -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_montauk")).parent().unwrap();
     let path = std::env::join_paths(
         std::iter::once(program.to_owned()).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
@@ -36,7 +36,7 @@ fn shell(dir: &Path, script: &str) -> String {
 }
 
 /// Moments differ from run to run.
-fn without_moments(text: &str) -> String {
+pub(crate) fn without_moments(text: &str) -> String {
     let is_moment =
         |word: &str| word.len() == 10 && word.as_bytes()[4] == b'-' || word.len() == 8 && word.as_bytes()[2] == b':';
     let line = |line: &str| {

@@ -20,6 +20,7 @@ mod proof;
 mod publish;
 mod query;
 mod readers;
+mod refreshed;
 mod registry;
 mod retain;
 mod served;

@@ -1,4 +1,4 @@
-//! `/api/v1/experiments/{key}/forced`: units that see a variant for a while, without being counted.
+//! `/api/v1/experiments/{key}/forced` and `/previews`: units and links that see a variant for a while, without being counted.
 //!
 //! In: a unit and a variant.  Out: entries.
 //! Never here: forcing by URL or request (`serving`).
@@ -15,10 +15,13 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::input::{Body, Place};
 use super::{Api, Problem};
-use crate::{QaEntry, QaRequest};
+use crate::{PreviewRequest, QaEntry, QaRequest};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list_forced, force_variant)).routes(routes!(release_unit))
+    OpenApiRouter::new()
+        .routes(routes!(list_forced, force_variant))
+        .routes(routes!(release_unit))
+        .routes(routes!(make_preview))
 }
 
 /// Units that are forced, those whose entry has expired as well.
@@ -58,4 +61,19 @@ async fn release_unit(
     api.control.unforce(&actor, &key, &unit, Utc::now()).await?;
     api.publish_change().await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes a preview link, for 14 days if nothing is said: whoever brings the attribute `montauk_preview` with the answered `unit` as its value
+/// sees the variant, in a draft as well. It is listed and taken back among the forced units.
+#[utoipa::path(post, path = "/api/v1/experiments/{key}/previews", tag = "experiments", params(("key" = String, Path)), request_body = PreviewRequest,
+    responses((status = 201, body = QaEntry), (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn make_preview(
+    State(api): State<Api>,
+    Caller(actor): Caller,
+    Place(key): Place<String>,
+    Body(request): Body<PreviewRequest>,
+) -> Result<(StatusCode, Json<QaEntry>), ProblemResponse> {
+    let entry = api.control.preview(&actor, &key, request, Utc::now()).await?;
+    api.publish_change().await;
+    Ok((StatusCode::CREATED, Json(entry)))
 }

@@ -11,6 +11,7 @@ mod drift;
 mod launch;
 mod people;
 mod publishing;
+mod watch;
 mod writers;
 
 use std::sync::atomic::{AtomicU32, Ordering};

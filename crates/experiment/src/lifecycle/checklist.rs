@@ -167,6 +167,7 @@ pub fn checklist(course: &Course, around: Surroundings<'_>, facts: &LaunchFacts)
         blockers.push(Blocker::Assignment { problem: error.to_string() });
     }
     plan(&course.analysis, facts, &mut blockers);
+    blockers.extend(course.schedule_problem().map(|(field, problem)| Blocker::Plan { field, problem }));
     slots(course, around, &mut blockers);
     values(course, around.flags, &mut blockers);
     if let Some(holdout) = course.assignment.holdout.as_ref().filter(|key| !around.holdouts.contains(key)) {

@@ -18,6 +18,7 @@ use crate::decision::{Code, Verdict};
 use crate::definition::Experiment;
 use crate::metric::MetricFile;
 use crate::plan::{About, AnalysisPlan, ExperimentFile};
+use crate::schedule::Schedule;
 
 /// An experiment with everything that happened to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,12 @@ pub struct Course {
     /// Weights are shares that sum to 1.
     pub assignment: Experiment,
     pub analysis: AnalysisPlan,
+    /// What may happen to it by itself.
+    #[serde(default, skip_serializing_if = "Schedule::is_default")]
+    pub schedule: Schedule,
+    /// When its coverage was last raised since this phase started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raised_at: Option<DateTime<Utc>>,
     /// Names of secondary metrics that were added after the start: marked in results, never part of a verdict.
     pub post_hoc: Vec<String>,
     /// Who made it.
@@ -128,6 +135,8 @@ impl Course {
             about: file.about,
             assignment: file.assignment,
             analysis: file.analysis,
+            schedule: file.schedule,
+            raised_at: None,
             post_hoc: Vec::new(),
             author: by.person.to_owned(),
             edited_by: by.person.to_owned(),
@@ -147,6 +156,7 @@ impl Course {
             about: self.about.clone(),
             assignment: self.assignment.clone(),
             analysis: self.analysis.clone(),
+            schedule: self.schedule.clone(),
         }
     }
 
@@ -188,7 +198,7 @@ impl Course {
     }
 
     /// Whether somebody else has agreed to this content and so much traffic.
-    fn is_approved(&self, share: f64, by: By<'_>) -> Result<bool, LifecycleError> {
+    pub(super) fn is_approved(&self, share: f64, by: By<'_>) -> Result<bool, LifecycleError> {
         let hash = self.approval_hash()?;
         Ok(self.approval.as_ref().is_some_and(|approval| approval.covers(&hash, by.groups, share)))
     }
@@ -222,13 +232,14 @@ impl Course {
                 next.approval = None;
             }
             Step::Start => {
-                self.needs_approval(self.assignment.coverage, by)?;
+                self.needs_approval(self.planned_coverage(), by)?;
                 next.plan_hash = Some(self.plan_hash(metrics)?);
                 next.spans.push(Span { from: by.at, to: None });
             }
             Step::Ramp { coverage } => {
                 self.check_ramp(*coverage, by)?;
                 next.assignment.coverage = *coverage;
+                next.note_raise(self.assignment.coverage, by.at);
             }
             Step::Pause { .. } => next.end_span(by.at),
             Step::Resume => {
@@ -272,7 +283,7 @@ impl Course {
             return Err(LifecycleError::OwnApproval { key: self.key().to_owned(), person: by.person.to_owned() });
         }
         let least = self.traffic_share();
-        let up_to = up_to.unwrap_or(least);
+        let up_to = up_to.unwrap_or_else(|| traffic_share(&self.assignment, self.planned_coverage()));
         if !up_to.is_finite() || !(0.0..=1.0).contains(&up_to) {
             return Err(self.plan_error("up_to", format!("`{up_to}` is no share; write one from {least} to 1.0")));
         }
@@ -383,6 +394,7 @@ impl Course {
             spans: std::mem::take(&mut self.spans),
             plan_hash: self.plan_hash.take(),
         });
+        self.raised_at = None;
         self.assignment.winner = None;
         self.assignment.phase = self.assignment.phase.saturating_add(1);
         by.person.clone_into(&mut self.edited_by);
@@ -403,8 +415,11 @@ impl Course {
     }
 
     fn check_plan(&self) -> Result<(), LifecycleError> {
-        match self.analysis.problem() {
-            Some((field, problem)) => Err(self.plan_error(&format!("analysis.{field}"), problem)),
+        if let Some((field, problem)) = self.analysis.problem() {
+            return Err(self.plan_error(&format!("analysis.{field}"), problem));
+        }
+        match self.schedule_problem() {
+            Some((field, problem)) => Err(self.plan_error(&field, problem)),
             None => Ok(()),
         }
     }
@@ -430,8 +445,10 @@ impl Course {
         next.about = file.about;
         next.assignment = file.assignment;
         next.analysis = file.analysis;
+        next.schedule = file.schedule;
         if is_started {
-            self.check_still_planned(&next)?;
+            next.note_raise(self.assignment.coverage, by.at);
+            self.check_still_planned(&next, by)?;
         }
         if next.approval_hash()? != self.approval_hash()? {
             next.editors = self.editors_with(by)?;
@@ -445,8 +462,12 @@ impl Course {
     }
 
     /// A schedule that is changed while it runs must still be one.
-    fn check_still_planned(&self, next: &Self) -> Result<(), LifecycleError> {
+    fn check_still_planned(&self, next: &Self, by: By<'_>) -> Result<(), LifecycleError> {
         next.assignment.check()?;
+        // A ramp that reaches further than before is more than was approved.
+        if next.planned_coverage() > self.planned_coverage() {
+            next.needs_approval(next.planned_coverage(), by)?;
+        }
         next.check_plan()
     }
 
@@ -491,6 +512,7 @@ pub fn plan_hash(
     file.assignment.winner = None;
     file.analysis.end = None;
     file.analysis.max_days = 0;
+    file.schedule = Schedule::default();
     file.analysis.secondary.retain(|metric| !post_hoc.contains(metric));
     // Metrics to look at are a set: naming one twice while it runs plans nothing else.
     file.analysis.secondary.sort();

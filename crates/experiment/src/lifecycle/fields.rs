@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::definition::Experiment;
 use crate::plan::{AnalysisPlan, ExperimentFile};
+use crate::schedule::Schedule;
 
 /// When a field may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +16,7 @@ use crate::plan::{AnalysisPlan, ExperimentFile};
 pub enum Rule {
     /// Words for people: as long as it is not archived.
     Text,
-    /// When it ends, and who sees a forced variant: while it is not decided.
+    /// When it starts, grows and ends, and who sees a forced variant: while it is not decided.
     Schedule,
     /// Grows while it runs.
     Ramp,
@@ -49,6 +50,7 @@ pub fn changes(before: &ExperimentFile, after: &ExperimentFile) -> Vec<Field> {
     compare(before.about == after.about, "about", Rule::Text);
     assignment(&before.assignment, &after.assignment, &mut compare);
     analysis(&before.analysis, &after.analysis, &mut compare);
+    schedule(&before.schedule, &after.schedule, &mut compare);
     found
 }
 
@@ -106,4 +108,11 @@ fn analysis(before: &AnalysisPlan, after: &AnalysisPlan, compare: &mut impl FnMu
     compare(before.min_join_rate.to_bits() == after.min_join_rate.to_bits(), "analysis.min_join_rate", Rule::Fixed);
     compare(before.max_data_age_hours == after.max_data_age_hours, "analysis.max_data_age_hours", Rule::Fixed);
     compare(before.max_days == after.max_days, "analysis.max_days", Rule::Schedule);
+}
+
+fn schedule(before: &Schedule, after: &Schedule, compare: &mut impl FnMut(bool, &str, Rule)) {
+    compare(before.start == after.start, "schedule.start", Rule::Schedule);
+    compare(before.ramp == after.ramp, "schedule.ramp", Rule::Schedule);
+    compare(before.auto_rollback == after.auto_rollback, "schedule.auto_rollback", Rule::Schedule);
+    compare(before.refresh == after.refresh, "schedule.refresh", Rule::Schedule);
 }

@@ -2,23 +2,30 @@
 //!
 //! In: a [`Course`], and a [`Step`] or an edited file.  Out: the course after it, or why not. Pure: the caller stores it.
 //! Never here: roles of people, other experiments (their facts come in through `checklist`), storage.
-//! Start at [`Course::step`] for verbs, at [`Course::edit`] for changes, at [`checklist`](checklist::checklist) for what a launch needs.
+//! Start at [`Course::step`] for verbs, at [`Course::edit`] for changes, at [`checklist`](checklist::checklist) for what a launch needs, at
+//! [`watch`](watch::watch) for what happens without anybody.
 
+pub mod alerts;
 pub mod approval;
 pub mod checklist;
 mod clock;
 mod course;
 mod error;
+pub mod evidence;
 mod fields;
 mod step;
+pub mod watch;
 
+pub use alerts::{Alert, alerts};
 pub use approval::{Approval, ApprovalPolicy, traffic_share};
 pub use checklist::{Blocker, Checklist, ExposureSeen, LaunchFacts, PowerGap, Warning};
 pub use clock::{Span, clock, days_assigned, days_between};
 pub use course::{By, Course, Decision, Edit, Phase, Proposal, normalised, plan_hash};
 pub use error::LifecycleError;
+pub use evidence::Evidence;
 pub use fields::{Field, Rule, changes};
 pub use step::Step;
+pub use watch::{Due, wants_results, watch};
 
 use serde::{Deserialize, Serialize};
 

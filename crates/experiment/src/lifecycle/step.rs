@@ -16,7 +16,7 @@ use crate::decision::{Code, Verdict};
 pub enum Step {
     Submit,
     /// `up_to`: the share of all units, 0.0–1.0, up to which it may ramp, and with 1.0 be decided for a treatment; what it takes
-    /// now if it is not given.
+    /// now, or by its ramp, if it is not given.
     Approve {
         #[serde(default)]
         up_to: Option<f64>,

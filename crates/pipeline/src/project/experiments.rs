@@ -30,6 +30,10 @@ pub(super) fn read_experiment(document: &Document) -> Result<ExperimentFile, Pip
     if let Some((key, message)) = file.analysis.problem() {
         return Err(document.problem_at(&["analysis", key], "bad_plan", message).into());
     }
+    // A file that is applied while the experiment runs may begin where its ramp has come to.
+    if let Some((key, message)) = file.schedule.problem(&file.analysis, None) {
+        return Err(document.problem_at(&["schedule", key], "bad_schedule", message).into());
+    }
     if let Err(error) = file.assignment.check() {
         return Err(document.problem_at(&["assignment"], "bad_experiment", error.to_string()).into());
     }

@@ -157,7 +157,11 @@ fn find<'a>(experiment: &SnapshotExperiment, traces: &[RuleTrace<'a>]) -> Found<
     let applied = traces.iter().find(|trace| trace.outcome == RuleOutcome::Applied);
     let allow_list = format!("{key}/allow_list");
     if let Some(trace) = applied.filter(|trace| trace.rule == allow_list) {
-        return found(Reason::Forced, "the unit is on the experiment's allow-list".to_owned(), Some(trace.rule));
+        return found(
+            Reason::Forced,
+            "the unit is on the experiment's allow-list, or has opened a preview link".to_owned(),
+            Some(trace.rule),
+        );
     }
     match experiment.state.as_str() {
         "paused" => return found(Reason::Paused, "the experiment is paused; nobody is assigned".to_owned(), last),

@@ -6,7 +6,9 @@
 
 mod decide;
 mod files;
+mod preview;
 mod records;
+mod refresh;
 mod show;
 mod trial;
 
@@ -38,6 +40,12 @@ pub async fn run(shell: &Shell, arguments: cli::Experiment) -> Result<Outcome, A
             trial::assign(shell, &desk, &key, (units, file), &attributes).await?;
         }
         ExperimentAction::Results { key, until } => decide::results(shell, &desk, &key, until).await?,
+        ExperimentAction::Refresh { keys, at, dry_run } => {
+            return refresh::refresh(shell, &desk, &keys, at, dry_run).await;
+        }
+        ExperimentAction::Preview { key, variant, days, url } => {
+            preview::preview(shell, &desk, &key, variant, days, url.as_deref()).await?;
+        }
         ExperimentAction::Export { keys } => records::export(shell, &desk, &keys).await?,
         ExperimentAction::Audit { key, format } => records::audit(shell, &desk, key, format).await?,
         ExperimentAction::Decide { key, ship, roll_back, no_difference: _, reason, until } => {
@@ -93,7 +101,10 @@ async fn step(shell: &Shell, desk: &Desk, One { key, seen }: One, step: Step, do
         desk.control.step(&desk.actor, &key, revision, &step, &facts, shell.now).await.map_err(store::failed)?;
     desk.publish(shell).await?;
     shell.output.report(&record, |output| {
-        let share = show::percent(record.course.traffic_share());
+        let share = match (&step, &record.course.approval) {
+            (Step::Approve { .. }, Some(approval)) => format!("up to {}", show::percent(approval.up_to)),
+            _ => show::percent(record.course.traffic_share()),
+        };
         output.done(done, &format!("`{key}`: {}, {share} of all units", record.course.state.name()));
         Ok(())
     })

@@ -100,6 +100,16 @@ fn draw(shell: &Shell, Shown { record, checklist, power }: &Shown<'_>) -> String
         let end = power.found.power.map_or_else(|| "no figures".to_owned(), percent);
         line("power at the end", &format!("{end}, computed {} by {}", power.at.format("%Y-%m-%d %H:%M"), power.by));
     }
+    let steps = course.schedule.ramp.iter().filter(|step| step.coverage > course.assignment.coverage);
+    let steps = steps.map(|step| format!("{} from {}", percent(step.coverage), step.at.format("%Y-%m-%d %H:%M")));
+    line("ramp", &steps.collect::<Vec<_>>().join(", "));
+    if let Some(proposal) = &course.proposal {
+        let code = serde_json::to_value(proposal.verdict.code).unwrap_or_default();
+        line(
+            "proposed",
+            &format!("{} {}", code.as_str().unwrap_or_default(), proposal.arm.as_deref().unwrap_or_default()),
+        );
+    }
     if let Some(approval) = &course.approval {
         line("approved", &format!("by {} up to {}", approval.by, percent(approval.up_to)));
     }
@@ -124,7 +134,7 @@ fn draw(shell: &Shell, Shown { record, checklist, power }: &Shown<'_>) -> String
 }
 
 /// `code key value …`, as in the JSON.
-fn facts_of(item: &impl Serialize) -> String {
+pub(super) fn facts_of(item: &impl Serialize) -> String {
     let Ok(Value::Object(mut fields)) = serde_json::to_value(item) else { return String::new() };
     let code = fields.remove("code").and_then(|code| code.as_str().map(str::to_owned)).unwrap_or_default();
     fields.iter().fold(code, |text, (key, value)| format!("{text} {key} {value}"))
