@@ -14,6 +14,7 @@ use experiment::plan::Sequential;
 use experiment::results::{Observed, ObservedMetric, Sample, results};
 use experiment::slices::{ObservedDimension, ObservedSlice};
 use experiment::stats::covariates::CovariateMoments;
+use experiment::stats::group_sequential::Spending;
 use experiment::stats::moments::{Cuped, Mean};
 use experiment::stats::non_inferiority::Preference;
 use experiment::stats::post_stratify::post_stratify;
@@ -66,6 +67,7 @@ fn seen() -> Observed {
         running_alpha: 0.01,
         sequential: Sequential::Hybrid,
         looks: Looks::default(),
+        spending: Spending::default(),
         planned_units: None,
         least_join_rate: 0.0,
         most_data_age_hours: 48.0,

@@ -7,6 +7,7 @@
 //! ```text
 //! exposures ──▶ units (first exposure) ──▶ bounds (when each window begins and ends) ─┐
 //! facts, each table once, day by day ──────────────────────────────────────────────┴▶ days (unit × day × part) ──▶ values (unit)
+//! facts of a quantile over events, once more each ────────────────────────────────────▶ events (those in the windows)
 //! ```
 //!
 //! A run makes again only the days whose facts or bounds changed, late ones included. Days hold whole windows' parts, never
@@ -14,9 +15,11 @@
 
 mod crossed;
 mod days;
+mod events;
 mod freshness;
 mod history;
 mod moments;
+mod quantiles;
 mod slices;
 mod statistics;
 mod units;
@@ -123,6 +126,9 @@ pub(crate) fn models(subject: &Subject<'_>) -> Result<Vec<Model>, PipelineError>
         models.push(subject.model(&days::part(index), &text)?);
     }
     models.push(subject.model("values", &values::values_sql(subject)?)?);
+    for (part, text) in events::events(subject)? {
+        models.push(subject.model(&part, &text)?);
+    }
     Ok(models)
 }
 
