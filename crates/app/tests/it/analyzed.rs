@@ -315,6 +315,25 @@ pub(crate) fn revenue_since(shop: &Shop, until: &str, day: i64, cap: f64) -> Val
     found
 }
 
+/// Amounts of all events in the seven days after exposure, apart by variant and unit; of units that have some.
+pub(crate) fn amounts_of_events(
+    shop: &Shop,
+    until: &str,
+    is_meant: impl Fn(&str) -> bool,
+) -> BTreeMap<&'static str, Vec<Vec<f64>>> {
+    let until = moment(&format!("{until}T00:00:00Z"));
+    let (by_user, mut found) = (events_of(shop), BTreeMap::<&str, Vec<Vec<f64>>>::new());
+    for (user, (start, variant)) in firsts(shop).into_iter().filter(|(user, _)| is_meant(user)) {
+        let end = (start + TimeDelta::days(7)).min(until);
+        let within = |event: &&&Event| event.at >= start && event.at < end;
+        let amounts: Vec<f64> = by_user.get(user).into_iter().flatten().filter(within).map(|it| it.amount).collect();
+        if !amounts.is_empty() {
+            found.entry(variant).or_default().push(amounts);
+        }
+    }
+    found
+}
+
 fn row_step(metric: &str) -> usize {
     if metric == "basket" { 2 } else { 1 }
 }

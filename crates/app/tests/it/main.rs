@@ -3,7 +3,9 @@
 
 mod airbyte;
 mod analyzed;
+mod analyzed_looks;
 mod analyzed_parts;
+mod analyzed_quantiles;
 mod bad_input;
 mod cli;
 mod cold;
