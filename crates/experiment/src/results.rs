@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use crate::decision::{ArmFacts, Clock, Decision, Facts, Health, MetricFact, Role, decide};
-use crate::judged::{AtLook, Claim, judge};
+use crate::judged::{Claim, judge};
 use crate::looks::Looks;
 use crate::plan::Sequential;
 use crate::slices::{DimensionResults, ObservedDimension, slice};
@@ -24,6 +24,8 @@ use crate::stats::sample_ratio::{
 };
 use crate::stats::{Alternative, Comparison, Interval, Scale, Statistic, StatsError, compare};
 use crate::stratified::stratify;
+
+pub use crate::judged::AtLook;
 
 /// Power to plan for, as is usual: Cohen, Statistical Power Analysis (1988), § 2.4.
 pub(crate) const TARGET_POWER: f64 = 0.8;
