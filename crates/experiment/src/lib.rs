@@ -21,6 +21,7 @@ pub mod novelty;
 pub mod plan;
 pub mod planning;
 pub mod program;
+pub mod quality;
 pub mod ranking;
 pub mod results;
 pub mod simulate;

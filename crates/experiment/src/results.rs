@@ -10,6 +10,7 @@ use crate::decision::{ArmFacts, Clock, Decision, Facts, Health, MetricFact, Role
 use crate::judged::{Claim, judge};
 use crate::looks::Looks;
 use crate::plan::Sequential;
+use crate::quality::{Quality, quality};
 use crate::slices::{DimensionResults, ObservedDimension, slice};
 use crate::stats::always_valid::DEFAULT_TUNING_N;
 use crate::stats::analysis::{Figures, Settings, View, figures, view};
@@ -191,6 +192,8 @@ pub struct Results {
     /// `None` where the plan itself cannot be decided by; `problem` says why.
     pub decision: Option<Decision>,
     pub problem: Option<String>,
+    /// How well it is made, 0 to 100; it decides nothing.
+    pub quality: Quality,
 }
 
 /// Computes everything.  Errors: variants that cannot be an experiment (fewer than two, shares that are none).
@@ -220,6 +223,8 @@ pub fn results(observed: &Observed) -> Result<Results, StatsError> {
         missing_metrics: Vec::new(),
     };
     let (facts, decision) = verdict(observed, &rows, facts);
+    let quality = quality(observed, &facts.health, &facts.arms.iter().map(|arm| arm.power).collect::<Vec<_>>());
+    let facts = facts.health;
     let health = HealthReport {
         sample_ratio,
         unknown_units: observed.unknown_units,
@@ -232,7 +237,7 @@ pub fn results(observed: &Observed) -> Result<Results, StatsError> {
     };
     let variants = observed.variants.iter().map(|(name, _)| name.clone()).zip(units).collect();
     let dimensions = slice(observed)?;
-    Ok(Results { variants, health, rows, dimensions, decision, problem })
+    Ok(Results { variants, health, rows, dimensions, decision, problem, quality })
 }
 
 /// The figures of all metrics in all arms.  Errors: weights of goals that are none.
@@ -398,7 +403,7 @@ fn adjust(rows: &mut [Row], is_post_hoc: bool, alpha: f64) -> Result<(), StatsEr
 }
 
 /// What to do, and the health that it rests on. A planned metric without figures says nothing, neither for shipping nor against.
-fn verdict(observed: &Observed, rows: &[Row], mut health: Health) -> (Health, Result<Decision, StatsError>) {
+fn verdict(observed: &Observed, rows: &[Row], mut health: Health) -> (Facts, Result<Decision, StatsError>) {
     let is_missing = |row: &&Row| row.relative.is_none() && !row.is_pending && row.role != Role::Watched;
     health.missing_metrics = rows.iter().filter(is_missing).map(|row| row.metric.clone()).collect();
     health.missing_metrics.dedup();
@@ -406,7 +411,7 @@ fn verdict(observed: &Observed, rows: &[Row], mut health: Health) -> (Health, Re
     let arms = arms.map(|(index, (name, _))| arm_facts(observed, rows, index, name)).collect();
     let facts = Facts { health, clock: observed.clock, arms };
     let decision = decide(&facts);
-    (facts.health, decision)
+    (facts, decision)
 }
 
 fn arm_facts(observed: &Observed, rows: &[Row], index: usize, name: &str) -> ArmFacts {

@@ -87,6 +87,34 @@ fn a_success_is_shipped() {
     assert!((lift - 0.1).abs() < 1e-12, "{lift}");
 }
 
+/// Weights by hand: power 30, balance 25, plan 20 (an end 8, a guardrail 6, a week 6), freshness 15, looks 10.
+#[test]
+fn quality_loses_what_is_missing() {
+    let mut observed = seen();
+    let score = |observed: &Observed| results(observed).unwrap().quality;
+    let points = |observed: &Observed, name: &str| {
+        score(observed).parts.iter().find(|part| part.name == name).map(|part| part.points).unwrap()
+    };
+    let whole: f64 = score(&observed).parts.iter().map(|part| part.most).sum();
+    assert!((whole - 100.0).abs() < 1e-12);
+    // All but a guardrail.
+    assert!((points(&observed, "plan") - 14.0).abs() < 1e-12);
+    let power = results(&observed).unwrap().rows[0].relative.unwrap().figures.outlooks.unwrap().fixed.power_now;
+    assert!((points(&observed, "power") - 30.0 * (power / 0.8).min(1.0)).abs() < 1e-9);
+    observed.metrics.push(metric("returns", Role::Guardrail { margin: 0.02 }, [sample(3.0), sample(3.0)]));
+    observed.data_age_hours = 72.0;
+    assert!((points(&observed, "plan") - 20.0).abs() < 1e-12 && (points(&observed, "freshness") - 7.5).abs() < 1e-12);
+    observed.data_age_hours = f64::MAX;
+    observed.unknown_units = 1;
+    assert!(points(&observed, "freshness") == 0.0 && points(&observed, "balance") == 0.0);
+    observed.sequential = Sequential::None;
+    assert_eq!(points(&observed, "looks"), 10.0);
+    observed.has_ended = false;
+    assert_eq!(points(&observed, "looks"), 5.0);
+    let total: f64 = score(&observed).parts.iter().map(|part| part.points).sum();
+    assert!((score(&observed).score - total).abs() < 1e-12);
+}
+
 #[test]
 fn a_mismatch_of_one_day_stays_an_alarm_when_the_totals_are_even_again() {
     let mut observed = seen();

@@ -45,6 +45,7 @@ pub(super) fn draw(output: &Output, report: &ExperimentReport) -> Result<(), App
     text.push_str(&verdict(results));
     text.push_str(&format!("units: {}\n", units(results)));
     text.push_str(&look(results));
+    text.push_str(&quality(results));
     text.push('\n');
     let mut table = Table::with_kinds(
         [
@@ -69,6 +70,14 @@ pub(super) fn draw(output: &Output, report: &ExperimentReport) -> Result<(), App
         text.push_str(&days(report));
     }
     output.data(&text)
+}
+
+/// The score, and the parts that lost something.
+fn quality(results: &Results) -> String {
+    let lost = results.quality.parts.iter().filter(|part| part.points < part.most);
+    let lost: Vec<String> = lost.map(|part| format!("{} {:.0} of {:.0}", part.name, part.points, part.most)).collect();
+    let because = if lost.is_empty() { String::new() } else { format!(" ({})", lost.join(", ")) };
+    format!("quality: {:.0} of 100{because}\n", results.quality.score)
 }
 
 /// Where the primary metric stands at a planned look, arm by arm; nothing at other times.

@@ -4,6 +4,7 @@
 mod airbyte;
 mod analyzed;
 mod analyzed_looks;
+mod analyzed_page;
 mod analyzed_parts;
 mod analyzed_quantiles;
 mod bad_input;
@@ -28,4 +29,5 @@ mod served;
 mod sql_recommender;
 mod support;
 mod switch;
+mod trusted;
 mod tuned;
