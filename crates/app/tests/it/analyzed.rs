@@ -58,7 +58,7 @@ fn moment(text: &str) -> DateTime<Utc> {
 
 /// Exposures over ten days of March, and one of a variant that nobody planned.
 pub(crate) fn shop() -> Shop {
-    let mut shop = shop_of(UNITS, "2026-03-01", 10);
+    let mut shop = shop_of(77, UNITS, "2026-03-01", 10);
     shop.exposures.push(Exposure {
         user: "stray".to_owned(),
         experiment: "checkout",
@@ -69,9 +69,23 @@ pub(crate) fn shop() -> Shop {
     shop
 }
 
+/// The shop of the page: 9,000 customers over three weeks of November, of whom few saw both variants.
+pub(crate) fn shop_of_the_page() -> Shop {
+    let seed = std::env::var("HS_SEED").unwrap().parse().unwrap();
+    let mut shop = shop_of(seed, 9_000, "2026-11-01", 21);
+    let mut first: BTreeMap<String, &'static str> = BTreeMap::new();
+    shop.exposures.retain(|exposure| {
+        let is_counted = exposure.experiment == "checkout" && !exposure.forced;
+        let variant =
+            if is_counted { *first.entry(exposure.user.clone()).or_insert(exposure.variant) } else { exposure.variant };
+        variant == exposure.variant || exposure.user.ends_with('0')
+    });
+    shop
+}
+
 /// Exposures over so many days, events from three weeks before to some two weeks after. Second 0 to 59 of a minute, so that times differ.
-pub(crate) fn shop_of(units: u64, first: &str, days: u64) -> Shop {
-    let mut dice = Dice::new(77);
+pub(crate) fn shop_of(seed: u64, units: u64, first: &str, days: u64) -> Shop {
+    let mut dice = Dice::new(seed);
     let (first, mut exposures, mut events) = (moment(&format!("{first}T00:00:00Z")), Vec::new(), Vec::new());
     for unit in 0..units {
         let user = format!("u{unit}");
@@ -91,10 +105,11 @@ pub(crate) fn shop_of(units: u64, first: &str, days: u64) -> Shop {
             _ => {}
         }
         let busy = 1 + dice.below(24);
+        let start = at;
         for _ in 0..dice.below(1 + busy) {
             let at = first - TimeDelta::days(21) + TimeDelta::seconds(dice.below((33 + days) * 86_400) as i64);
             let kind = ["view", "view", "cart", "buy"][dice.below(4) as usize];
-            let lift = if variant == "short" && at >= exposures[0].at { 1.2 } else { 1.0 };
+            let lift = if variant == "short" && at >= start { 1.2 } else { 1.0 };
             let amount = ((1 + dice.below(4_000)) as f64 * lift).round() / 100.0;
             events.push(Event { user: user.clone(), kind, item: dice.below(9), amount, at });
         }

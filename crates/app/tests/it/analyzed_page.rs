@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::analyzed::{load, project, shop_of, write};
+use crate::analyzed::{load, project, shop_of_the_page, write};
 use crate::support::{page, repository};
 
 const PAGE: &str = "docs/how-to/analyze-an-experiment.md";
@@ -29,7 +29,7 @@ fn shell(dir: &Path, command: &str) -> String {
 
 #[test]
 fn the_page_is_followed() {
-    let dir = project(&shop_of(9_000, "2026-11-01", 21));
+    let dir = project(&shop_of_the_page());
     let project = dir.path();
     fs::remove_dir_all(project.join("metrics")).unwrap();
     let blocks = page(&repository().join(PAGE));

@@ -62,7 +62,7 @@ impl Spending {
             Self::Pocock => alpha * ((std::f64::consts::E - 1.0) * t).ln_1p(),
             Self::Power(rho) => alpha * t.powf(rho),
             // By `exp_m1`, so that no digit is lost around the even spending of γ = 0.
-            Self::HwangShihDecani(gamma) if gamma == 0.0 => alpha * t,
+            Self::HwangShihDecani(0.0) => alpha * t,
             Self::HwangShihDecani(gamma) => alpha * (-gamma * t).exp_m1() / (-gamma).exp_m1(),
         }
     }
