@@ -32,7 +32,7 @@ fn metrics_are_tried_on_the_past_and_the_newest_result_is_kept() {
     let median = "kind = \"quantile\"\nquantile = 0.5\nquantile_of = \"events\"\n[fact]\ntable = \"marts.events\"\nvalue = \"amount\"\n";
     write(project, "metrics/price.toml", median);
     // One customer spends a thousand times what all others do together, and nobody caps it.
-    let whale = "user_id,kind,item,amount,occurred_at\nu3,buy,1,90000000,2026-03-10 10:00:00\n";
+    let whale = "user_id,kind,item,amount,occurred_at\nwhale,buy,1,90000000,2026-03-10 10:00:00\n";
     write(project, "data/events/whale.csv", whale);
     let uncapped = "kind = \"mean\"\ncap = false\ncovariate_days = 0\n[fact]\ntable = \"marts.events\"\nvalue = \"amount\"\nwhere = \"kind = 'buy'\"\n";
     write(project, "metrics/uncapped.toml", uncapped);
