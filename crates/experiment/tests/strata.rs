@@ -2,7 +2,6 @@
 //!
 //! In: visits and what was spent on them, in two strata.  Out: effect and standard error of `post_stratify`.
 //! Never here: means (the oracle has them), which strata there are (`slices`).
-#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise: the panic is the report")]
 
 mod draws;
 
