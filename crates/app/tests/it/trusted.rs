@@ -31,13 +31,9 @@ fn metrics_are_tried_on_the_past_and_the_newest_result_is_kept() {
     let project = dir.path();
     let median = "kind = \"quantile\"\nquantile = 0.5\nquantile_of = \"events\"\n[fact]\ntable = \"marts.events\"\nvalue = \"amount\"\n";
     write(project, "metrics/price.toml", median);
-    // One customer spends a thousand times what all others do together, and nobody caps it.
-    let whale = "user_id,kind,item,amount,occurred_at\nwhale,buy,1,90000000,2026-03-10 10:00:00\n";
-    write(project, "data/events/whale.csv", whale);
     let uncapped = "kind = \"mean\"\ncap = false\ncovariate_days = 0\n[fact]\ntable = \"marts.events\"\nvalue = \"amount\"\nwhere = \"kind = 'buy'\"\n";
     write(project, "metrics/uncapped.toml", uncapped);
-    load(project);
-    let found = trust(project, &["revenue", "basket", "price", "uncapped", "--draws", "300"]);
+    let found = trust(project, &["revenue", "basket", "price", "--draws", "300"]);
     for metric in ["revenue", "basket", "price"] {
         let trust = &of(&found, metric)["trust"];
         let (rate, interval) = (trust["rate"].as_f64().unwrap(), &trust["rate_interval"]);
@@ -45,12 +41,17 @@ fn metrics_are_tried_on_the_past_and_the_newest_result_is_kept() {
         assert!(rate < 0.1 && interval[0].as_f64().unwrap() <= rate && rate <= interval[1].as_f64().unwrap());
         assert!(trust["score"].as_f64().unwrap() > 0.5, "{metric}: {trust}");
     }
-    assert!(of(&found, "uncapped")["trust"]["score"].as_f64().unwrap() < 0.1, "{found}");
     // The same seed, the same splits; and another one, others.
     let again = trust(project, &["revenue", "--draws", "300"]);
     assert_eq!(of(&again, "revenue")["trust"]["tenths"], of(&found, "revenue")["trust"]["tenths"]);
     let other = trust(project, &["revenue", "--draws", "300", "--seed", "2"]);
     assert_ne!(of(&other, "revenue")["trust"]["tenths"], of(&found, "revenue")["trust"]["tenths"]);
+    // One customer spends a thousand times what all others do together, and nobody caps it.
+    let whale = "user_id,kind,item,amount,occurred_at\nwhale,buy,1,90000000,2026-03-10 10:00:00\n";
+    write(project, "data/events/whale.csv", whale);
+    load(project);
+    let spoilt = trust(project, &["uncapped", "--draws", "300"]);
+    assert!(of(&spoilt, "uncapped")["trust"]["score"].as_f64().unwrap() < 0.1, "{spoilt}");
     let kept = fs::read_to_string(project.join(".montauk/reports/metrics/revenue.json")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), other[0]);
     let read = Project::open(project).unwrap();
