@@ -6,8 +6,9 @@
 
 use serde::Serialize;
 
+use crate::results::{Sample, compare_samples};
 use crate::stats::StatsError;
-use crate::stats::heterogeneity::{CrossedCell, Interaction, interaction};
+use crate::stats::heterogeneity::{CrossedCell, Interaction, independence_p, interaction};
 use crate::stats::multiple::benjamini_hochberg;
 
 /// One treatment arm of one experiment crossed with one of another.
@@ -19,8 +20,30 @@ pub struct Crossing {
     pub metric: String,
     pub first_arm: String,
     pub second_arm: String,
-    /// By the arm of the first, then of the second, control first.
-    pub cells: [[CrossedCell; 2]; 2],
+    /// Units by the arm of the first, then of the second, control first.
+    pub units: [[u64; 2]; 2],
+    /// The metric of these units, without covariates; `None` where nothing was read.
+    pub samples: [[Option<Sample>; 2]; 2],
+}
+
+/// A cell of any kind of metric: a mean, a ratio with its variance by the delta method (D3), or a quantile with that of its order statistics
+/// (Q1, Q2). Units of different cells are different ones, so that the variances add up whatever they are of.
+fn cell(sample: Option<&Sample>) -> Result<CrossedCell, StatsError> {
+    let sample = sample.ok_or(StatsError::TooFewUnits { n: 0, least: 2 })?;
+    let arm = compare_samples(sample, sample)?.control;
+    // A quantile whose bounds coincide has no noise that could be read.
+    let is_quantile = matches!(sample, Sample::Quantile(_) | Sample::QuantileOfEvents(_));
+    if is_quantile && arm.variance <= 0.0 {
+        return Err(StatsError::NoVariance);
+    }
+    Ok(CrossedCell { n: arm.n, mean: arm.unadjusted_mean, variance: arm.variance })
+}
+
+fn found(crossing: &Crossing, alpha: f64) -> Result<Interaction, StatsError> {
+    let [[cc, ct], [tc, tt]] = &crossing.samples;
+    let cells = [[cell(cc.as_ref())?, cell(ct.as_ref())?], [cell(tc.as_ref())?, cell(tt.as_ref())?]];
+    // Of the units that were assigned, not of those of which the metric knows something.
+    Ok(Interaction { independence_p: independence_p(&crossing.units), ..interaction(&cells, alpha)? })
 }
 
 /// What was found of a crossing.
@@ -45,14 +68,14 @@ pub struct InteractionRow {
 /// H2 for every crossing, corrected over all of them.  Errors: an α that is none.
 pub fn interactions(crossings: &[Crossing], alpha: f64) -> Result<Vec<InteractionRow>, StatsError> {
     let row = |crossing: &Crossing| {
-        let found = interaction(&crossing.cells, alpha);
+        let found = found(crossing, alpha);
         InteractionRow {
             first: crossing.first.clone(),
             second: crossing.second.clone(),
             metric: crossing.metric.clone(),
             first_arm: crossing.first_arm.clone(),
             second_arm: crossing.second_arm.clone(),
-            units: crossing.cells.iter().flatten().map(|cell| cell.n).sum(),
+            units: crossing.units.iter().flatten().sum(),
             problem: found.as_ref().err().map(ToString::to_string),
             interaction: found.ok(),
             adjusted_p: None,
@@ -74,16 +97,22 @@ pub fn interactions(crossings: &[Crossing], alpha: f64) -> Result<Vec<Interactio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::covariates::CovariateMoments;
+    use crate::stats::quantile::Quantile;
 
     fn crossing(second: &str, tt: f64, units: u64) -> Crossing {
-        let cell = |mean: f64, n: u64| CrossedCell { n, mean, variance: 4.0 };
+        let cell = |mean: f64, n: u64| {
+            let moments = CovariateMoments { n, means: vec![mean], comoments: vec![4.0 * (n as f64 - 1.0)] };
+            Some(Sample::Mean(moments))
+        };
         Crossing {
             first: "a".to_owned(),
             second: second.to_owned(),
             metric: "revenue".to_owned(),
             first_arm: "t".to_owned(),
             second_arm: "t".to_owned(),
-            cells: [[cell(10.0, 400), cell(11.0, 400)], [cell(12.0, 400), cell(tt, units)]],
+            units: [[400, 400], [400, units]],
+            samples: [[cell(10.0, 400), cell(11.0, 400)], [cell(12.0, 400), cell(tt, units)]],
         }
     }
 
@@ -97,6 +126,45 @@ mod tests {
         // Benjamini & Hochberg: the smaller of two p is doubled.
         assert!((found[0].adjusted_p.unwrap() - 2.0 * strong.difference.p_value).abs() < 1e-15);
         assert_eq!((found[0].adjusted_independence_p, found[0].units), (Some(1.0), 1_600));
+    }
+
+    /// By hand, of four units (m, d) = (1, 1), (3, 1), (2, 2), (6, 4) in every cell but the last, whose numerators are doubled: R = 12/8 and 24/8.
+    /// The residuals m − R·d are −½, 1½, −1, 0 with a sum of squares of 3½, so that Var(R) = (3½/3)/4/2² = 7/96; doubled, four times that.
+    #[test]
+    fn of_ratios_the_difference_of_differences_is_that_of_the_ratios() {
+        let ratio = |times: f64| {
+            let rows = [[times, 1.0], [3.0 * times, 1.0], [2.0 * times, 2.0], [6.0 * times, 4.0]];
+            Some(Sample::Ratio(CovariateMoments::from_rows(2, rows.iter().map(|row| &row[..])).unwrap()))
+        };
+        let samples = [[ratio(1.0), ratio(1.0)], [ratio(1.0), ratio(2.0)]];
+        let crossed = Crossing { units: [[4; 2]; 2], samples, ..crossing("b", 0.0, 4) };
+        let found = interactions(&[crossed], 0.05).unwrap()[0].interaction.unwrap();
+        assert!((found.difference.effect - 1.5).abs() < 1e-12, "{found:?}");
+        assert!((found.difference.se - (7.0 * 7.0 / 96.0_f64).sqrt()).abs() < 1e-12, "{found:?}");
+    }
+
+    /// By hand: SE of a quantile is (u − l)/(2·z.975), up to (n − 1)/n.
+    #[test]
+    fn of_quantiles_their_order_statistics_give_the_noise() {
+        let quantile = |hat: f64, half: f64| {
+            let quantile = Quantile {
+                n: 1_000,
+                n_star: 1_000,
+                nu: 0.5,
+                quantile_hat: hat,
+                quantile_lower: hat - half,
+                quantile_upper: hat + half,
+            };
+            Some(Sample::Quantile(quantile))
+        };
+        let of = |half: f64| {
+            let samples = [[quantile(5.0, 1.0), quantile(5.0, 1.0)], [quantile(6.0, 1.0), quantile(9.0, half)]];
+            interactions(&[Crossing { samples, ..crossing("b", 0.0, 400) }], 0.05).unwrap().swap_remove(0)
+        };
+        let found = of(1.0).interaction.unwrap();
+        let se = 2.0 * (999.0_f64 / 1_000.0).sqrt() / 1.959_963_984_540_054;
+        assert!((found.difference.effect - 3.0).abs() < 1e-12 && (found.difference.se - se).abs() < 1e-12, "{found:?}");
+        assert!(of(0.0).interaction.is_none() && of(0.0).problem.is_some());
     }
 
     #[test]

@@ -8,12 +8,15 @@
 //! planned looks the bounds of this look take the place of p (Maurer & Bretz, Statistics in Biopharmaceutical Research 5, 2013).
 //! A guardrail is asked one-sided at all of it, at each end (Schultzberg, Ankargren & Frånberg, arXiv 2402.11609).
 
+use serde::Serialize;
+
 use crate::decision::Role;
 use crate::results::{Observed, Row};
 use crate::stats::always_valid::{always_valid, multiplier, rho};
 use crate::stats::analysis::View;
-use crate::stats::group_sequential::{LEAST_STEP, Sides, Spending, bounds};
+use crate::stats::group_sequential::{LEAST_STEP, Look, Sides, bounds};
 use crate::stats::multiple::weighted_holm;
+use crate::stats::stage_wise::{StageWise, stage_wise};
 use crate::stats::{Alternative, Difference, Estimate, Interval, StatsError};
 
 /// What may be claimed at this look.
@@ -34,8 +37,19 @@ pub(crate) struct Tested {
     pub(crate) ci: Interval,
 }
 
-/// Little at first: the end keeps most of α (S4, the default of Lan & DeMets 1983 after O'Brien & Fleming).
-const SPENDING: Spending = Spending::ObrienFleming;
+/// One metric at one of the planned looks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct AtLook {
+    /// Information by now, as a share of the planned units.
+    pub fraction: f64,
+    /// How many standard errors from 0 an effect has to be. `None` where nothing may be spent yet.
+    pub bound: Option<f64>,
+    /// Whether it is.
+    pub is_beyond: bool,
+    /// p, estimate and interval of the relative effect, if no earlier look was beyond its bound and this one is, or is the last: only then
+    /// they are what they say. At the level of the metric.
+    pub stopped: Option<StageWise>,
+}
 
 /// Fills in by which interval each row of one arm is judged. A goal without figures keeps its share: nobody knows what it would have
 /// found.  Errors: weights that are none.
@@ -107,7 +121,35 @@ fn show(observed: &Observed, row: &mut Row, level: f64, family: f64) -> Result<(
     let Some(view) = &row.relative else { return Ok(()) };
     row.shown = test(observed, &view.figures.estimate, level, family)?.map(|found| found.ci);
     row.shown_alpha = level;
+    if observed.claim() == Claim::AtLook {
+        row.look = at_look(observed, &view.figures.estimate, level)?;
+    }
     Ok(())
+}
+
+/// What this look says of an effect, and what its having come to this look makes of it.
+fn at_look(observed: &Observed, estimate: &Estimate, level: f64) -> Result<Option<AtLook>, StatsError> {
+    let looks = looks_so_far(observed, level, Sides::Two)?;
+    let Some((now, before)) = looks.split_last() else { return Ok(None) };
+    let z = estimate.effect / estimate.se;
+    let is_beyond = z.abs() > now.bound;
+    let stopped = if is_beyond || observed.has_ended {
+        let fractions: Vec<f64> = looks.iter().map(|look| look.fraction).collect();
+        let earlier: Vec<f64> = before.iter().map(|look| look.bound).collect();
+        let found = stage_wise(&fractions, &earlier, z, level)?;
+        // z has mean 1 at full information where the effect is SE·√t.
+        let unit = estimate.se * now.fraction.sqrt();
+        let ci = Interval { lower: found.ci.lower * unit, upper: found.ci.upper * unit };
+        Some(StageWise { estimate: found.estimate * unit, ci, ..found })
+    } else {
+        None
+    };
+    Ok(Some(AtLook {
+        fraction: now.fraction,
+        bound: Some(now.bound).filter(|bound| bound.is_finite()),
+        is_beyond,
+        stopped,
+    }))
 }
 
 /// The two-sided test that is good at this look, at `level`; `None` where nothing may be claimed. All tests of a family have the mixture of
@@ -148,13 +190,16 @@ fn ends(observed: &Observed, estimate: &Estimate, alpha: f64) -> Result<Interval
     Ok(Interval::around(estimate.effect, times * estimate.se, Alternative::TwoSided))
 }
 
-/// How many standard errors from 0 an effect has to be at this look (S4). At the end the rest of α is spent, however much or little is known
-/// by then (S5).
+/// How many standard errors from 0 an effect has to be at this look (S4).
 fn bound(observed: &Observed, alpha: f64, sides: Sides) -> Result<f64, StatsError> {
+    Ok(looks_so_far(observed, alpha, sides)?.last().map_or(f64::INFINITY, |look| look.bound))
+}
+
+/// The looks with their bounds, this one the last. At the end the rest of α is spent, however much or little is known by then (S5).
+fn looks_so_far(observed: &Observed, alpha: f64, sides: Sides) -> Result<Vec<Look>, StatsError> {
     let looks = &observed.looks;
     let least = looks.before.last().copied().unwrap_or(0.0) + LEAST_STEP;
     let mut fractions = looks.before.clone();
     fractions.push(looks.now.max(least));
-    let all = bounds(&fractions, SPENDING, alpha, sides, observed.has_ended)?;
-    Ok(all.last().map_or(f64::INFINITY, |look| look.bound))
+    bounds(&fractions, observed.spending, alpha, sides, observed.has_ended)
 }

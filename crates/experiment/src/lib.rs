@@ -4,6 +4,7 @@
 //! Never here: tokio, HTTP, storage, SQL text.
 //! Start at [`assign`] for who sees what, at [`stats`] for what a difference means.
 
+pub mod a_a;
 pub mod assign;
 pub mod bandit;
 mod coin;
@@ -20,6 +21,7 @@ pub mod novelty;
 pub mod plan;
 pub mod planning;
 pub mod program;
+pub mod quality;
 pub mod ranking;
 pub mod results;
 pub mod schedule;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::definition::Experiment;
 use crate::looks::PlannedLook;
 use crate::schedule::Schedule;
+use crate::stats::group_sequential::Spending;
 
 /// One experiment of a project.
 ///
@@ -110,6 +111,9 @@ pub struct AnalysisPlan {
     /// Of `group`: the looks before the end, shares of `planned_units` (0.0–1.0) or moments. Between them nothing is claimed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub looks: Vec<PlannedLook>,
+    /// Of `group`: how much of `alpha` may be used up by when; `obrien_fleming`, `pocock`, `{ power = 3 }` or `{ hwang_shih_decani = -4 }`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub spending: Spending,
     /// Of `hybrid`: the part of it that may be spent before the planned end. Default 0.01.
     #[serde(default = "one_percent")]
     pub running_alpha: f64,
@@ -239,6 +243,9 @@ pub enum Multiple {
     First,
 }
 
+fn is_default(spending: &Spending) -> bool {
+    *spending == Spending::default()
+}
 fn user_id() -> String {
     "user_id".to_owned()
 }
@@ -340,6 +347,12 @@ impl AnalysisPlan {
         }
         if !is_group && !self.looks.is_empty() {
             return problem("looks", "only `sequential = \"group\"` has planned looks: write it, or take them out");
+        }
+        if !is_group && !is_default(&self.spending) {
+            return problem("spending", "only `sequential = \"group\"` spends at looks: write it, or take it out");
+        }
+        if let Err(error) = self.spending.check() {
+            return Some(("spending", error.to_string()));
         }
         if is_group && self.looks.is_empty() {
             return problem(

@@ -10,19 +10,23 @@ use crate::decision::{ArmFacts, Clock, Decision, Facts, Health, MetricFact, Role
 use crate::judged::{Claim, judge};
 use crate::looks::Looks;
 use crate::plan::Sequential;
+use crate::quality::{Quality, quality};
 use crate::slices::{DimensionResults, ObservedDimension, slice};
 use crate::stats::always_valid::DEFAULT_TUNING_N;
 use crate::stats::analysis::{Figures, Settings, View, figures, view};
 use crate::stats::covariates::{CovariateMoments, compare_ratio_with_covariates, compare_with_covariates};
+use crate::stats::group_sequential::Spending;
 use crate::stats::multiple::benjamini_hochberg;
 use crate::stats::non_inferiority::Preference;
 use crate::stats::post_stratify::PostStratified;
-use crate::stats::quantile::Quantile;
+use crate::stats::quantile::{Quantile, QuantileClustered};
 use crate::stats::sample_ratio::{
     SampleRatio, SequentialSampleRatio, check_sample_ratio, default_concentration, multiple_exposure_share,
 };
 use crate::stats::{Alternative, Comparison, Interval, Scale, Statistic, StatsError, compare};
 use crate::stratified::stratify;
+
+pub use crate::judged::AtLook;
 
 /// Power to plan for, as is usual: Cohen, Statistical Power Analysis (1988), § 2.4.
 pub(crate) const TARGET_POWER: f64 = 0.8;
@@ -34,7 +38,10 @@ pub enum Sample {
     Mean(CovariateMoments),
     /// Entries 0 and 1 are numerator and denominator, the others covariates.
     Ratio(CovariateMoments),
+    /// Over units.
     Quantile(Quantile),
+    /// Over events, of which a unit has several.
+    QuantileOfEvents(QuantileClustered),
 }
 
 /// One metric as it was seen.
@@ -87,6 +94,8 @@ pub struct Observed {
     pub sequential: Sequential,
     /// Of `group`.
     pub looks: Looks,
+    /// Of `group`.
+    pub spending: Spending,
     pub planned_units: Option<u64>,
     /// Less than this share known to the metrics' tables, or older data, is a fault.
     pub least_join_rate: f64,
@@ -152,6 +161,8 @@ pub struct Row {
     pub shown_alpha: f64,
     /// The relative interval that decides; `None` also where there are figures and the plan lets nothing be claimed yet.
     pub shown: Option<Interval>,
+    /// At one of the planned looks: how far out the effect has to be, and what is told of it if this is where the experiment stops.
+    pub look: Option<AtLook>,
     /// Of goals: that of `shown`, corrected over the goals of the arm (weighted Holm), to be held against the part of α that may be
     /// spent now. Of metrics that decide nothing: the fixed one, corrected over all of them (Benjamini & Hochberg), the
     /// planned ones and those added later each among themselves.
@@ -181,6 +192,8 @@ pub struct Results {
     /// `None` where the plan itself cannot be decided by; `problem` says why.
     pub decision: Option<Decision>,
     pub problem: Option<String>,
+    /// How well it is made, 0 to 100; it decides nothing.
+    pub quality: Quality,
 }
 
 /// Computes everything.  Errors: variants that cannot be an experiment (fewer than two, shares that are none).
@@ -210,6 +223,8 @@ pub fn results(observed: &Observed) -> Result<Results, StatsError> {
         missing_metrics: Vec::new(),
     };
     let (facts, decision) = verdict(observed, &rows, facts);
+    let quality = quality(observed, &facts.health, &facts.arms.iter().map(|arm| arm.power).collect::<Vec<_>>());
+    let facts = facts.health;
     let health = HealthReport {
         sample_ratio,
         unknown_units: observed.unknown_units,
@@ -222,7 +237,7 @@ pub fn results(observed: &Observed) -> Result<Results, StatsError> {
     };
     let variants = observed.variants.iter().map(|(name, _)| name.clone()).zip(units).collect();
     let dimensions = slice(observed)?;
-    Ok(Results { variants, health, rows, dimensions, decision, problem })
+    Ok(Results { variants, health, rows, dimensions, decision, problem, quality })
 }
 
 /// The figures of all metrics in all arms.  Errors: weights of goals that are none.
@@ -255,6 +270,7 @@ fn row(observed: &Observed, metric: &ObservedMetric, arm: usize, name: &str) -> 
         unstratified: None,
         shown_alpha: 0.0,
         shown: None,
+        look: None,
         adjusted_p: None,
         problem: None,
         is_pending: false,
@@ -306,6 +322,16 @@ pub(crate) fn compare_samples(control: &Sample, treatment: &Sample) -> Result<Co
         (Sample::Mean(c), Sample::Mean(t)) => Ok(compare_with_covariates(c, t, 0.0)?.comparison),
         (Sample::Ratio(c), Sample::Ratio(t)) => Ok(compare_ratio_with_covariates(c, t, 0.0)?.comparison),
         (Sample::Quantile(c), Sample::Quantile(t)) => compare(&Statistic::Quantile(*c), &Statistic::Quantile(*t)),
+        (Sample::QuantileOfEvents(c), Sample::QuantileOfEvents(t)) => {
+            let mut found = compare(&Statistic::QuantileClustered(*c), &Statistic::QuantileClustered(*t))?;
+            // The same standard error by units instead of events: units are what is assigned, and what gives the degrees of freedom
+            // (K1: Cameron & Miller, Journal of Human Resources 50, 2015).
+            for (arm, clusters) in [(&mut found.control, c.n_clusters), (&mut found.treatment, t.n_clusters)] {
+                arm.variance *= clusters as f64 / arm.n as f64;
+                arm.n = clusters;
+            }
+            Ok(found)
+        }
         (c, t) => Err(StatsError::MixedStatistics { control: c.kind(), treatment: t.kind() }),
     }
 }
@@ -316,6 +342,7 @@ impl Sample {
         match self {
             Self::Mean(moments) | Self::Ratio(moments) => moments.n,
             Self::Quantile(quantile) => quantile.n,
+            Self::QuantileOfEvents(quantile) => quantile.n_clusters,
         }
     }
 
@@ -324,6 +351,7 @@ impl Sample {
             Self::Mean(_) => "mean",
             Self::Ratio(_) => "ratio",
             Self::Quantile(_) => "quantile",
+            Self::QuantileOfEvents(_) => "quantile_clustered",
         }
     }
 }
@@ -333,7 +361,7 @@ pub(crate) fn without_covariates(sample: &Sample) -> Option<Sample> {
     match sample {
         Sample::Mean(moments) if moments.means.len() > 1 => Some(Sample::Mean(moments.part(&[0]))),
         Sample::Ratio(moments) if moments.means.len() > 2 => Some(Sample::Ratio(moments.part(&[0, 1]))),
-        Sample::Mean(_) | Sample::Ratio(_) | Sample::Quantile(_) => None,
+        Sample::Mean(_) | Sample::Ratio(_) | Sample::Quantile(_) | Sample::QuantileOfEvents(_) => None,
     }
 }
 
@@ -345,7 +373,7 @@ fn pre_exposure(observed: &Observed) -> Vec<(String, f64)> {
             Some(Sample::Mean(moments)) if moments.means.len() > 1 => Some(moments.part(&[1])),
             // Of a ratio the numerator's, which has the more of the noise.
             Some(Sample::Ratio(moments)) if moments.means.len() > 2 => Some(moments.part(&[2])),
-            Some(Sample::Mean(_) | Sample::Ratio(_) | Sample::Quantile(_)) | None => None,
+            Some(Sample::Mean(_) | Sample::Ratio(_) | Sample::Quantile(_) | Sample::QuantileOfEvents(_)) | None => None,
         };
         let Some(control) = metric.samples.first().and_then(before) else { continue };
         for treatment in metric.samples.iter().skip(1).filter_map(before) {
@@ -375,7 +403,7 @@ fn adjust(rows: &mut [Row], is_post_hoc: bool, alpha: f64) -> Result<(), StatsEr
 }
 
 /// What to do, and the health that it rests on. A planned metric without figures says nothing, neither for shipping nor against.
-fn verdict(observed: &Observed, rows: &[Row], mut health: Health) -> (Health, Result<Decision, StatsError>) {
+fn verdict(observed: &Observed, rows: &[Row], mut health: Health) -> (Facts, Result<Decision, StatsError>) {
     let is_missing = |row: &&Row| row.relative.is_none() && !row.is_pending && row.role != Role::Watched;
     health.missing_metrics = rows.iter().filter(is_missing).map(|row| row.metric.clone()).collect();
     health.missing_metrics.dedup();
@@ -383,7 +411,7 @@ fn verdict(observed: &Observed, rows: &[Row], mut health: Health) -> (Health, Re
     let arms = arms.map(|(index, (name, _))| arm_facts(observed, rows, index, name)).collect();
     let facts = Facts { health, clock: observed.clock, arms };
     let decision = decide(&facts);
-    (facts.health, decision)
+    (facts, decision)
 }
 
 fn arm_facts(observed: &Observed, rows: &[Row], index: usize, name: &str) -> ArmFacts {

@@ -47,7 +47,7 @@ fn empty(sample: &Sample) -> Option<Sample> {
     match sample {
         Sample::Mean(moments) => Some(Sample::Mean(none(moments))),
         Sample::Ratio(moments) => Some(Sample::Ratio(none(moments))),
-        Sample::Quantile(_) => None,
+        Sample::Quantile(_) | Sample::QuantileOfEvents(_) => None,
     }
 }
 
@@ -56,7 +56,7 @@ fn statistic(sample: &Sample) -> Option<Statistic> {
     let (moments, is_ratio) = match sample {
         Sample::Mean(moments) => (moments, false),
         Sample::Ratio(moments) => (moments, true),
-        Sample::Quantile(_) => return None,
+        Sample::Quantile(_) | Sample::QuantileOfEvents(_) => return None,
     };
     let (n, width) = (moments.n, moments.means.len());
     let product =

@@ -13,7 +13,9 @@ use experiment::decision::{Clock, Code, Role};
 use experiment::looks::{Looks, PlannedLook, looks};
 use experiment::plan::Sequential;
 use experiment::results::{Observed, ObservedMetric, Row, Sample, results};
+use experiment::stats::Alternative;
 use experiment::stats::covariates::CovariateMoments;
+use experiment::stats::group_sequential::Spending;
 use experiment::stats::non_inferiority::Preference;
 
 const DAYS: u32 = 14;
@@ -72,6 +74,7 @@ fn begun(sequential: Sequential) -> Observed {
         running_alpha: 0.01,
         sequential,
         looks: Looks::default(),
+        spending: Spending::default(),
         planned_units: Some(u64::from(2 * DAYS * PER_DAY)),
         least_join_rate: 0.0,
         most_data_age_hours: 48.0,
@@ -193,6 +196,34 @@ fn an_interim_bound_is_that_of_lan_and_demets() {
     // Published for looks at .2 and .4: 3.357 (Lan & DeMets, five looks, two-sided .05).
     let bound = (shown.upper - estimate.effect) / estimate.se;
     assert!((bound - 3.35701).abs() < 5e-6, "{bound}");
+    assert_eq!(row.look.unwrap().bound.map(|it| (it * 1e6).round()), Some((bound * 1e6).round()));
+    assert!(row.look.unwrap().stopped.is_none() && !row.look.unwrap().is_beyond, "{row:?}");
+    // The Pocock type at the same looks: 2.427 (DeMets & Lan, Statistics in Medicine 13, 1994, to the digits of the programs after it).
+    observed.spending = Spending::Pocock;
+    let bound = results(&observed).unwrap().rows[0].look.unwrap().bound.unwrap();
+    assert!((bound - 2.427).abs() < 6e-4, "{bound}");
+}
+
+#[test]
+fn what_is_told_of_an_effect_that_stops_early_is_pulled_towards_nothing() {
+    let mut draws = Draws::new(8);
+    let mut observed = begun(Sequential::Group);
+    observed.metrics.truncate(1);
+    observed.spending = Spending::Pocock;
+    let mut stopped = None;
+    for _ in 0..DAYS {
+        go_on(&mut observed, &mut draws, [0.065; 3], &quarters());
+        let row = results(&observed).unwrap().rows.swap_remove(0);
+        let Some(look) = row.look else { continue };
+        if look.is_beyond && look.fraction > 0.3 {
+            stopped = Some((row.relative.unwrap().figures.estimate, look.stopped.unwrap()));
+            break;
+        }
+    }
+    let (plain, stopped) = stopped.unwrap();
+    assert!(stopped.estimate < plain.effect && stopped.estimate > 0.0, "{plain:?} {stopped:?}");
+    assert!(stopped.ci.lower > 0.0 && stopped.ci.lower < plain.effect - 1.96 * plain.se, "{plain:?} {stopped:?}");
+    assert!(stopped.p_value < ALPHA && stopped.p_value > plain.test(Alternative::TwoSided, ALPHA).unwrap().p_value);
 }
 
 #[test]

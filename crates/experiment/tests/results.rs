@@ -14,6 +14,7 @@ use experiment::plan::Sequential;
 use experiment::results::{Observed, ObservedMetric, Sample, results};
 use experiment::slices::{ObservedDimension, ObservedSlice};
 use experiment::stats::covariates::CovariateMoments;
+use experiment::stats::group_sequential::Spending;
 use experiment::stats::moments::{Cuped, Mean};
 use experiment::stats::non_inferiority::Preference;
 use experiment::stats::post_stratify::post_stratify;
@@ -66,6 +67,7 @@ fn seen() -> Observed {
         running_alpha: 0.01,
         sequential: Sequential::Hybrid,
         looks: Looks::default(),
+        spending: Spending::default(),
         planned_units: None,
         least_join_rate: 0.0,
         most_data_age_hours: 48.0,
@@ -83,6 +85,34 @@ fn a_success_is_shipped() {
     assert_eq!((decision.verdict.code, decision.proposal.as_deref()), (Code::Ship, Some("short")));
     let lift = found.rows[0].relative.unwrap().figures.estimate.effect;
     assert!((lift - 0.1).abs() < 1e-12, "{lift}");
+}
+
+/// Weights by hand: power 30, balance 25, plan 20 (an end 8, a guardrail 6, a week 6), freshness 15, looks 10.
+#[test]
+fn quality_loses_what_is_missing() {
+    let mut observed = seen();
+    let score = |observed: &Observed| results(observed).unwrap().quality;
+    let points = |observed: &Observed, name: &str| {
+        score(observed).parts.iter().find(|part| part.name == name).map(|part| part.points).unwrap()
+    };
+    let whole: f64 = score(&observed).parts.iter().map(|part| part.most).sum();
+    assert!((whole - 100.0).abs() < 1e-12);
+    // All but a guardrail.
+    assert!((points(&observed, "plan") - 14.0).abs() < 1e-12);
+    let power = results(&observed).unwrap().rows[0].relative.unwrap().figures.outlooks.unwrap().fixed.power_now;
+    assert!((points(&observed, "power") - 30.0 * (power / 0.8).min(1.0)).abs() < 1e-9);
+    observed.metrics.push(metric("returns", Role::Guardrail { margin: 0.02 }, [sample(3.0), sample(3.0)]));
+    observed.data_age_hours = 72.0;
+    assert!((points(&observed, "plan") - 20.0).abs() < 1e-12 && (points(&observed, "freshness") - 7.5).abs() < 1e-12);
+    observed.data_age_hours = f64::MAX;
+    observed.unknown_units = 1;
+    assert!(points(&observed, "freshness") == 0.0 && points(&observed, "balance") == 0.0);
+    observed.sequential = Sequential::None;
+    assert_eq!(points(&observed, "looks"), 10.0);
+    observed.has_ended = false;
+    assert_eq!(points(&observed, "looks"), 5.0);
+    let total: f64 = score(&observed).parts.iter().map(|part| part.points).sum();
+    assert!((score(&observed).score - total).abs() < 1e-12);
 }
 
 #[test]

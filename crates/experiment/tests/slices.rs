@@ -10,6 +10,7 @@ use experiment::plan::Sequential;
 use experiment::results::{Observed, ObservedMetric, Sample, results};
 use experiment::slices::{DimensionResults, ObservedDimension, ObservedSlice};
 use experiment::stats::covariates::CovariateMoments;
+use experiment::stats::group_sequential::Spending;
 use experiment::stats::non_inferiority::Preference;
 
 /// `units` values of variance 1 around a mean.
@@ -62,6 +63,7 @@ fn found(dimensions: Vec<Vec<ObservedSlice>>) -> Vec<DimensionResults> {
         running_alpha: 0.01,
         sequential: Sequential::Hybrid,
         looks: Looks::default(),
+        spending: Spending::default(),
         planned_units: None,
         least_join_rate: 0.0,
         most_data_age_hours: 48.0,

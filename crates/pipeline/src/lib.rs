@@ -14,6 +14,7 @@ mod indicators;
 mod journal;
 mod marts;
 mod meter;
+pub mod metric_trust;
 mod nearest;
 mod profiles;
 pub mod project;

@@ -338,6 +338,23 @@ pub enum MetricAction {
         #[command(flatten)]
         history: History,
     },
+    /// Split the past at random, again and again: how often does a metric find a difference where there is none?
+    #[command(after_help = "Example:\n  montauk metric trust --all")]
+    Trust {
+        #[arg(value_name = "METRIC", required_unless_present = "all")]
+        names: Vec<String>,
+        /// Every metric of the project
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+        /// Splits of each metric's units
+        #[arg(long, value_name = "N", default_value_t = experiment::a_a::DEFAULT_DRAWS, value_parser = clap::value_parser!(u32).range(100..=10_000))]
+        draws: u32,
+        /// The same seed splits the same past in the same way
+        #[arg(long, value_name = "SEED", default_value_t = 1)]
+        seed: u64,
+        #[command(flatten)]
+        history: History,
+    },
 }
 
 /// `montauk thing`

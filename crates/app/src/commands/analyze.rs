@@ -43,7 +43,10 @@ pub(super) fn draw(output: &Output, report: &ExperimentReport) -> Result<(), App
     let state = if report.has_ended { "at its end" } else { "running" };
     let mut text = format!("{}, {state}, until {}\n", report.key, report.until.format("%Y-%m-%d"));
     text.push_str(&verdict(results));
-    text.push_str(&format!("units: {}\n\n", units(results)));
+    text.push_str(&format!("units: {}\n", units(results)));
+    text.push_str(&look(results));
+    text.push_str(&quality(results));
+    text.push('\n');
     let mut table = Table::with_kinds(
         [
             ("metric", false),
@@ -67,6 +70,42 @@ pub(super) fn draw(output: &Output, report: &ExperimentReport) -> Result<(), App
         text.push_str(&days(report));
     }
     output.data(&text)
+}
+
+/// The score, and the parts that lost something.
+fn quality(results: &Results) -> String {
+    let lost = results.quality.parts.iter().filter(|part| part.points < part.most);
+    let lost: Vec<String> = lost.map(|part| format!("{} {:.0} of {:.0}", part.name, part.points, part.most)).collect();
+    let because = if lost.is_empty() { String::new() } else { format!(" ({})", lost.join(", ")) };
+    format!("quality: {:.0} of 100{because}\n", results.quality.score)
+}
+
+/// Where the primary metric stands at a planned look, arm by arm; nothing at other times.
+fn look(results: &Results) -> String {
+    let mut text = String::new();
+    for row in results.rows.iter().filter(|row| row.role == Role::Primary) {
+        let (Some(look), Some(relative)) = (row.look, &row.relative) else { continue };
+        let estimate = &relative.figures.estimate;
+        let bound = look.bound.map_or_else(|| "no bound yet".to_owned(), |bound| format!("bound {bound:.3}"));
+        text.push_str(&format!(
+            "look at {:.1} % of the planned units: {} in {} at {:+.3} standard errors, {bound}",
+            100.0 * look.fraction,
+            row.metric,
+            row.arm,
+            estimate.effect / estimate.se,
+        ));
+        if let Some(stopped) = look.stopped {
+            text.push_str(&format!(
+                "; if this is the first beyond, lift {:+.2} % ({:+.2} to {:+.2} %), p {:.4}",
+                100.0 * stopped.estimate,
+                100.0 * stopped.ci.lower,
+                100.0 * stopped.ci.upper,
+                stopped.p_value,
+            ));
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// Where effects differ, and where the split is wrong; all slices are in the JSON.

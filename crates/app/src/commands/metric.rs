@@ -6,9 +6,11 @@
 
 use chrono::NaiveTime;
 use experiment::decision::Role;
+use experiment::lifecycle::checklist::LEAST_TRUST;
 use experiment::metric::MetricFile;
 use experiment::planning::MetricPower;
-use pipeline::steps::power;
+use pipeline::metric_trust::MetricTrust;
+use pipeline::steps::{power, trust};
 use serde::Serialize;
 
 use super::{Outcome, Shell};
@@ -70,6 +72,10 @@ pub async fn run(shell: &Shell, arguments: cli::Metric) -> Result<Outcome, AppEr
             })?;
         }
         MetricAction::Test { names, history } => test(shell, names, &history).await?,
+        MetricAction::Trust { names, all, draws, seed, history } => {
+            let metrics = if all { project.metrics.keys().cloned().collect() } else { names };
+            trust(shell, Trial { metrics, draws, seed }, &history).await?;
+        }
     }
     Ok(Outcome::Done)
 }
@@ -79,6 +85,13 @@ fn word(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
+fn without_metrics() -> AppError {
+    AppError::Usage {
+        message: "this project has no metric".to_owned(),
+        help: "write metrics/<name>.toml; docs/how-to/analyze-an-experiment.md shows seven kinds".to_owned(),
+    }
+}
+
 async fn test(shell: &Shell, names: Vec<String>, history: &cli::History) -> Result<(), AppError> {
     let project = shell.project()?;
     let names = if names.is_empty() { project.metrics.keys().cloned().collect() } else { names };
@@ -86,10 +99,7 @@ async fn test(shell: &Shell, names: Vec<String>, history: &cli::History) -> Resu
         project.metric(name)?;
     }
     let Some(experiment) = power::trial_of(&names, shell.now) else {
-        return Err(AppError::Usage {
-            message: "this project has no metric".to_owned(),
-            help: "write metrics/<name>.toml; docs/how-to/analyze-an-experiment.md shows seven kinds".to_owned(),
-        });
+        return Err(without_metrics());
     };
     let request = power::Request {
         experiment,
@@ -98,6 +108,62 @@ async fn test(shell: &Shell, names: Vec<String>, history: &cli::History) -> Resu
     };
     let report = shell.write("power", async |context| power::run(context, request).await).await?;
     shell.output.report(&report, |output| output.data(&draw_power(&report, false)))
+}
+
+/// What is to be tried.
+struct Trial {
+    metrics: Vec<String>,
+    draws: u32,
+    seed: u64,
+}
+
+async fn trust(shell: &Shell, trial: Trial, history: &cli::History) -> Result<(), AppError> {
+    let Trial { metrics, draws, seed } = trial;
+    for name in &metrics {
+        shell.project()?.metric(name)?;
+    }
+    if metrics.is_empty() {
+        return Err(without_metrics());
+    }
+    let request = trust::Request {
+        metrics,
+        history_days: history.history_days,
+        until: history.until.map(|day| day.and_time(NaiveTime::MIN).and_utc()),
+        draws,
+        seed,
+    };
+    let found = shell.write("trust", async |context| trust::run(context, request).await).await?;
+    shell.output.report(&found, |output| output.data(&draw_trust(&found)))
+}
+
+/// How often each metric found a difference where there was none.
+fn draw_trust(found: &[MetricTrust]) -> String {
+    let mut table =
+        Table::new(&["metric", "#units", "#splits", "#found", "interval", "#uniform p", "#could see", "#score", ""]);
+    for MetricTrust { metric, trust, problem, .. } in found {
+        let mut cells = vec![metric.clone()];
+        match trust {
+            Some(trust) => cells.extend([
+                grouped(trust.units as u64),
+                grouped(u64::from(trust.draws - trust.failed)),
+                percent(trust.rate),
+                format!("{:.1} to {}", 100.0 * trust.rate_interval.0, percent(trust.rate_interval.1)),
+                format!("{:.4}", trust.uniformity_p),
+                percent(trust.sensitivity),
+                format!("{:.2}", trust.score),
+            ]),
+            None => cells.extend((0..7).map(|_| "–".to_owned())),
+        }
+        let is_low = trust.as_ref().is_some_and(|trust| trust.score < LEAST_TRUST);
+        let note = problem.clone().unwrap_or_else(|| if is_low { "not to be trusted" } else { "" }.to_owned());
+        cells.push(note);
+        table.row(cells);
+    }
+    let head = found.first().map_or(String::new(), |first| {
+        let day = |moment: chrono::DateTime<chrono::Utc>| moment.format("%Y-%m-%d").to_string();
+        format!("units that came from {} to {}, a test at 5 % each time\n\n", day(first.from), day(first.to))
+    });
+    head + &table.render()
 }
 
 /// Values and noise of each metric; and of an experiment's, what each length of it can show.

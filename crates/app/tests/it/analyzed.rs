@@ -15,7 +15,7 @@ use experiment::stats::{Alternative, Comparison, Scale, Statistic, compare};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Dice, montauk, repository, run};
+use crate::support::{Dice, montauk, run};
 
 const UNITS: u64 = 1_200;
 pub(crate) const UNTIL: &str = "2026-03-20";
@@ -56,13 +56,39 @@ fn moment(text: &str) -> DateTime<Utc> {
     DateTime::parse_from_rfc3339(text).unwrap().to_utc()
 }
 
-/// Exposures over ten days, events from three weeks before to three weeks after. Second 0 to 59 of a minute, so that times differ.
+/// Exposures over ten days of March, and one of a variant that nobody planned.
 pub(crate) fn shop() -> Shop {
-    let mut dice = Dice::new(77);
-    let (first, mut exposures, mut events) = (moment("2026-03-01T00:00:00Z"), Vec::new(), Vec::new());
-    for unit in 0..UNITS {
+    let mut shop = shop_of(77, UNITS, "2026-03-01", 10);
+    shop.exposures.push(Exposure {
+        user: "stray".to_owned(),
+        experiment: "checkout",
+        variant: "old",
+        at: moment("2026-03-02T00:00:00Z"),
+        forced: false,
+    });
+    shop
+}
+
+/// The shop of the page: 9,000 customers over three weeks of November, of whom few saw both variants.
+pub(crate) fn shop_of_the_page() -> Shop {
+    let mut shop = shop_of(11, 9_000, "2026-11-01", 21);
+    let mut first: BTreeMap<String, &'static str> = BTreeMap::new();
+    shop.exposures.retain(|exposure| {
+        let is_counted = exposure.experiment == "checkout" && !exposure.forced;
+        let variant =
+            if is_counted { *first.entry(exposure.user.clone()).or_insert(exposure.variant) } else { exposure.variant };
+        variant == exposure.variant || exposure.user.ends_with('0')
+    });
+    shop
+}
+
+/// Exposures over so many days, events from three weeks before to some two weeks after. Second 0 to 59 of a minute, so that times differ.
+pub(crate) fn shop_of(seed: u64, units: u64, first: &str, days: u64) -> Shop {
+    let mut dice = Dice::new(seed);
+    let (first, mut exposures, mut events) = (moment(&format!("{first}T00:00:00Z")), Vec::new(), Vec::new());
+    for unit in 0..units {
         let user = format!("u{unit}");
-        let at = first + TimeDelta::seconds(dice.below(10 * 86_400) as i64);
+        let at = first + TimeDelta::seconds(dice.below(days * 86_400) as i64);
         let variant = if dice.below(2) == 0 { "control" } else { "short" };
         let exposure =
             |variant, at, forced, experiment| Exposure { user: user.clone(), experiment, variant, at, forced };
@@ -78,21 +104,15 @@ pub(crate) fn shop() -> Shop {
             _ => {}
         }
         let busy = 1 + dice.below(24);
+        let start = at;
         for _ in 0..dice.below(1 + busy) {
-            let at = moment("2026-02-08T00:00:00Z") + TimeDelta::seconds(dice.below(43 * 86_400) as i64);
+            let at = first - TimeDelta::days(21) + TimeDelta::seconds(dice.below((33 + days) * 86_400) as i64);
             let kind = ["view", "view", "cart", "buy"][dice.below(4) as usize];
-            let lift = if variant == "short" && at >= exposures[0].at { 1.2 } else { 1.0 };
+            let lift = if variant == "short" && at >= start { 1.2 } else { 1.0 };
             let amount = ((1 + dice.below(4_000)) as f64 * lift).round() / 100.0;
             events.push(Event { user: user.clone(), kind, item: dice.below(9), amount, at });
         }
     }
-    exposures.push(Exposure {
-        user: "stray".to_owned(),
-        experiment: "checkout",
-        variant: "old",
-        at: first + TimeDelta::days(1),
-        forced: false,
-    });
     Shop { exposures, events }
 }
 
@@ -315,6 +335,25 @@ pub(crate) fn revenue_since(shop: &Shop, until: &str, day: i64, cap: f64) -> Val
     found
 }
 
+/// Amounts of all events in the seven days after exposure, apart by variant and unit; of units that have some.
+pub(crate) fn amounts_of_events(
+    shop: &Shop,
+    until: &str,
+    is_meant: impl Fn(&str) -> bool,
+) -> BTreeMap<&'static str, Vec<Vec<f64>>> {
+    let until = moment(&format!("{until}T00:00:00Z"));
+    let (by_user, mut found) = (events_of(shop), BTreeMap::<&str, Vec<Vec<f64>>>::new());
+    for (user, (start, variant)) in firsts(shop).into_iter().filter(|(user, _)| is_meant(user)) {
+        let end = (start + TimeDelta::days(7)).min(until);
+        let within = |event: &&&Event| event.at >= start && event.at < end;
+        let amounts: Vec<f64> = by_user.get(user).into_iter().flatten().filter(within).map(|it| it.amount).collect();
+        if !amounts.is_empty() {
+            found.entry(variant).or_default().push(amounts);
+        }
+    }
+    found
+}
+
 fn row_step(metric: &str) -> usize {
     if metric == "basket" { 2 } else { 1 }
 }
@@ -455,48 +494,6 @@ fn an_experiment_that_nobody_saw_says_so() {
     let reasons: Vec<&str> =
         verdict["reasons"].as_array().unwrap().iter().map(|reason| reason["code"].as_str().unwrap()).collect();
     assert!(reasons.contains(&"sample_ratio") && reasons.contains(&"leak"), "{verdict}");
-}
-
-/// The files of docs/how-to/analyze-an-experiment.md over the shop of this test, whose days lie in March.
-#[test]
-fn the_page_is_followed() {
-    let dir = project(&shop());
-    let project = dir.path();
-    fs::remove_dir_all(project.join("metrics")).unwrap();
-    let page = fs::read_to_string(repository().join("docs/how-to/analyze-an-experiment.md")).unwrap();
-    let mut experiment = String::new();
-    let mut lines = page.lines();
-    while let Some(line) = lines.next() {
-        let Some(language) = line.strip_prefix("```").filter(|language| !language.is_empty()) else { continue };
-        let code: String = lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
-        let first = code.lines().next().unwrap();
-        let file = first.strip_prefix("-- ").or(first.strip_prefix("# "));
-        match (language, file) {
-            ("toml", Some(file)) if file.starts_with("experiments/") => experiment.push_str(&code),
-            ("toml", Some(file)) | ("sql", Some(file)) => write(project, file, &code),
-            // The other keys of `[analysis]`, with their defaults.
-            ("toml", None) => experiment.push_str(&code),
-            _ => {}
-        }
-    }
-    write(
-        project,
-        "metrics/visits.toml",
-        "kind = \"count\"\n[fact]\ntable = \"marts.events\"\nwhere = \"kind = 'view'\"\n",
-    );
-    write(
-        project,
-        "models/marts/events.sql",
-        "-- materialized: view\nselect *, cast(false as boolean) as returned from raw.events\n",
-    );
-    write(project, "experiments/checkout.toml", &experiment.replace("2026-11-", "2026-03-"));
-    load(project);
-    let report = analyze(project, UNTIL);
-    let rows = report["results"]["rows"].as_array().unwrap();
-    let names: Vec<&str> = rows.iter().map(|row| row["metric"].as_str().unwrap()).collect();
-    let of_page = ["revenue", "visits", "orders", "bought", "order_value", "came_back", "path", "spend_p90"];
-    assert_eq!(names, of_page);
-    assert!(rows.iter().all(|row| row["relative"].is_object() || row["is_pending"] == true), "{report}");
 }
 
 #[test]

@@ -3,7 +3,10 @@
 
 mod airbyte;
 mod analyzed;
+mod analyzed_looks;
+mod analyzed_page;
 mod analyzed_parts;
+mod analyzed_quantiles;
 mod bad_input;
 mod cli;
 mod cold;
@@ -27,4 +30,5 @@ mod served;
 mod sql_recommender;
 mod support;
 mod switch;
+mod trusted;
 mod tuned;

@@ -101,6 +101,7 @@ fn analysis(before: &AnalysisPlan, after: &AnalysisPlan, compare: &mut impl FnMu
     compare(before.alpha.to_bits() == after.alpha.to_bits(), "analysis.alpha", Rule::Fixed);
     compare(before.sequential == after.sequential, "analysis.sequential", Rule::Fixed);
     compare(before.looks == after.looks, "analysis.looks", Rule::Fixed);
+    compare(before.spending == after.spending, "analysis.spending", Rule::Fixed);
     compare(before.running_alpha.to_bits() == after.running_alpha.to_bits(), "analysis.running_alpha", Rule::Fixed);
     compare(before.planned_units == after.planned_units, "analysis.planned_units", Rule::Fixed);
     compare(before.multiple == after.multiple, "analysis.multiple", Rule::Fixed);

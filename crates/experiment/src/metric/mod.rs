@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::stats::non_inferiority::Preference;
 
 pub use error::MetricError;
-pub use plan::{Cap, CapRule, DEFAULT_CAP, Measure, Reading, Span, Statistic, UnitPlan};
+pub use plan::{Cap, CapRule, DEFAULT_CAP, Measure, QuantilePlan, Reading, Span, Statistic, UnitPlan};
 
 /// A metric as the user declares it.
 ///
@@ -64,6 +64,9 @@ pub struct MetricFile {
     /// Only of a quantile, 0.0–1.0: 0.9 is the value that a tenth of the units exceed.
     #[serde(default)]
     pub quantile: Option<f64>,
+    /// Only of a quantile: of the number per unit, or of the values of all things that happened. Default `units`.
+    #[serde(default, skip_serializing_if = "QuantileOf::is_units")]
+    pub quantile_of: QuantileOf,
     /// Length of the window that begins with exposure (and `delay_hours`). Default 7; of retention, the length of the window of the return.
     #[serde(default = "week")]
     pub window_days: u32,
@@ -105,8 +108,26 @@ pub enum MetricKind {
     Retention,
     /// Share of units that took all steps, in order.
     Funnel,
-    /// A quantile of the number per unit.
+    /// A quantile of the number per unit, or of the values of all things that happened to them.
     Quantile,
+}
+
+/// What a quantile is taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum QuantileOf {
+    /// One number per unit, 0 where nothing happened.
+    #[default]
+    Units,
+    /// Every row by itself, such as the time that each page took; its noise is that of the units, which have several.
+    Events,
+}
+
+impl QuantileOf {
+    fn is_units(&self) -> bool {
+        *self == Self::Units
+    }
 }
 
 /// Rows that count: one table, one row per thing that happened.

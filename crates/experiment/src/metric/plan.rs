@@ -11,7 +11,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Aggregate, Fact, MetricError, MetricFile, MetricKind};
+use super::{Aggregate, Fact, MetricError, MetricFile, MetricKind, QuantileOf};
 
 /// Longest window: ten years of days. More is a typing mistake, and hours must fit.
 const MAX_DAYS: u32 = 3_660;
@@ -68,8 +68,16 @@ pub enum Statistic {
     Proportion,
     Mean,
     Ratio,
-    /// Of the value per unit.
-    Quantile(f64),
+    Quantile(QuantilePlan),
+}
+
+/// Which quantile, and of what.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QuantilePlan {
+    /// 0.0–1.0, both excluded.
+    pub share: f64,
+    /// Of events, the one measure says which rows count, and of them what `value` is.
+    pub of: QuantileOf,
 }
 
 /// The largest value that counts as it is; what is larger counts as this. The same for all variants.
@@ -161,8 +169,9 @@ impl MetricFile {
             }
             MetricKind::Funnel => (vec![self.funnel(span)?], Statistic::Proportion),
             MetricKind::Quantile => {
-                let quantile = self.quantile.ok_or(self.missing("quantile"))?;
-                (vec![self.values("fact", self.fact.as_ref(), span)?], Statistic::Quantile(quantile))
+                let share = self.quantile.ok_or(self.missing("quantile"))?;
+                let plan = QuantilePlan { share, of: self.quantile_of };
+                (vec![self.values("fact", self.fact.as_ref(), span)?], Statistic::Quantile(plan))
             }
         };
         let mature_only = self.mature_only || self.kind == MetricKind::Retention;
@@ -180,6 +189,11 @@ impl MetricFile {
     fn is_sum(&self) -> bool {
         let aggregate = self.fact.as_ref().map(|fact| fact.aggregate.unwrap_or(Aggregate::Sum));
         matches!(self.kind, MetricKind::Mean | MetricKind::Ratio) && aggregate == Some(Aggregate::Sum)
+    }
+
+    /// Whether the file says how the values of a unit become one: those of a quantile of events stay apart.
+    fn aggregates(&self) -> bool {
+        self.fact.as_ref().is_some_and(|fact| fact.aggregate.is_some())
     }
 
     fn missing(&self, key: &'static str) -> MetricError {
@@ -250,6 +264,8 @@ impl MetricFile {
             ("steps", !self.steps.is_empty() && kind != MetricKind::Funnel),
             ("fact", self.fact.is_some() && kind == MetricKind::Funnel),
             ("quantile", self.quantile.is_some() && kind != MetricKind::Quantile),
+            ("quantile_of", self.quantile_of == QuantileOf::Events && kind != MetricKind::Quantile),
+            ("fact.aggregate", self.quantile_of == QuantileOf::Events && self.aggregates()),
             ("after_days", self.after_days.is_some() && kind != MetricKind::Retention),
             ("delay_hours", self.delay_hours > 0 && kind == MetricKind::Retention),
             (

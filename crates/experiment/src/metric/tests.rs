@@ -63,6 +63,16 @@ fn keys_that_are_missing_or_belong_to_other_kinds_are_named() {
         &format!("kind = \"proportion\"\n{FACT}value = \"x\"\n"),
         "fact.value: a metric of kind `proportion` has no `fact.value`",
     );
+    check(
+        &format!("kind = \"count\"\nquantile_of = \"events\"\n{FACT}"),
+        "quantile_of: a metric of kind `count` has no `quantile_of`",
+    );
+    check(
+        &format!(
+            "kind = \"quantile\"\nquantile = 0.5\nquantile_of = \"events\"\n{FACT}value = \"x\"\naggregate = \"max\"\n"
+        ),
+        "fact.aggregate: a metric of kind `quantile` has no `fact.aggregate`",
+    );
     check("kind = \"funnel\"\n", "steps: a metric of kind `funnel` needs `steps`");
     check(
         &format!("kind = \"quantile\"\n{FACT}value = \"x\"\n"),

@@ -1,8 +1,10 @@
 //! A fixed number of looks at an experiment with a fixed end: how far out the effect has to be at each of them.
 //!
 //! In: information fractions of the looks, a spending function, alpha.  Out: bounds on the z scale.
-//! Sources: Armitage, McPherson & Rowe, JRSS-A 1969 (the recursion); Lan & DeMets, Biometrika 1983 (spending).
-//! Between looks nothing is claimed. Never here: tests that may be read at any time (see the always-valid interval).
+//! Sources: Armitage, McPherson & Rowe, JRSS-A 1969 (the recursion); Lan & DeMets, Biometrika 1983 (spending); Hwang, Shih & DeCani,
+//! Statistics in Medicine 1990 (their family).
+//! Between looks nothing is claimed. Never here: tests that may be read at any time (see the always-valid interval); what is told of an
+//! effect once it has stopped (`stage_wise`).
 //! Start at [`bounds`].
 
 use super::distributions::{normal_quantile, normal_sf};
@@ -28,16 +30,23 @@ impl Sides {
 }
 
 /// How much of alpha may be used up by the time a share of the information is there.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Spending {
     /// Little at first: 2 − 2Φ(z_{1−α/2} / √t).
+    #[default]
     ObrienFleming,
     /// Nearly even: α ln(1 + (e − 1) t).
     Pocock,
-    /// α·t^ρ with ρ > 0.
+    /// α·t^ρ with ρ > 0: 3 is like O'Brien & Fleming, 1 spends evenly.
     Power(f64),
+    /// α(1 − e^−γt)/(1 − e^−γ): −4 is like O'Brien & Fleming, 1 like Pocock, 0 spends evenly.
+    HwangShihDecani(f64),
 }
+
+/// Beyond it e^γ leaves the range of doubles' useful digits, and nobody plans so.
+const MOST_GAMMA: f64 = 40.0;
 
 impl Spending {
     /// The part of `alpha` spent at information fraction `t`: nothing at 0, all from 1 on.
@@ -52,6 +61,20 @@ impl Spending {
             Self::ObrienFleming => 2.0 * normal_sf(normal_quantile(1.0 - alpha / 2.0) / t.sqrt()),
             Self::Pocock => alpha * ((std::f64::consts::E - 1.0) * t).ln_1p(),
             Self::Power(rho) => alpha * t.powf(rho),
+            // By `exp_m1`, so that no digit is lost around the even spending of γ = 0.
+            Self::HwangShihDecani(0.0) => alpha * t,
+            Self::HwangShihDecani(gamma) => alpha * (-gamma * t).exp_m1() / (-gamma).exp_m1(),
+        }
+    }
+
+    /// Errors: a parameter with which nothing, or not all, is spent.
+    pub fn check(self) -> Result<(), StatsError> {
+        match self {
+            Self::ObrienFleming | Self::Pocock => Ok(()),
+            Self::Power(rho) => positive("rho", rho).map(|_| ()),
+            Self::HwangShihDecani(gamma) => {
+                allowed("gamma", gamma, gamma.abs() <= MOST_GAMMA, "from -40 to 40").map(|_| ())
+            }
         }
     }
 }
@@ -89,9 +112,7 @@ pub fn bounds(
 ) -> Result<Vec<Look>, StatsError> {
     check_fractions(fractions)?;
     open_share("alpha", alpha)?;
-    if let Spending::Power(rho) = spending {
-        positive("rho", rho)?;
-    }
+    spending.check()?;
     let last = fractions.len() - 1;
     let early = if is_over { &fractions[..last] } else { fractions };
     let furthest = early.last().copied().unwrap_or(0.0);
@@ -196,7 +217,7 @@ fn solve_constant(fractions: &[f64], alpha: f64, shape: impl Fn(f64) -> f64) -> 
     Ok(0.5 * (low + high))
 }
 
-fn check_fractions(fractions: &[f64]) -> Result<(), StatsError> {
+pub(super) fn check_fractions(fractions: &[f64]) -> Result<(), StatsError> {
     enough("looks", fractions.len(), 1)?;
     let mut before = 0.0;
     for &fraction in fractions {
@@ -210,7 +231,8 @@ fn check_fractions(fractions: &[f64]) -> Result<(), StatsError> {
 /// Brownian motion that has stayed inside the bounds so far: where it may be, and how likely.
 ///
 /// At information t the statistic is S = z·√t; it moves on by a normal step of variance Δt and mean drift·Δt.
-struct Walk {
+#[derive(Clone)]
+pub(super) struct Walk {
     sides: Sides,
     /// 0 without an effect.
     drift: f64,
@@ -220,7 +242,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(sides: Sides) -> Self {
+    pub(super) fn new(sides: Sides) -> Self {
         Self { sides, drift: 0.0, t: 0.0, mass: vec![(0.0, 1.0)] }
     }
 
@@ -236,8 +258,16 @@ impl Walk {
 
     /// P(still inside, and above `bound` at the look at `t`), without drift.
     fn tail(&self, t: f64, bound: f64) -> f64 {
-        let (edge, step) = (bound * t.sqrt(), (t - self.t).sqrt());
-        self.mass.iter().map(|(s, mass)| mass * normal_sf((edge - s) / step)).sum()
+        self.tail_with(t, bound, 0.0)
+    }
+
+    /// The same with a drift of `theta` per information: the mean of z at information t is θ√t. The path so far gets the weight
+    /// exp(θs − θ²t/2), the likelihood ratio of the drift (Cameron & Martin 1944).
+    pub(super) fn tail_with(&self, t: f64, bound: f64, theta: f64) -> f64 {
+        let (edge, ahead) = (bound * t.sqrt(), t - self.t);
+        let step = ahead.sqrt();
+        let weight = |s: f64| (theta * s - 0.5 * theta * theta * self.t).exp();
+        self.mass.iter().map(|(s, mass)| mass * weight(*s) * normal_sf((edge - s - theta * ahead) / step)).sum()
     }
 
     /// The bound whose tail at `t` is `alpha`.
@@ -255,7 +285,7 @@ impl Walk {
     }
 
     /// Moves to the look at `t`, keeps what is inside `bound`, in points fine enough for the step to `next`.
-    fn go_on(&mut self, t: f64, bound: f64, next: f64) {
+    pub(super) fn go_on(&mut self, t: f64, bound: f64, next: f64) {
         let (root, step) = (t.sqrt(), (t - self.t).sqrt());
         let high = bound.min(EDGE_Z) * root;
         let low = match self.sides {
@@ -314,6 +344,40 @@ mod tests {
         }
     }
 
+    /// The default design of gsDesign (Anderson): three looks, one-sided .025, Hwang, Shih & DeCani at −4; and the Pocock type of Lan & DeMets
+    /// at five looks, two-sided .05, as DeMets & Lan, Statistics in Medicine 13 (1994) and the programs after it print them. More digits by
+    /// the multivariate normal law of scipy.
+    #[test]
+    fn published_bounds_of_other_spending() {
+        let thirds = [1.0 / 3.0, 2.0 / 3.0, 1.0];
+        let looks = bounds(&thirds, Spending::HwangShihDecani(-4.0), 0.025, Sides::One, true).unwrap();
+        for (look, (bound, spent)) in looks.iter().zip([(3.01, 0.0013), (2.55, 0.0049), (2.00, 0.0188)]) {
+            check(look.bound, bound, 0.005);
+            check(look.spent_now, spent, 0.00005);
+        }
+        for (look, bound) in looks.iter().zip([3.010_739_5, 2.546_530_6, 1.999_226_4]) {
+            check(look.bound, bound, 2e-7);
+        }
+        let looks = bounds(&[0.2, 0.4, 0.6, 0.8, 1.0], Spending::Pocock, 0.05, Sides::Two, true).unwrap();
+        for (look, published) in looks.iter().zip([2.438, 2.427, 2.410, 2.397, 2.386]) {
+            check(look.bound, published, 0.0006);
+        }
+    }
+
+    #[test]
+    fn the_families_meet_where_they_should() {
+        for t in [0.1, 0.5, 0.9] {
+            check(Spending::HwangShihDecani(0.0).spent(0.05, t), 0.05 * t, 1e-15);
+            check(Spending::HwangShihDecani(1e-9).spent(0.05, t), 0.05 * t, 1e-10);
+            check(Spending::Power(1.0).spent(0.05, t), 0.05 * t, 1e-15);
+        }
+        let read = |text: &str| serde_json::from_str::<Spending>(text);
+        assert_eq!(read("\"obrien_fleming\"").unwrap(), Spending::ObrienFleming);
+        assert_eq!(read(r#"{"hwang_shih_decani":-4}"#).unwrap(), Spending::HwangShihDecani(-4.0));
+        assert_eq!(read(r#"{"power":3}"#).unwrap(), Spending::Power(3.0));
+        assert!(read("\"haybittle\"").is_err());
+    }
+
     #[test]
     fn published_chances_of_peeking() {
         let z = normal_quantile(0.975);
@@ -366,7 +430,9 @@ mod tests {
 
     #[test]
     fn bounds_spend_what_they_say() {
-        for spending in [Spending::ObrienFleming, Spending::Pocock, Spending::Power(2.0)] {
+        for spending in
+            [Spending::ObrienFleming, Spending::Pocock, Spending::Power(2.0), Spending::HwangShihDecani(-4.0)]
+        {
             for sides in [Sides::One, Sides::Two] {
                 let looks = bounds(&[0.1, 0.35, 0.36, 0.9, 1.0], spending, 0.05, sides, true).unwrap();
                 let fractions: Vec<f64> = looks.iter().map(|look| look.fraction).collect();
@@ -406,7 +472,9 @@ mod tests {
         assert!(
             with(&[0.5, 1.1], false).is_err() && with(&[1.1, 1.2], true).is_err() && with(&[f64::NAN], true).is_err()
         );
-        assert!(bounds(&[1.0], Spending::Power(0.0), 0.05, Sides::Two, true).is_err());
+        for spending in [Spending::Power(0.0), Spending::HwangShihDecani(50.0), Spending::HwangShihDecani(f64::NAN)] {
+            assert!(bounds(&[1.0], spending, 0.05, Sides::Two, true).is_err());
+        }
         assert!(bounds(&[1.0], Spending::Pocock, 1.0, Sides::Two, true).is_err());
         assert!(pocock_constant(0, 0.05).is_err() && crossing_probability(&[1.0], &[], Sides::One).is_err());
         assert!(crossing_probability(&[1.0], &[f64::NAN], Sides::One).is_err());

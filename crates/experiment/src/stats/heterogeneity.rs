@@ -120,16 +120,6 @@ pub fn interaction(cells: &[[CrossedCell; 2]; 2], alpha: f64) -> Result<Interact
     let effect = (tt.mean - tc.mean) - (ct.mean - cc.mean);
     let se = variance.sqrt();
     let half_width = critical_value(alpha, f64::INFINITY, Alternative::TwoSided) * se;
-    let total: f64 = cells.iter().flatten().map(|c| c.n as f64).sum();
-    let rows = cells.map(|row| (row[0].n + row[1].n) as f64);
-    let columns = [(cc.n + tc.n) as f64, (ct.n + tt.n) as f64];
-    let mut chi_square = 0.0;
-    for (row, row_total) in cells.iter().zip(rows) {
-        for (cell, column_total) in row.iter().zip(columns) {
-            let expected = row_total * column_total / total;
-            chi_square += (cell.n as f64 - expected).powi(2) / expected;
-        }
-    }
     Ok(Interaction {
         difference: Difference {
             effect,
@@ -138,6 +128,24 @@ pub fn interaction(cells: &[[CrossedCell; 2]; 2], alpha: f64) -> Result<Interact
             p_value: p_value(effect / se, f64::INFINITY, Alternative::TwoSided),
             ci: Interval::around(effect, half_width, Alternative::TwoSided),
         },
-        independence_p: chi_square_sf(chi_square, 1.0),
+        independence_p: independence_p(&cells.map(|row| row.map(|cell| cell.n))),
     })
+}
+
+/// χ² with one degree of freedom: the chance of such counts if the two assignments were independent; 1 where an arm has nobody.
+/// Source: Pearson 1900.
+pub fn independence_p(counts: &[[u64; 2]; 2]) -> f64 {
+    let [[cc, ct], [tc, tt]] = counts.map(|row| row.map(|count| count as f64));
+    let (rows, columns) = ([cc + ct, tc + tt], [cc + tc, ct + tt]);
+    if rows.iter().chain(&columns).any(|total| *total == 0.0) {
+        return 1.0;
+    }
+    let mut chi_square = 0.0;
+    for (row, row_total) in [[cc, ct], [tc, tt]].iter().zip(rows) {
+        for (count, column_total) in row.iter().zip(columns) {
+            let expected = row_total * column_total / (cc + ct + tc + tt);
+            chi_square += (count - expected).powi(2) / expected;
+        }
+    }
+    chi_square_sf(chi_square, 1.0)
 }

@@ -30,6 +30,7 @@ pub mod rank;
 pub mod regression;
 pub mod sample_ratio;
 mod special;
+pub mod stage_wise;
 pub mod trust;
 pub mod winsorise;
 

@@ -8,16 +8,19 @@ use std::collections::BTreeMap;
 
 use experiment::interactions::Crossing;
 use experiment::metric::Statistic;
-use experiment::stats::heterogeneity::CrossedCell;
+use experiment::results::Sample;
 use warehouse::{Catalog, Warehouse};
 
 use super::Subject;
+use super::moments::read_moments;
+use super::quantiles::{self, read_quantiles};
 use super::units::kept;
-use super::values::value_column;
 use crate::PipelineError;
-use crate::rows::Columns;
 
-/// Reads a pair. Nothing where no unit is in both, and where the primary metric is no mean: only means have cells.
+/// Units and sample, by the variant of the first and that of the second.
+type Cells = BTreeMap<(String, String), (u64, Option<Sample>)>;
+
+/// Reads a pair. Nothing where no unit is in both.
 pub(crate) async fn read_crossings(
     warehouse: &Warehouse,
     catalog: &Catalog,
@@ -25,36 +28,16 @@ pub(crate) async fn read_crossings(
     second: &Subject<'_>,
     cap: Option<f64>,
 ) -> Result<Vec<Crossing>, PipelineError> {
-    let Some((metric, plan)) = first.metrics.first() else { return Ok(Vec::new()) };
-    if !matches!(plan.statistic, Statistic::Mean | Statistic::Proportion) {
-        return Ok(Vec::new());
-    }
-    let column = value_column(first, 0, 0);
-    let value = cap.map_or(column.clone(), |cap| format!("least({column}, {cap:?})"));
-    let mature = super::statistics::kept_for(first, plan);
-    let (values, units) = (first.table("values")?.to_string(), second.table("units")?);
-    let sql = format!(
-        "select a.variant as first_arm, b.variant as second_arm, count(*) as units, avg(a.value) as mean, var_samp(a.value) as variance \
-         from (select unit, variant, {value} as value from {values} where {} and {mature}) a \
-         join (select unit, variant from {units} where {}) b on a.unit = b.unit group by 1, 2",
-        kept(first),
-        kept(second),
-    );
-    let result = warehouse.query(catalog, &sql).await?;
-    let found = Columns::new(&values, &result);
-    let arms = found.text("first_arm")?.into_iter().zip(found.text("second_arm")?);
-    let figures = found.number("units")?.into_iter().zip(found.number("mean")?).zip(found.number("variance")?);
-    let mut cells: BTreeMap<(String, String), CrossedCell> = BTreeMap::new();
-    for ((a, b), ((n, mean), variance)) in arms.zip(figures) {
-        let n = n.unwrap_or_default() as u64;
-        let cell = CrossedCell { n, mean: mean.unwrap_or_default(), variance: variance.unwrap_or_default() };
-        cells.insert((a.unwrap_or_default(), b.unwrap_or_default()), cell);
-    }
+    let Some((name, plan)) = first.metrics.first() else { return Ok(Vec::new()) };
+    // Columns of the first metric have the same names whatever others there are.
+    let mut plan = plan.clone();
+    plan.covariate_days = 0;
+    let primary = Subject { metrics: vec![(*name, plan)], ..first.clone() };
+    let cells = read_cells(warehouse, catalog, &primary, second, cap).await?;
     if cells.is_empty() {
         return Ok(Vec::new());
     }
-    let none = CrossedCell { n: 0, mean: 0.0, variance: 0.0 };
-    let cell = |a: &str, b: &str| cells.get(&(a.to_owned(), b.to_owned())).copied().unwrap_or(none);
+    let cell = |a: &String, b: &String| cells.get(&(a.clone(), b.clone())).cloned().unwrap_or_default();
     let keys = |subject: &Subject<'_>| -> Vec<String> {
         subject.file.assignment.variants.iter().map(|variant| variant.key.clone()).collect()
     };
@@ -62,16 +45,51 @@ pub(crate) async fn read_crossings(
     let mut crossings = Vec::new();
     for a in of_first.iter().skip(1) {
         for b in of_second.iter().skip(1) {
-            let (c, d) = (&of_first[0], &of_second[0]);
+            let [cc, ct, tc, tt] =
+                [cell(&of_first[0], &of_second[0]), cell(&of_first[0], b), cell(a, &of_second[0]), cell(a, b)];
             crossings.push(Crossing {
                 first: first.file.assignment.key.clone(),
                 second: second.file.assignment.key.clone(),
-                metric: (*metric).to_owned(),
+                metric: (*name).to_owned(),
                 first_arm: a.clone(),
                 second_arm: b.clone(),
-                cells: [[cell(c, d), cell(c, b)], [cell(a, d), cell(a, b)]],
+                units: [[cc.0, ct.0], [tc.0, tt.0]],
+                samples: [[cc.1, ct.1], [tc.1, tt.1]],
             });
         }
     }
     Ok(crossings)
+}
+
+/// The rows of the first with the variant of the second as their slice.
+async fn read_cells(
+    warehouse: &Warehouse,
+    catalog: &Catalog,
+    primary: &Subject<'_>,
+    second: &Subject<'_>,
+    cap: Option<f64>,
+) -> Result<Cells, PipelineError> {
+    const OTHER: &str = "other_variant";
+    let units = second.table("units")?;
+    let shared = |rows: &str| {
+        format!(
+            "(select a.*, b.variant as {OTHER} from {rows} a join (select unit, variant from {units} where {}) b on a.unit = b.unit)",
+            kept(second),
+        )
+    };
+    let values = primary.table("values")?.to_string();
+    let read = read_moments(warehouse, catalog, primary, &shared(&values), &[cap], Some(OTHER)).await?;
+    let mut cells: Cells = read
+        .into_iter()
+        .map(|mut cell| ((cell.variant, cell.slice), (cell.units, cell.samples.pop().flatten())))
+        .collect();
+    if let Statistic::Quantile(plan) = primary.metrics[0].1.statistic {
+        let rows = shared(&quantiles::source(primary, 0, plan, &values)?);
+        for found in read_quantiles(warehouse, catalog, primary, &rows, (0, plan), Some(OTHER)).await? {
+            if let Some(cell) = cells.get_mut(&(found.variant, found.slice)) {
+                cell.1 = Some(found.sample);
+            }
+        }
+    }
+    Ok(cells)
 }

@@ -15,7 +15,7 @@ use crate::PipelineError;
 /// Days that one run fills at most: a first run over months reads the table once per four weeks, and holds the units of these.
 const BATCH_DAYS: u32 = 28;
 /// Largest finite double: beyond are infinities, and NaN sorts behind them.
-const LARGEST: &str = "1.7976931348623157e308";
+pub(super) const LARGEST: &str = "1.7976931348623157e308";
 
 /// The name of the table of a scan.
 pub(super) fn part(scan: usize) -> String {

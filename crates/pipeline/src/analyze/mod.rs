@@ -7,6 +7,7 @@
 //! ```text
 //! exposures ──▶ units (first exposure) ──▶ bounds (when each window begins and ends) ─┐
 //! facts, each table once, day by day ──────────────────────────────────────────────┴▶ days (unit × day × part) ──▶ values (unit)
+//! facts of a quantile over events, once more each ────────────────────────────────────▶ events (those in the windows)
 //! ```
 //!
 //! A run makes again only the days whose facts or bounds changed, late ones included. Days hold whole windows' parts, never
@@ -14,9 +15,12 @@
 
 mod crossed;
 mod days;
+mod events;
 mod freshness;
 mod history;
 mod moments;
+mod past;
+mod quantiles;
 mod seen;
 mod slices;
 mod statistics;
@@ -36,6 +40,7 @@ use crate::PipelineError;
 pub(crate) use crossed::read_crossings;
 pub(crate) use freshness::{Freshness, read_freshness};
 pub(crate) use history::{EVERYBODY, history_model, history_table, read_new_units};
+pub(crate) use past::read_past;
 pub(crate) use seen::read_exposure_seen;
 pub(crate) use slices::read_dimensions;
 pub(crate) use statistics::{MetricMoments, read_bad_values, read_samples, read_samples_of_day, read_samples_since};
@@ -128,6 +133,9 @@ pub(crate) fn models(subject: &Subject<'_>) -> Result<Vec<Model>, PipelineError>
         models.push(subject.model(&days::part(index), &text)?);
     }
     models.push(subject.model("values", &values::values_sql(subject)?)?);
+    for (part, text) in events::events(subject)? {
+        models.push(subject.model(&part, &text)?);
+    }
     Ok(models)
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Cell {
 }
 
 /// Names of what enters the moments of a metric, capped: values, what they were before, and whether nothing is known of before.
-fn entries(subject: &Subject<'_>, metric: usize, cap: Option<f64>) -> Vec<String> {
+pub(super) fn entries(subject: &Subject<'_>, metric: usize, cap: Option<f64>) -> Vec<String> {
     let plan = &subject.metrics[metric].1;
     let measures = 0..plan.measures.len();
     let values = measures.clone().map(|measure| value_column(subject, metric, measure));

@@ -4,10 +4,12 @@
 //! Never here: whether effects differ (`experiment::slices`).
 //! Start at [`read_dimensions`].
 
+use experiment::metric::Statistic;
 use experiment::slices::{ObservedDimension, ObservedSlice};
 use warehouse::{Catalog, Warehouse};
 
 use super::moments::read_moments;
+use super::quantiles::{self, read_quantiles};
 use super::units::{dimension_column, kept};
 use super::{Subject, text};
 use crate::PipelineError;
@@ -46,6 +48,17 @@ pub(crate) async fn read_dimensions(
             slices[place].units[variant] += cell.units;
             for (of_metric, sample) in slices[place].samples.iter_mut().zip(cell.samples) {
                 of_metric[variant] = sample;
+            }
+        }
+        for (metric, (_, plan)) in subject.metrics.iter().enumerate() {
+            let Statistic::Quantile(plan) = plan.statistic else { continue };
+            let rows = quantiles::source(subject, metric, plan, &values)?;
+            for read in read_quantiles(warehouse, catalog, subject, &rows, (metric, plan), Some(&slice)).await? {
+                let variant = variants.iter().position(|(key, _)| *key == read.variant);
+                let slice = slices.iter_mut().find(|slice| slice.value == read.slice);
+                if let (Some(variant), Some(slice)) = (variant, slice) {
+                    slice.samples[metric][variant] = Some(read.sample);
+                }
             }
         }
         found.push(ObservedDimension { name: dimension.column.clone(), slices });

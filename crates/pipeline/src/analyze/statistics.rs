@@ -1,20 +1,20 @@
 //! Sufficient statistics per metric and variant: all that leaves the warehouse.
 //!
 //! In: the table of values per unit.  Out: a [`Sample`] per variant of each metric.
-//! Never here: means and covariances (`moments`), comparisons of variants (`experiment::stats`).
+//! Never here: means and covariances (`moments`), order statistics (`quantiles`), comparisons of variants (`experiment::stats`).
 //! Start at [`read_samples`].
 
 use std::collections::BTreeMap;
 
 use experiment::metric::{Cap, Reading, Statistic, UnitPlan};
 use experiment::results::Sample;
-use experiment::stats::quantile::{Quantile, bound_ranks};
 use warehouse::{Catalog, Warehouse};
 
+use super::Subject;
 use super::moments::read_moments;
+use super::quantiles::{self, read_quantiles};
 use super::units::kept;
 use super::values::{is_mature, value_column};
-use super::{Subject, text};
 use crate::PipelineError;
 use crate::rows::Columns;
 
@@ -29,7 +29,7 @@ pub(crate) struct MetricMoments {
     pub(crate) by_variant: BTreeMap<String, Sample>,
 }
 
-/// Reads the statistics of all metrics, in the order of the subject: one query for all caps, one for all moments, one per quantile.
+/// Reads the statistics of all metrics, in the order of the subject: one query for all caps, one for all moments, two or three per quantile.
 pub(crate) async fn read_samples(
     warehouse: &Warehouse,
     catalog: &Catalog,
@@ -98,8 +98,10 @@ async fn samples_of(
         }
     }
     for (metric, (_, plan)) in subject.metrics.iter().enumerate() {
-        if let Statistic::Quantile(share) = plan.statistic {
-            found[metric].by_variant = read_quantiles(warehouse, catalog, subject, source, metric, share).await?;
+        if let Statistic::Quantile(plan) = plan.statistic {
+            let rows = quantiles::source(subject, metric, plan, source)?;
+            let read = read_quantiles(warehouse, catalog, subject, &rows, (metric, plan), None).await?;
+            found[metric].by_variant = read.into_iter().map(|found| (found.variant, found.sample)).collect();
         }
     }
     Ok(found)
@@ -144,55 +146,6 @@ async fn read_caps(
         }
     }
     Ok(caps)
-}
-
-/// Order statistics around the quantile, by variant.
-async fn read_quantiles(
-    warehouse: &Warehouse,
-    catalog: &Catalog,
-    subject: &Subject<'_>,
-    source: &str,
-    metric: usize,
-    share: f64,
-) -> Result<BTreeMap<String, Sample>, PipelineError> {
-    let (_, plan) = &subject.metrics[metric];
-    let value = value_column(subject, metric, 0);
-    let condition = format!("{} and {}", kept(subject), kept_for(subject, plan));
-    let sizes = format!("select variant, count(*) as units from {source} where {condition} group by variant");
-    let result = warehouse.query(catalog, &sizes).await?;
-    let columns = Columns::new(VALUES, &result);
-    let sizes: Vec<(Option<String>, Option<f64>)> =
-        columns.text("variant")?.into_iter().zip(columns.number("units")?).collect();
-    let mut found = BTreeMap::new();
-    for (variant, units) in sizes {
-        let (variant, n) = (variant.unwrap_or_default(), units.unwrap_or_default() as u64);
-        let (lower, upper) = bound_ranks(n, share);
-        // The place of a rank among n values, as `percentile_cont` counts it: it then interpolates nothing.
-        let place = |rank: u64| if n > 1 { (rank - 1) as f64 / (n - 1) as f64 } else { 0.0 };
-        let at =
-            |share: f64, name: &str| format!("percentile_cont({share:?}) within group (order by {value}) as {name}");
-        let sql = format!(
-            "select {}, {}, {} from {source} where {condition} and variant = {}",
-            at(share, "hat"),
-            at(place(lower), "lower_bound"),
-            at(place(upper), "upper_bound"),
-            text(&variant),
-        );
-        let result = warehouse.query(catalog, &sql).await?;
-        let columns = Columns::new(VALUES, &result);
-        let first =
-            |name: &str| Ok::<f64, PipelineError>(columns.number(name)?.first().copied().flatten().unwrap_or_default());
-        let quantile = Quantile {
-            n,
-            n_star: n,
-            nu: share,
-            quantile_hat: first("hat")?,
-            quantile_lower: first("lower_bound")?,
-            quantile_upper: first("upper_bound")?,
-        };
-        found.insert(variant, Sample::Quantile(quantile));
-    }
-    Ok(found)
 }
 
 /// Values that are no finite numbers, per metric: they count as none.

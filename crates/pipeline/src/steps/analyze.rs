@@ -284,6 +284,7 @@ async fn observe(
         looks: looks(&plan.looks, plan.planned_units.unwrap_or(known), &counts.per_day(), subject.until),
         daily_units,
         sequential: plan.sequential,
+        spending: plan.spending,
         unknown_units: counts.days.iter().flat_map(BTreeMap::values).sum::<u64>() - known,
         multiple_units: counts.multiple,
         seen_units: counts.seen,

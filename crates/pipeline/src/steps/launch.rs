@@ -19,6 +19,7 @@ pub async fn run(context: &Context, experiment: &ExperimentFile) -> Result<Launc
     Ok(LaunchFacts {
         metrics: context.project.metrics.clone(),
         exposure_seen: Some(exposure_seen),
+        metric_trust: crate::metric_trust::scores(&context.project)?,
         ..LaunchFacts::default()
     })
 }

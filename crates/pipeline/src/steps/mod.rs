@@ -25,6 +25,7 @@ pub mod rec;
 pub mod recommend;
 pub mod status;
 pub mod train;
+pub mod trust;
 pub mod tune;
 
 use std::sync::Arc;

@@ -5,8 +5,6 @@
 //! Never here: SQL (`analyze`), formulas (`experiment::planning`).
 //! Start at [`run`].
 
-use std::collections::BTreeSet;
-
 use chrono::{DateTime, Days, NaiveTime, Utc};
 use experiment::metric::{MetricFile, UnitPlan};
 use experiment::plan::{AnalysisPlan, ExperimentFile};
@@ -63,8 +61,29 @@ pub fn trial_of(metrics: &[String], now: DateTime<Utc>) -> Option<ExperimentFile
     serde_json::from_value(file).ok()
 }
 
-/// Looks back and plans. Errors: a metric that the project does not have; facts that cannot be read.
-pub async fn run(context: &Context, request: Request) -> Result<Report, PipelineError> {
+/// The past of an experiment's metrics, in tables.
+pub(super) struct LookedBack {
+    file: ExperimentFile,
+    plans: Vec<(String, UnitPlan)>,
+    pub(super) from: DateTime<Utc>,
+    pub(super) to: DateTime<Utc>,
+    until: DateTime<Utc>,
+}
+
+impl LookedBack {
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject {
+            file: &self.file,
+            metrics: self.plans.iter().map(|(name, plan)| (name.as_str(), plan.clone())).collect(),
+            post_hoc: &[],
+            exposure_columns: ["unit_id", "experiment", "variant", "occurred_at"].map(str::to_owned).into(),
+            until: self.until,
+        }
+    }
+}
+
+/// Makes the tables of the past. Errors: a metric that the project does not have; facts that cannot be read.
+pub(super) async fn look_back(context: &Context, request: &Request) -> Result<LookedBack, PipelineError> {
     let until = request.until.unwrap_or_else(|| context.now.date_naive().and_time(NaiveTime::MIN).and_utc());
     let plans = plans(context, &request.experiment)?;
     let longest = plans.iter().flat_map(|(_, plan)| &plan.measures).map(|measure| measure.span.to_hours).max();
@@ -74,10 +93,8 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
         None => (until, until),
     };
     let file = as_history(&request.experiment, from, to)?;
-    let metrics = plans.iter().map(|(name, plan)| (name.as_str(), plan.clone())).collect();
-    let exposure_columns: BTreeSet<String> =
-        ["unit_id", "experiment", "variant", "occurred_at"].map(str::to_owned).into();
-    let subject = Subject { file: &file, metrics, post_hoc: &[], exposure_columns, until };
+    let past = LookedBack { file, plans, from, to, until };
+    let subject = past.subject();
     let mut models = vec![analyze::history_model(&subject, from, to)?];
     models.extend(analyze::models(&subject)?);
     let report = context
@@ -85,6 +102,14 @@ pub async fn run(context: &Context, request: Request) -> Result<Report, Pipeline
         .build(&models, &[], &context.run(), &BuildOptions::default(), context.progress.as_ref())
         .await?;
     expect_built(&report, &request.experiment.assignment.key)?;
+    drop(subject);
+    Ok(past)
+}
+
+/// Looks back and plans. Errors: as [`look_back`].
+pub async fn run(context: &Context, request: Request) -> Result<Report, PipelineError> {
+    let past = look_back(context, &request).await?;
+    let (subject, from, to) = (past.subject(), past.from, past.to);
     let catalog = context.warehouse.catalog().await?;
     let history = History {
         new_units: analyze::read_new_units(&context.warehouse, &catalog, &subject, (from, to)).await?,

@@ -17,11 +17,11 @@ use pipeline::steps::analyze;
 use pipeline::{PipelineError, watching};
 use serde::Serialize;
 
+use super::show::facts;
 use crate::commands::{Outcome, Shell};
 use crate::error::AppError;
 use crate::output::{Output, bytes, count, grouped};
 use crate::store::{Desk, failed};
-use super::show::facts;
 use crate::table::Table;
 
 /// What rules have done since is told, if it was not.
@@ -185,7 +185,9 @@ async fn look(shell: &Shell, desk: &Desk, rules: &Actor, record: ExperimentRecor
     if let Some(due) = &looked.due {
         let facts = match due {
             Due::Start => facts(shell, &record).await?,
-            Due::Ramp { .. } | Due::Stop { .. } | Due::Hold { .. } => LaunchFacts { metrics: desk.metrics(), ..LaunchFacts::default() },
+            Due::Ramp { .. } | Due::Stop { .. } | Due::Hold { .. } => {
+                LaunchFacts { metrics: desk.metrics(), ..LaunchFacts::default() }
+            }
         };
         match desk.control.act(rules, &record, due, &facts, shell.now).await {
             Ok(done) => after = done,
