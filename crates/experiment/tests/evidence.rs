@@ -65,6 +65,7 @@ fn seen(sequential: Sequential, preference: Preference, guardrail: [Option<Sampl
             metric("revenue", Role::Primary, Preference::Increase, [sample(10.0), sample(10.0)]),
             metric("returns", Role::Guardrail { margin: 0.02 }, preference, guardrail),
         ],
+        spending: experiment::stats::group_sequential::Spending::ObrienFleming,
         dimensions: Vec::new(),
         post_stratify: None,
         clock: Clock {

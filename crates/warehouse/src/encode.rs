@@ -187,7 +187,7 @@ fn side_by_side<T: Send, U: Send>(cells: usize, jobs: Vec<T>, work: impl Fn(T) -
     let lost = || ParquetError::General("a thread that encoded columns ended early".to_owned());
     let mut done: Vec<(usize, U)> = Vec::with_capacity(count);
     thread::scope(|scope| {
-        let others: Vec<_> = (1..lanes).map(|_| scope.spawn(&lane)).collect();
+        let others: Vec<_> = (1..lanes).map(|_| scope.spawn(lane)).collect();
         done.extend(lane()?);
         for other in others {
             done.extend(other.join().map_err(|_| lost())??);

@@ -91,12 +91,12 @@ fn near(subject: &Subject<'_>, hours: u32) -> impl Iterator<Item = u32> {
 
 /// Days from that of exposure to that of a bound: a number where windows are whole days, else a column of units, [`day_columns`].
 fn day_of(hours: u32) -> String {
-    if hours % 24 == 0 { (hours / 24).to_string() } else { format!("day_{hours}") }
+    if hours.is_multiple_of(24) { (hours / 24).to_string() } else { format!("day_{hours}") }
 }
 
 /// The columns of units that [`has_passed`] reads.
 pub(super) fn day_columns(subject: &Subject<'_>) -> String {
-    let odd = subject.bounds().into_iter().filter(|hours| hours % 24 != 0);
+    let odd = subject.bounds().into_iter().filter(|hours| !hours.is_multiple_of(24));
     let of_day =
         format!("({start} - {first})", start = micros("start_at"), first = micros("date_trunc('day', start_at)"));
     odd.map(|hours| {

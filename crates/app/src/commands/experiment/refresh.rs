@@ -186,7 +186,7 @@ async fn look(shell: &Shell, desk: &Desk, rules: &Actor, record: ExperimentRecor
         let facts = match due {
             Due::Start => facts(shell, &record).await?,
             Due::Ramp { .. } | Due::Stop { .. } | Due::Hold { .. } => {
-                LaunchFacts { metrics: desk.metrics(), ..LaunchFacts::default() }
+                LaunchFacts { metrics: desk.project.metrics.clone(), ..LaunchFacts::default() }
             }
         };
         match desk.control.act(rules, &record, due, &facts, shell.now).await {
