@@ -21,10 +21,10 @@ use parquet::file::writer::SerializedFileWriter;
 
 /// Rows that are encoded together: enough work for threads to be worth starting, few enough that many open files hold little.
 const CHUNK_ROWS: usize = 16 << 10;
-/// Or so many bytes, where rows are long.
-const CHUNK_BYTES: usize = 4 << 20;
+/// Or this part of the bytes of a row group, where rows are long.
+const CHUNKS_PER_GROUP: usize = 8;
 /// Encoded bytes of a row group held in memory before they go out: with two files open at once, 64 MiB in all.
-const ROW_GROUP_BYTES: usize = 32 << 20;
+pub(crate) const ROW_GROUP_BYTES: usize = 32 << 20;
 /// Rows of a row group at most: the default of the Parquet writer.
 const ROW_GROUP_ROWS: usize = 1 << 20;
 /// Cells below which starting a thread (some 50 µs) costs more than it saves.
@@ -35,6 +35,7 @@ pub(crate) struct Encoder {
     file: SerializedFileWriter<Vec<u8>>,
     factory: ArrowRowGroupWriterFactory,
     schema: SchemaRef,
+    group_bytes: usize,
     /// Of the row group that is being filled, one per leaf; empty between groups.
     columns: Vec<ArrowColumnWriter>,
     rows_of_group: usize,
@@ -44,13 +45,15 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    pub(crate) fn new(schema: SchemaRef, properties: WriterProperties) -> Result<Self> {
+    /// `group_bytes`: encoded bytes of a row group, at most about so many are held; [`ROW_GROUP_BYTES`] for a file alone.
+    pub(crate) fn new(schema: SchemaRef, properties: WriterProperties, group_bytes: usize) -> Result<Self> {
         let writer = ArrowWriter::try_new(Vec::new(), SchemaRef::clone(&schema), Some(properties))?;
         let (file, factory) = writer.into_serialized_writer()?;
         Ok(Self {
             file,
             factory,
             schema,
+            group_bytes,
             columns: Vec::new(),
             rows_of_group: 0,
             chunk: Vec::new(),
@@ -64,10 +67,10 @@ impl Encoder {
         self.rows_of_chunk += batch.num_rows();
         self.bytes_of_chunk += batch.get_array_memory_size();
         self.chunk.push(batch.clone());
-        if self.rows_of_chunk >= CHUNK_ROWS || self.bytes_of_chunk >= CHUNK_BYTES {
+        if self.rows_of_chunk >= CHUNK_ROWS || self.bytes_of_chunk >= self.group_bytes / CHUNKS_PER_GROUP {
             self.encode()?;
         }
-        if self.in_progress() >= ROW_GROUP_BYTES {
+        if self.in_progress() >= self.group_bytes {
             self.end_group()?;
         }
         Ok(())
@@ -235,7 +238,8 @@ mod tests {
     }
 
     fn file(batches: &[RecordBatch]) -> (Bytes, ParquetMetaData) {
-        let mut encoder = Encoder::new(batches[0].schema(), WriterProperties::builder().build()).unwrap();
+        let mut encoder =
+            Encoder::new(batches[0].schema(), WriterProperties::builder().build(), ROW_GROUP_BYTES).unwrap();
         let mut bytes = Vec::new();
         for batch in batches {
             encoder.add(batch).unwrap();
@@ -268,6 +272,23 @@ mod tests {
         let (_, footer) = file(&vec![one; 8]);
         let rows: Vec<i64> = footer.row_groups().iter().map(|group| group.num_rows()).collect();
         assert_eq!(rows, [900_000, 900_000, 600_000]);
+    }
+
+    #[test]
+    fn a_file_among_many_holds_no_more_than_its_share() {
+        let batches: Vec<RecordBatch> = (0..40).map(|piece| batch(piece * 2_000, 2_000)).collect();
+        let share = 128 << 10;
+        let mut encoder = Encoder::new(batches[0].schema(), WriterProperties::builder().build(), share).unwrap();
+        let mut most = 0;
+        for batch in &batches {
+            encoder.add(batch).unwrap();
+            most = most.max(encoder.in_progress());
+            assert!(encoder.bytes_of_chunk < share);
+        }
+        assert!(most < 2 * share, "{most}");
+        let footer = encoder.finish().unwrap();
+        assert!(footer.row_groups().len() > 10, "{}", footer.row_groups().len());
+        assert_eq!(footer.file_metadata().num_rows(), 80_000);
     }
 
     #[test]

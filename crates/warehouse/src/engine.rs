@@ -54,6 +54,8 @@ const NAMED_CONSUMERS: NonZeroUsize = match NonZeroUsize::new(3) {
 /// Partitions for each core. With one per core the hash tables of an aggregation of 5 M groups fit no cache, and who is done waits for who is not:
 /// a million units' facts of 28 days per unit and day took 2.7 s with one, 1.1 s with four, 1.0 s with eight (2 cores, 2026-11-28).
 const PARTITIONS_PER_CORE: usize = 4;
+/// But no more than memory is there for: each partition of a sort keeps 10 MiB to merge by, and needs some to sort in.
+const MEMORY_OF_PARTITION: usize = 64 << 20;
 /// Queries may hold one part in four of the machine's memory: the rest is for caches of the system, and for whoever else is there.
 const SHARE_OF_MEMORY: u64 = 4;
 /// Or so much where that is little: half of the 1 GiB goal of the demo.
@@ -68,7 +70,7 @@ pub struct EngineLimits {
     pub spill_directory: Option<PathBuf>,
     /// Bytes that may be spilled at a time.
     pub spill_bytes: u64,
-    /// Partitions of a plan; 0: [`PARTITIONS_PER_CORE`] for each core.
+    /// Partitions of a plan; 0: as many as cores and memory are good for.
     pub partitions: usize,
 }
 
@@ -111,7 +113,10 @@ impl Engine {
         let files = Arc::new(EngineStore::new(store.objects()));
         runtime.register_object_store(&store_url()?, Arc::clone(&files) as Arc<dyn ObjectStore>);
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let partitions = if limits.partitions == 0 { cores * PARTITIONS_PER_CORE } else { limits.partitions };
+        let partitions = match limits.partitions {
+            0 => cores.max((cores * PARTITIONS_PER_CORE).min(limits.memory_bytes / MEMORY_OF_PARTITION)),
+            partitions => partitions,
+        };
         Ok(Self { store, files, runtime, partitions })
     }
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
 use crate::RunContext;
-use crate::encode::Encoder;
+use crate::encode::{Encoder, ROW_GROUP_BYTES};
 use crate::error::{Result, WarehouseError, innermost};
 use crate::stats::delta_stats;
 use crate::store::Store;
@@ -26,6 +26,10 @@ use crate::table::{DataFile, file_path};
 
 /// Size at which a file is closed and the next one begun: large enough for few requests, small enough to read in parallel.
 const TARGET_FILE_BYTES: usize = 128 << 20;
+/// Encoded bytes that many writers hold together, as far as row groups do not become too small for it.
+const OPEN_BYTES: usize = 256 << 20;
+const LEAST_GROUP_BYTES: usize = 1 << 20;
+
 /// One piece of work that writes files aside for one table.
 #[derive(Debug, Clone)]
 pub(crate) struct Aside {
@@ -77,6 +81,7 @@ impl Aside {
             table: self.note.table.clone(),
             schema,
             prefix,
+            group_bytes: ROW_GROUP_BYTES,
             open: None,
             done: Vec::new(),
         }
@@ -106,6 +111,7 @@ pub(crate) struct AsideWriter {
     table: TableName,
     schema: SchemaRef,
     prefix: String,
+    group_bytes: usize,
     open: Option<OpenFile>,
     done: Vec<DataFile>,
 }
@@ -118,6 +124,12 @@ struct OpenFile {
 }
 
 impl AsideWriter {
+    /// One of so many writers that are open at once: together they hold what a few would.
+    pub(crate) fn among(mut self, writers: usize) -> Self {
+        self.group_bytes = (OPEN_BYTES / writers.max(1)).clamp(LEAST_GROUP_BYTES, ROW_GROUP_BYTES);
+        self
+    }
+
     /// Adds rows. Encodes on the calling thread: call it from a runtime that is meant for computing.
     pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
@@ -156,7 +168,7 @@ impl AsideWriter {
             .set_created_by(concat!("montauk ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
         let sink = BufWriter::new(self.store.objects(), path.clone());
-        let encoder = Encoder::new(Arc::clone(&self.schema), properties);
+        let encoder = Encoder::new(Arc::clone(&self.schema), properties, self.group_bytes);
         let encoder = encoder.map_err(|error| failed(&path, &error))?;
         Ok(OpenFile { name, path, encoder, sink })
     }

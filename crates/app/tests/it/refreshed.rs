@@ -181,9 +181,13 @@ fn one_that_cannot_be_analyzed_keeps_nobody_else_from_being_watched() {
     let page = fs::read_to_string(project.join("experiments/checkout.toml")).unwrap();
     fs::create_dir_all(project.join("models/marts")).unwrap();
     fs::write(project.join("models/marts/later.sql"), "-- materialized: view\nselect * from raw.exposures\n").unwrap();
-    // Never built; by its key it comes first.
-    let broken =
-        page.replace("\"checkout\"", "\"basket\"").replace("raw.exposures", "marts.later").replace("0.05", "0.04");
+    // Never built; by its key it comes first. Its exposures come in, so that it starts.
+    fs::write(
+        project.join("metrics/later.toml"),
+        "kind = \"count\"\n[fact]\ntable = \"marts.later\"\nunit = \"unit_id\"\n",
+    )
+    .unwrap();
+    let broken = page.replace("\"checkout\"", "\"basket\"").replace("\"ordered\"", "\"later\"").replace("0.05", "0.04");
     fs::write(project.join("experiments/basket.toml"), broken.replace("2026-11-30", "2026-11-20")).unwrap();
     shell(
         &project,

@@ -62,7 +62,8 @@ impl Fill<'_> {
         let bound = self.plan.clone().with_param_values(parameters).map_err(|error| engine_error(error, at))?;
         let frame = DataFrame::new(self.session.state(), bound);
         let names = batch.iter().map(|(start, _)| format!("i{}", start.timestamp()));
-        let mut writers: Vec<_> = names.map(|name| self.aside.writer(Arc::clone(self.schema), &name)).collect();
+        let writer = |name: String| self.aside.writer(Arc::clone(self.schema), &name).among(batch.len());
+        let mut writers: Vec<_> = names.map(writer).collect();
         let mut stream = frame.execute_stream().await.map_err(|error| engine_error(error, at))?;
         while let Some(rows) = stream.next().await {
             let rows = widen_batch(&rows.map_err(|error| engine_error(error, at))?, self.schema)?;
