@@ -166,11 +166,11 @@ async fn gram_matrices_by_hand() {
 
 #[tokio::test]
 async fn moments_by_hand() {
-    // x = 1, 2, 6 (mean 3), y = 2, 4, 3 (mean 3): Σ(x − 3)² = 14, Σ(x − 3)(y − 3) = (−2)(−1) + (−1)(1) + 0 = 1, Σ(y − 3)² = 2.
-    let rows = "(values (1, 1, 2), (1, 2, 4), (1, 6, 3), (1, null, 9), (2, 5, 7), (3, null, 1)) t(k, x, y)";
+    // x = 1, 3 (mean 2), y = 2, 6 (mean 4): Σ(x − 2)² = 2, Σ(x − 2)(y − 4) = 4, Σ(y − 4)² = 8. A row with a null is none.
+    let rows = "(values (1, 1, 2), (1, 3, 6), (1, null, 9), (2, 5, 7), (3, null, 1)) t(k, x, y)";
     let sql = format!("select k, moments(x, y) from {rows} group by k order by k");
-    assert_eq!(answer(&sql).await, "1 [3.0, 3.0, 3.0, 14.0, 1.0, 2.0] | 2 [1.0, 5.0, 7.0, 0.0, 0.0, 0.0] | 3 null");
-    assert_eq!(answer(&format!("select moments(y) filter (where k = 1) from {rows}")).await, "[4.0, 4.5, 29.0]");
+    assert_eq!(answer(&sql).await, "1 [2.0, 2.0, 4.0, 2.0, 4.0, 8.0] | 2 [1.0, 5.0, 7.0, 0.0, 0.0, 0.0] | 3 null");
+    assert_eq!(answer(&format!("select moments(y) filter (where k = 2) from {rows}")).await, "[1.0, 7.0, 0.0]");
     assert_eq!(
         answer("select moments(x) from (values (1.0), ('NaN'::double), ('inf'::double)) t(x)").await,
         "[1.0, 1.0, 0.0]"
