@@ -163,14 +163,11 @@ enum Splitter {
     },
 }
 
-/// Rows of entries around the means of all units, so that no difference of large sums is taken.
+/// Rows of entries, one per unit.
 struct Table {
     width: usize,
     is_ratio: bool,
     rows: Vec<f64>,
-    means: Vec<f64>,
-    /// Sums over all units.
-    total: Vec<f64>,
 }
 
 impl Splitter {
@@ -180,7 +177,9 @@ impl Splitter {
             values
         };
         match past {
-            Past::Moments { width, rows, is_ratio } => Self::Moments(Table::new(*width, rows, *is_ratio)),
+            Past::Moments { width, rows, is_ratio } => {
+                Self::Moments(Table { width: *width, is_ratio: *is_ratio, rows: rows.clone() })
+            }
             Past::Units { share, values } => {
                 Self::Units { share: *share, ascending: rising(values.iter().copied().enumerate().collect()) }
             }
@@ -196,7 +195,7 @@ impl Splitter {
     fn split(&self, order: &[usize]) -> Result<(Sample, Sample), StatsError> {
         let (treated, rest) = order.split_at(order.len() / 2);
         match self {
-            Self::Moments(table) => Ok(table.split(treated, rest.len())),
+            Self::Moments(table) => Ok((table.sample(treated), table.sample(rest))),
             Self::Units { share, ascending } => {
                 let arms = apart(ascending, treated, order.len());
                 let sample = |arm: &[(usize, f64)]| Ok(Sample::Quantile(quantile(arm, *share)?));
@@ -212,49 +211,24 @@ impl Splitter {
 }
 
 impl Table {
-    fn new(width: usize, rows: &[f64], is_ratio: bool) -> Self {
-        let n = rows.len() / width.max(1);
+    /// Twice over the units: first the means, then what is around them, so that no difference of large sums is taken, not even where one unit
+    /// outweighs all others.
+    fn sample(&self, units: &[usize]) -> Sample {
+        let (width, n) = (self.width, units.len() as f64);
+        let row = |unit: usize| &self.rows[unit * width..(unit + 1) * width];
         let mut means = vec![0.0; width];
-        rows.chunks_exact(width.max(1))
-            .for_each(|row| means.iter_mut().zip(row).for_each(|(mean, x)| *mean += x / n as f64));
-        let centred = rows.iter().enumerate().map(|(at, x)| x - means[at % width]).collect();
-        let mut table = Self { width, is_ratio, rows: centred, means, total: Vec::new() };
-        table.total = table.sums(0..n);
-        table
-    }
-
-    /// Σ of each entry, then Σ of the products of entries i ≥ j, row by row.
-    fn sums(&self, units: impl Iterator<Item = usize>) -> Vec<f64> {
-        let width = self.width;
-        let mut sums = vec![0.0; width + width * (width + 1) / 2];
         for unit in units {
-            let row = &self.rows[unit * width..(unit + 1) * width];
-            let (first, products) = sums.split_at_mut(width);
-            first.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-            let pairs = row.iter().enumerate().flat_map(|(i, x)| row[..=i].iter().map(move |y| x * y));
-            products.iter_mut().zip(pairs).for_each(|(sum, product)| *sum += product);
+            means.iter_mut().zip(row(*unit)).for_each(|(mean, x)| *mean += x);
         }
-        sums
-    }
-
-    fn split(&self, treated: &[usize], rest: usize) -> (Sample, Sample) {
-        let of_treated = self.sums(treated.iter().copied());
-        let of_rest: Vec<f64> = self.total.iter().zip(&of_treated).map(|(all, part)| all - part).collect();
-        (self.sample(&of_treated, treated.len()), self.sample(&of_rest, rest))
-    }
-
-    fn sample(&self, sums: &[f64], n: usize) -> Sample {
-        let width = self.width;
-        let mean = |i: usize| sums[i] / n as f64;
-        let comoment = |at: usize| {
-            let (i, j) = ((at / width).max(at % width), (at / width).min(at % width));
-            sums[width + i * (i + 1) / 2 + j] - n as f64 * mean(i) * mean(j)
-        };
-        let moments = CovariateMoments {
-            n: n as u64,
-            means: (0..width).map(|i| self.means[i] + mean(i)).collect(),
-            comoments: (0..width * width).map(comoment).collect(),
-        };
+        means.iter_mut().for_each(|mean| *mean /= n);
+        let (mut comoments, mut apart) = (vec![0.0; width * width], vec![0.0; width]);
+        for unit in units {
+            apart.iter_mut().zip(row(*unit)).zip(&means).for_each(|((d, x), mean)| *d = x - mean);
+            for (sums, d) in comoments.chunks_exact_mut(width).zip(&apart) {
+                sums.iter_mut().zip(&apart).for_each(|(sum, other)| *sum += d * other);
+            }
+        }
+        let moments = CovariateMoments { n: units.len() as u64, means, comoments };
         if self.is_ratio { Sample::Ratio(moments) } else { Sample::Mean(moments) }
     }
 }
@@ -346,6 +320,20 @@ mod tests {
         let found = trust(&means(rows), 300, 7, 0.05).unwrap();
         assert!(found.score == 0.0 && found.distance > 0.5, "{found:?}");
         assert_eq!(found.tenths.iter().filter(|count| **count > 0).count(), 2, "{found:?}");
+    }
+
+    /// The half without the one unit of 1e9 is as if there were none: its sum of squares, by hand, is that of 500 times +1 and 500 times −1.
+    #[test]
+    fn a_huge_unit_does_not_touch_the_half_that_it_is_not_in() {
+        let mut rows: Vec<[f64; 2]> = (0..2_000).map(|unit| [if unit % 2 == 0 { 11.0 } else { 9.0 }, 0.0]).collect();
+        rows[17][0] = 1e9;
+        let splitter = Splitter::new(&means(rows));
+        let order: Vec<usize> = (0..2_000).collect();
+        let (treatment, control) = splitter.split(&order).unwrap();
+        let (Sample::Mean(with), Sample::Mean(without)) = (treatment, control) else { panic!("means") };
+        assert_eq!((without.n, without.means[0], without.comoments[0]), (1_000, 10.0, 1_000.0));
+        // (1 − 1/n)·(1e9 − 10)², and what the others are around 10 is far below its digits.
+        assert!((with.comoments[0] / (0.999 * (1e9 - 10.0_f64).powi(2)) - 1.0).abs() < 1e-9, "{with:?}");
     }
 
     /// Events as if they were independent: with 20 per unit, all alike, the noise is √20 times what they say.
