@@ -284,8 +284,8 @@ fn a_sound_metric_passes_splits_of_its_past_and_a_covariate_gains_what_it_explai
             [20.0 + 3.0 * before + draws.normal(), before]
         };
         let rows: Vec<[f64; 2]> = (0..300).map(row).collect();
-        let plain = trust(&past(1, &rows), 500, seed, 0.05).expect("a report");
-        let adjusted = trust(&past(2, &rows), 500, seed, 0.05).expect("a report");
+        let plain = trust(past(1, &rows), 500, seed, 0.05).expect("a report");
+        let adjusted = trust(past(2, &rows), 500, seed, 0.05).expect("a report");
         for report in [&plain, &adjusted] {
             uneven += usize::from(report.uniformity_p < 0.05);
             rate += report.rate / 40.0;

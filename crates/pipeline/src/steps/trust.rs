@@ -75,6 +75,6 @@ async fn one(
     let past = analyze::read_past(&context.warehouse, catalog, subject, place, cap).await?;
     let (draws, seed) = (request.draws, request.seed);
     // Seconds of arithmetic: not on a thread that others wait for.
-    let tried = tokio::task::spawn_blocking(move || trust(&past, draws, seed, ALPHA)).await;
+    let tried = tokio::task::spawn_blocking(move || trust(past, draws, seed, ALPHA)).await;
     tried.map_err(|error| PipelineError::Internal { what: "split the past".to_owned(), reason: error.to_string() })
 }
