@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::coin::Coin;
     use crate::stats::distributions::{normal_quantile, normal_sf};
-    use crate::stats::group_sequential::{Spending, bounds};
+    use crate::stats::group_sequential::{Spending, bounds, drifted_crossing};
 
     fn check(found: f64, expected: f64, within: f64) {
         assert!((found - expected).abs() <= within, "{found} is not {expected}");
@@ -194,6 +194,23 @@ mod tests {
             let mirrored = stage_wise(&fractions, &before, -z, 0.05).unwrap();
             check(mirrored.estimate, -estimate, 1e-6);
             check(mirrored.ci.upper, -lower, 1e-6);
+        }
+    }
+
+    /// Under the effects at the ends and in the middle the outcome has its chances by the power of the looks, which walks under just that effect.
+    #[test]
+    fn over_many_early_looks_the_power_agrees() {
+        let fractions = [0.005, 0.01, 0.03, 0.06, 0.1];
+        let planned = bounds(&fractions, Spending::ObrienFleming, 0.05, Sides::Two, false).unwrap();
+        let before: Vec<f64> = planned[..4].iter().map(|look| look.bound).collect();
+        for z in [4.0, 8.0, 11.0, 15.0] {
+            let found = stage_wise(&fractions, &before, z, 0.05).unwrap();
+            for (effect, share) in [(found.ci.lower, 0.025), (found.estimate, 0.5), (found.ci.upper, 0.975)] {
+                let mut looks = planned.clone();
+                looks[4].bound = z;
+                let shift = effect * 0.1_f64.sqrt();
+                check(drifted_crossing(&looks, shift, Sides::Two).unwrap(), share, 1e-9);
+            }
         }
     }
 
