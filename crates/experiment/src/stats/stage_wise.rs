@@ -37,7 +37,7 @@ const DOUBLINGS: usize = 64;
 ///
 /// Estimate and interval are in units of the effect whose z has mean 1 at full information: times SE·√t of the last look they are effects.
 /// A p below 1e-16 is right in its order of magnitude only.
-/// Cost: some ten times [`super::group_sequential::bounds`].
+/// Cost: some five times [`super::group_sequential::bounds`].
 /// Errors: fractions that do not rise, as many bounds as looks or more, |z| above 1e9.
 pub fn stage_wise(fractions: &[f64], bounds: &[f64], z: f64, alpha: f64) -> Result<StageWise, StatsError> {
     check_fractions(fractions)?;
@@ -88,7 +88,7 @@ struct Order<'a> {
     fractions: &'a [f64],
     /// Of all looks but the last.
     bounds: &'a [f64],
-    /// The walks to each look, by their drift in half standard errors of the last look but one.
+    /// The walks to each look, by their drift in twice the standard error of the last look but one.
     walks: BTreeMap<i64, Vec<Walk>>,
 }
 
@@ -96,10 +96,10 @@ impl Order<'_> {
     /// The chance of an outcome at least as high as one that ends with `z`, rising with `theta`.
     fn at_least(&mut self, z: f64, theta: f64) -> f64 {
         let (fractions, bounds) = (self.fractions, self.bounds);
-        // A walk serves all effects near its drift, by weights: so far from it nothing of 1e-16 is beyond its edges.
+        // A walk serves all effects within a standard error of its drift, by weights: less than 1e-15 of them is beyond its edges, then.
         let scale = match fractions {
-            [.., before, _] => 2.0 * before.sqrt(),
-            _ => 2.0,
+            [.., before, _] => 0.5 * before.sqrt(),
+            _ => 1.0,
         };
         let nearest = (theta * scale).round();
         let walks = self.walks.entry(nearest as i64).or_insert_with(|| walks(fractions, bounds, nearest / scale));
