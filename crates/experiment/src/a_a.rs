@@ -27,6 +27,15 @@ const CHANCE_DISTANCE: f64 = 1.627_6;
 const WORST_DISTANCE: f64 = 0.25;
 /// Halves of fewer units say nothing.
 const LEAST_UNITS: usize = 20;
+/// As many units tell 5 % from 6 % as well as more do, and five hundred splits of them take seconds.
+const MOST_UNITS: u64 = 200_000;
+/// Values of so many events, with their units, take some hundred megabytes, and five hundred splits of them half a minute.
+const MOST_VALUES: u64 = 5_000_000;
+
+/// Of so many units with so many values in all, every how many-th unit is taken: a unit comes with all that it did, or not at all.
+pub fn every(units: u64, values: u64) -> u64 {
+    units.div_ceil(MOST_UNITS).max(values.div_ceil(MOST_VALUES)).max(1)
+}
 
 /// What units were worth in the past.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,7 +80,7 @@ pub struct TrustReport {
 /// (0 inside); of the p-values, 1 − d/¼ with d their distance from uniform beyond what chance exceeds in 1 of 100 runs. A good metric scores 1 in some 98 of
 /// 100 runs. By distance and not by its p: with many splits the smallest harmless deviation is significant.
 /// Errors: too few units; what keeps every split from being tested.
-pub fn trust(past: &Past, draws: u32, seed: u64, alpha: f64) -> Result<TrustReport, StatsError> {
+pub fn trust(past: Past, draws: u32, seed: u64, alpha: f64) -> Result<TrustReport, StatsError> {
     let units = past.units();
     if units < LEAST_UNITS {
         return Err(StatsError::TooFewUnits { n: units as u64, least: LEAST_UNITS as u64 });
@@ -163,31 +172,28 @@ enum Splitter {
     },
 }
 
-/// Rows of entries around the means of all units, so that no difference of large sums is taken.
+/// Rows of entries, one per unit.
 struct Table {
     width: usize,
     is_ratio: bool,
     rows: Vec<f64>,
-    means: Vec<f64>,
-    /// Sums over all units.
-    total: Vec<f64>,
 }
 
 impl Splitter {
-    fn new(past: &Past) -> Self {
+    fn new(past: Past) -> Self {
         let rising = |mut values: Vec<(usize, f64)>| {
-            values.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+            values.sort_unstable_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
             values
         };
         match past {
-            Past::Moments { width, rows, is_ratio } => Self::Moments(Table::new(*width, rows, *is_ratio)),
+            Past::Moments { width, rows, is_ratio } => Self::Moments(Table { width, is_ratio, rows }),
             Past::Units { share, values } => {
-                Self::Units { share: *share, ascending: rising(values.iter().copied().enumerate().collect()) }
+                Self::Units { share, ascending: rising(values.into_iter().enumerate().collect()) }
             }
             Past::Events { share, units, events } => {
-                let mut counts = vec![0.0; *units];
+                let mut counts = vec![0.0; units];
                 events.iter().for_each(|(unit, _)| counts[*unit] += 1.0);
-                Self::Events { share: *share, ascending: rising(events.clone()), counts }
+                Self::Events { share, ascending: rising(events), counts }
             }
         }
     }
@@ -196,15 +202,17 @@ impl Splitter {
     fn split(&self, order: &[usize]) -> Result<(Sample, Sample), StatsError> {
         let (treated, rest) = order.split_at(order.len() / 2);
         match self {
-            Self::Moments(table) => Ok(table.split(treated, rest.len())),
+            Self::Moments(table) => Ok((table.sample(treated), table.sample(rest))),
             Self::Units { share, ascending } => {
-                let arms = apart(ascending, treated, order.len());
-                let sample = |arm: &[(usize, f64)]| Ok(Sample::Quantile(quantile(arm, *share)?));
+                let arms = apart(ascending, treated, order.len(), [treated.len(), rest.len()]);
+                let sample = |arm: &[f64]| Ok(Sample::Quantile(quantile(arm, *share)?));
                 Ok((sample(&arms[0])?, sample(&arms[1])?))
             }
             Self::Events { share, ascending, counts } => {
-                let arms = apart(ascending, treated, order.len());
-                let sample = |arm: &[(usize, f64)], units: &[usize]| clustered(arm, units, counts, *share);
+                let events = |units: &[usize]| units.iter().map(|unit| counts[*unit]).sum::<f64>() as usize;
+                let arms = apart(ascending, treated, order.len(), [events(treated), events(rest)]);
+                let sample =
+                    |arm: &[f64], units: &[usize]| Ok(clustered(quantile(arm, *share)?, ascending, units, counts));
                 Ok((sample(&arms[0], treated)?, sample(&arms[1], rest)?))
             }
         }
@@ -212,68 +220,42 @@ impl Splitter {
 }
 
 impl Table {
-    fn new(width: usize, rows: &[f64], is_ratio: bool) -> Self {
-        let n = rows.len() / width.max(1);
+    /// Twice over the units: first the means, then what is around them, so that no difference of large sums is taken, not even where one unit
+    /// outweighs all others.
+    fn sample(&self, units: &[usize]) -> Sample {
+        let (width, n) = (self.width, units.len() as f64);
+        let row = |unit: usize| &self.rows[unit * width..(unit + 1) * width];
         let mut means = vec![0.0; width];
-        rows.chunks_exact(width.max(1))
-            .for_each(|row| means.iter_mut().zip(row).for_each(|(mean, x)| *mean += x / n as f64));
-        let centred = rows.iter().enumerate().map(|(at, x)| x - means[at % width]).collect();
-        let mut table = Self { width, is_ratio, rows: centred, means, total: Vec::new() };
-        table.total = table.sums(0..n);
-        table
-    }
-
-    /// Σ of each entry, then Σ of the products of entries i ≥ j, row by row.
-    fn sums(&self, units: impl Iterator<Item = usize>) -> Vec<f64> {
-        let width = self.width;
-        let mut sums = vec![0.0; width + width * (width + 1) / 2];
         for unit in units {
-            let row = &self.rows[unit * width..(unit + 1) * width];
-            let (first, products) = sums.split_at_mut(width);
-            first.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-            let pairs = row.iter().enumerate().flat_map(|(i, x)| row[..=i].iter().map(move |y| x * y));
-            products.iter_mut().zip(pairs).for_each(|(sum, product)| *sum += product);
+            means.iter_mut().zip(row(*unit)).for_each(|(mean, x)| *mean += x);
         }
-        sums
-    }
-
-    fn split(&self, treated: &[usize], rest: usize) -> (Sample, Sample) {
-        let of_treated = self.sums(treated.iter().copied());
-        let of_rest: Vec<f64> = self.total.iter().zip(&of_treated).map(|(all, part)| all - part).collect();
-        (self.sample(&of_treated, treated.len()), self.sample(&of_rest, rest))
-    }
-
-    fn sample(&self, sums: &[f64], n: usize) -> Sample {
-        let width = self.width;
-        let mean = |i: usize| sums[i] / n as f64;
-        let comoment = |at: usize| {
-            let (i, j) = ((at / width).max(at % width), (at / width).min(at % width));
-            sums[width + i * (i + 1) / 2 + j] - n as f64 * mean(i) * mean(j)
-        };
-        let moments = CovariateMoments {
-            n: n as u64,
-            means: (0..width).map(|i| self.means[i] + mean(i)).collect(),
-            comoments: (0..width * width).map(comoment).collect(),
-        };
+        means.iter_mut().for_each(|mean| *mean /= n);
+        let (mut comoments, mut apart) = (vec![0.0; width * width], vec![0.0; width]);
+        for unit in units {
+            apart.iter_mut().zip(row(*unit)).zip(&means).for_each(|((d, x), mean)| *d = x - mean);
+            for (sums, d) in comoments.chunks_exact_mut(width).zip(&apart) {
+                sums.iter_mut().zip(&apart).for_each(|(sum, other)| *sum += d * other);
+            }
+        }
+        let moments = CovariateMoments { n: units.len() as u64, means, comoments };
         if self.is_ratio { Sample::Ratio(moments) } else { Sample::Mean(moments) }
     }
 }
 
 /// Values of the treated units and of the others, in their order.
-fn apart(ascending: &[(usize, f64)], treated: &[usize], units: usize) -> [Vec<(usize, f64)>; 2] {
+fn apart(ascending: &[(usize, f64)], treated: &[usize], units: usize, sizes: [usize; 2]) -> [Vec<f64>; 2] {
     let mut is_treated = vec![false; units];
     treated.iter().for_each(|unit| is_treated[*unit] = true);
-    let mut arms = [Vec::with_capacity(ascending.len()), Vec::with_capacity(ascending.len())];
-    ascending.iter().for_each(|entry| arms[usize::from(!is_treated[entry.0])].push(*entry));
+    let mut arms = sizes.map(Vec::with_capacity);
+    ascending.iter().for_each(|(unit, value)| arms[usize::from(!is_treated[*unit])].push(*value));
     arms
 }
 
-fn quantile(ascending: &[(usize, f64)], nu: f64) -> Result<Quantile, StatsError> {
-    let values: Vec<f64> = ascending.iter().map(|(_, value)| *value).collect();
+fn quantile(values: &[f64], nu: f64) -> Result<Quantile, StatsError> {
     let n = values.len() as u64;
     let (lower, upper) = bound_ranks(n, nu);
     let at = |rank: u64| values.get((rank as usize).saturating_sub(1)).copied();
-    match (sample_quantile(&values, nu, QuantileMethod::Linear), at(lower), at(upper)) {
+    match (sample_quantile(values, nu, QuantileMethod::Linear), at(lower), at(upper)) {
         (Some(quantile_hat), Some(quantile_lower), Some(quantile_upper)) => {
             Ok(Quantile { n, n_star: n, nu, quantile_hat, quantile_lower, quantile_upper })
         }
@@ -281,12 +263,12 @@ fn quantile(ascending: &[(usize, f64)], nu: f64) -> Result<Quantile, StatsError>
     }
 }
 
-fn clustered(ascending: &[(usize, f64)], units: &[usize], counts: &[f64], nu: f64) -> Result<Sample, StatsError> {
-    let quantile = quantile(ascending, nu)?;
+/// The quantile of the events of some units; `ascending` and `counts` are those of all.
+fn clustered(quantile: Quantile, ascending: &[(usize, f64)], units: &[usize], counts: &[f64]) -> Sample {
     let mut below = vec![0.0; counts.len()];
     ascending.iter().take_while(|(_, value)| *value <= quantile.quantile_hat).for_each(|(unit, _)| below[*unit] += 1.0);
     let sum = |term: &dyn Fn(f64, f64) -> f64| units.iter().map(|unit| term(below[*unit], counts[*unit])).sum::<f64>();
-    Ok(Sample::QuantileOfEvents(QuantileClustered {
+    Sample::QuantileOfEvents(QuantileClustered {
         quantile,
         main_sum: sum(&|m, _| m),
         main_sum_squares: sum(&|m, _| m * m),
@@ -294,7 +276,7 @@ fn clustered(ascending: &[(usize, f64)], units: &[usize], counts: &[f64], nu: f6
         denominator_sum_squares: sum(&|_, d| d * d),
         main_denominator_sum_product: sum(&|m, d| m * d),
         n_clusters: units.len() as u64,
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -329,11 +311,11 @@ mod tests {
         }
         let events = Past::Events { share: 0.5, units: 5_000, events };
         for (past, name) in [(mean, "mean"), (ratio, "ratio"), (units, "units"), (events, "events")] {
-            let found = trust(&past, 500, 7, 0.05).unwrap();
+            let found = trust(past.clone(), 500, 7, 0.05).unwrap();
             // Three standard errors of a share of 500.
             assert!((found.rate - 0.05).abs() < 0.03 && found.score > 0.8, "{name}: {found:?}");
             assert!(found.failed == 0 && found.tenths.iter().sum::<u32>() == 500, "{name}: {found:?}");
-            assert_eq!(trust(&past, 500, 7, 0.05).unwrap(), found, "{name}");
+            assert_eq!(trust(past, 500, 7, 0.05).unwrap(), found, "{name}");
         }
     }
 
@@ -343,9 +325,30 @@ mod tests {
         let mut coin = Coin::new(4);
         let mut rows: Vec<[f64; 2]> = (0..2_000).map(|_| [10.0 + normal(&mut coin), 0.0]).collect();
         rows[17][0] = 1e6;
-        let found = trust(&means(rows), 300, 7, 0.05).unwrap();
+        let found = trust(means(rows), 300, 7, 0.05).unwrap();
         assert!(found.score == 0.0 && found.distance > 0.5, "{found:?}");
         assert_eq!(found.tenths.iter().filter(|count| **count > 0).count(), 2, "{found:?}");
+    }
+
+    /// The half without the one unit of 1e9 is as if there were none: its sum of squares, by hand, is that of 500 times +1 and 500 times −1.
+    #[test]
+    fn a_huge_unit_does_not_touch_the_half_that_it_is_not_in() {
+        let mut rows: Vec<[f64; 2]> = (0..2_000).map(|unit| [if unit % 2 == 0 { 11.0 } else { 9.0 }, 0.0]).collect();
+        rows[17][0] = 1e9;
+        let splitter = Splitter::new(means(rows));
+        let order: Vec<usize> = (0..2_000).collect();
+        let (treatment, control) = splitter.split(&order).unwrap();
+        let (Sample::Mean(with), Sample::Mean(without)) = (treatment, control) else { panic!("means") };
+        assert_eq!((without.n, without.means[0], without.comoments[0]), (1_000, 10.0, 1_000.0));
+        // (1 − 1/n)·(1e9 − 10)², and what the others are around 10 is far below its digits.
+        assert!((with.comoments[0] / (0.999 * (1e9 - 10.0_f64).powi(2)) - 1.0).abs() < 1e-9, "{with:?}");
+    }
+
+    #[test]
+    fn of_many_units_or_many_events_as_many_units_are_taken_as_memory_holds() {
+        // 200,000 units, or 5 million values: each by itself, and the scarcer of both.
+        assert_eq!((every(0, 0), every(200_000, 200_000), every(200_001, 200_001)), (1, 1, 2));
+        assert_eq!((every(200_000, 50_000_000), every(1_000_000, 6_000_000), every(30, 5_000_001)), (10, 5, 2));
     }
 
     /// Events as if they were independent: with 20 per unit, all alike, the noise is √20 times what they say.
@@ -355,7 +358,7 @@ mod tests {
         let levels: Vec<f64> = (0..200).map(|_| normal(&mut coin)).collect();
         let events: Vec<(usize, f64)> =
             (0..4_000).map(|event| (event / 20, 10.0 + levels[event / 20] + 0.01 * normal(&mut coin))).collect();
-        let splitter = Splitter::new(&Past::Events { share: 0.5, units: 200, events });
+        let splitter = Splitter::new(Past::Events { share: 0.5, units: 200, events });
         let mut order: Vec<usize> = (0..200).collect();
         let mut wrong = 0;
         for _ in 0..200 {
@@ -386,9 +389,9 @@ mod tests {
     #[test]
     fn a_past_without_figures_says_why() {
         let few = Past::Units { share: 0.5, values: vec![1.0; 10] };
-        assert!(matches!(trust(&few, 10, 1, 0.05), Err(StatsError::TooFewUnits { n: 10, least: 20 })));
-        assert_eq!(trust(&means(vec![[3.0, 0.0]; 100]), 10, 1, 0.05), Err(StatsError::NoVariance));
+        assert!(matches!(trust(few, 10, 1, 0.05), Err(StatsError::TooFewUnits { n: 10, least: 20 })));
+        assert_eq!(trust(means(vec![[3.0, 0.0]; 100]), 10, 1, 0.05), Err(StatsError::NoVariance));
         let nobody = Past::Events { share: 0.5, units: 30, events: Vec::new() };
-        assert!(trust(&nobody, 10, 1, 0.05).is_err());
+        assert!(trust(nobody, 10, 1, 0.05).is_err());
     }
 }

@@ -7,9 +7,9 @@
 use serde::Serialize;
 
 use crate::results::{Sample, compare_samples};
-use crate::stats::StatsError;
-use crate::stats::heterogeneity::{CrossedCell, Interaction, independence_p, interaction};
+use crate::stats::heterogeneity::{CrossedCell, independence_p, interaction};
 use crate::stats::multiple::benjamini_hochberg;
+use crate::stats::{Difference, StatsError};
 
 /// One treatment arm of one experiment crossed with one of another.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,19 +31,20 @@ pub struct Crossing {
 fn cell(sample: Option<&Sample>) -> Result<CrossedCell, StatsError> {
     let sample = sample.ok_or(StatsError::TooFewUnits { n: 0, least: 2 })?;
     let arm = compare_samples(sample, sample)?.control;
-    // A quantile whose bounds coincide has no noise that could be read.
-    let is_quantile = matches!(sample, Sample::Quantile(_) | Sample::QuantileOfEvents(_));
-    if is_quantile && arm.variance <= 0.0 {
-        return Err(StatsError::NoVariance);
-    }
     Ok(CrossedCell { n: arm.n, mean: arm.unadjusted_mean, variance: arm.variance })
+}
+
+/// How two experiments that share units act on each other.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Interaction {
+    /// (ȳ_tt − ȳ_tc) − (ȳ_ct − ȳ_cc), the normal as reference.
+    pub difference: Difference,
 }
 
 fn found(crossing: &Crossing, alpha: f64) -> Result<Interaction, StatsError> {
     let [[cc, ct], [tc, tt]] = &crossing.samples;
     let cells = [[cell(cc.as_ref())?, cell(ct.as_ref())?], [cell(tc.as_ref())?, cell(tt.as_ref())?]];
-    // Of the units that were assigned, not of those of which the metric knows something.
-    Ok(Interaction { independence_p: independence_p(&crossing.units), ..interaction(&cells, alpha)? })
+    Ok(Interaction { difference: interaction(&cells, alpha)? })
 }
 
 /// What was found of a crossing.
@@ -58,9 +59,11 @@ pub struct InteractionRow {
     pub units: u64,
     /// By how much the absolute effect of the first differs where the second treats; `None` where `problem` says why.
     pub interaction: Option<Interaction>,
-    /// Of the effect, corrected over all crossings (Benjamini & Hochberg).
+    /// Of the effect, corrected over all crossings that have one (Benjamini & Hochberg).
     pub adjusted_p: Option<f64>,
-    /// Of the independence of the assignments (χ²), corrected likewise.
+    /// The chance of such counts of units if the two assignments were independent (χ²), whatever became of the metric.
+    pub independence_p: f64,
+    /// The same, corrected over all crossings.
     pub adjusted_independence_p: Option<f64>,
     pub problem: Option<String>,
 }
@@ -79,16 +82,19 @@ pub fn interactions(crossings: &[Crossing], alpha: f64) -> Result<Vec<Interactio
             problem: found.as_ref().err().map(ToString::to_string),
             interaction: found.ok(),
             adjusted_p: None,
+            // Of the units that were assigned, not of those of which the metric knows something.
+            independence_p: independence_p(&crossing.units),
             adjusted_independence_p: None,
         }
     };
     let mut rows: Vec<InteractionRow> = crossings.iter().map(row).collect();
-    let found: Vec<Interaction> = rows.iter().filter_map(|row| row.interaction).collect();
-    let effects: Vec<f64> = found.iter().map(|it| it.difference.p_value).collect();
-    let splits: Vec<f64> = found.iter().map(|it| it.independence_p).collect();
-    let adjusted = benjamini_hochberg(&effects, alpha)?.into_iter().zip(benjamini_hochberg(&splits, alpha)?);
-    for (row, (effect, split)) in rows.iter_mut().filter(|row| row.interaction.is_some()).zip(adjusted) {
+    let effects: Vec<f64> = rows.iter().filter_map(|row| Some(row.interaction?.difference.p_value)).collect();
+    let splits: Vec<f64> = rows.iter().map(|row| row.independence_p).collect();
+    let with_effect = rows.iter_mut().filter(|row| row.interaction.is_some());
+    for (row, effect) in with_effect.zip(benjamini_hochberg(&effects, alpha)?) {
         row.adjusted_p = Some(effect.p);
+    }
+    for (row, split) in rows.iter_mut().zip(benjamini_hochberg(&splits, alpha)?) {
         row.adjusted_independence_p = Some(split.p);
     }
     Ok(rows)
@@ -120,11 +126,11 @@ mod tests {
     #[test]
     fn an_effect_that_depends_on_the_other_experiment_is_found_over_all_pairs() {
         let found = interactions(&[crossing("b", 14.0, 400), crossing("c", 13.0, 400)], 0.05).unwrap();
-        let (strong, none) = (found[0].interaction.unwrap(), found[1].interaction.unwrap());
-        assert!((strong.difference.effect - 1.0).abs() < 1e-12 && (strong.difference.se - 0.2).abs() < 1e-12);
-        assert!(none.difference.effect.abs() < 1e-12 && found[1].adjusted_p == Some(1.0));
+        let (strong, none) = (found[0].interaction.unwrap().difference, found[1].interaction.unwrap().difference);
+        assert!((strong.effect - 1.0).abs() < 1e-12 && (strong.se - 0.2).abs() < 1e-12);
+        assert!(none.effect.abs() < 1e-12 && found[1].adjusted_p == Some(1.0));
         // Benjamini & Hochberg: the smaller of two p is doubled.
-        assert!((found[0].adjusted_p.unwrap() - 2.0 * strong.difference.p_value).abs() < 1e-15);
+        assert!((found[0].adjusted_p.unwrap() - 2.0 * strong.p_value).abs() < 1e-15);
         assert_eq!((found[0].adjusted_independence_p, found[0].units), (Some(1.0), 1_600));
     }
 
@@ -138,9 +144,9 @@ mod tests {
         };
         let samples = [[ratio(1.0), ratio(1.0)], [ratio(1.0), ratio(2.0)]];
         let crossed = Crossing { units: [[4; 2]; 2], samples, ..crossing("b", 0.0, 4) };
-        let found = interactions(&[crossed], 0.05).unwrap()[0].interaction.unwrap();
-        assert!((found.difference.effect - 1.5).abs() < 1e-12, "{found:?}");
-        assert!((found.difference.se - (7.0 * 7.0 / 96.0_f64).sqrt()).abs() < 1e-12, "{found:?}");
+        let found = interactions(&[crossed], 0.05).unwrap()[0].interaction.unwrap().difference;
+        assert!((found.effect - 1.5).abs() < 1e-12, "{found:?}");
+        assert!((found.se - (7.0 * 7.0 / 96.0_f64).sqrt()).abs() < 1e-12, "{found:?}");
     }
 
     /// By hand: SE of a quantile is (u − l)/(2·z.975), up to (n − 1)/n.
@@ -161,9 +167,9 @@ mod tests {
             let samples = [[quantile(5.0, 1.0), quantile(5.0, 1.0)], [quantile(6.0, 1.0), quantile(9.0, half)]];
             interactions(&[Crossing { samples, ..crossing("b", 0.0, 400) }], 0.05).unwrap().swap_remove(0)
         };
-        let found = of(1.0).interaction.unwrap();
+        let found = of(1.0).interaction.unwrap().difference;
         let se = 2.0 * (999.0_f64 / 1_000.0).sqrt() / 1.959_963_984_540_054;
-        assert!((found.difference.effect - 3.0).abs() < 1e-12 && (found.difference.se - se).abs() < 1e-12, "{found:?}");
+        assert!((found.effect - 3.0).abs() < 1e-12 && (found.se - se).abs() < 1e-12, "{found:?}");
         assert!(of(0.0).interaction.is_none() && of(0.0).problem.is_some());
     }
 
@@ -173,5 +179,17 @@ mod tests {
         assert!(found[0].adjusted_independence_p.unwrap() < 1e-6, "{found:?}");
         assert!(found[1].interaction.is_none() && found[1].problem.as_ref().unwrap().contains("an arm has `1` units"));
         assert!(interactions(&[], 0.05).unwrap().is_empty());
+    }
+
+    /// One hash for both: nobody is treated by one alone, and there is no effect to compute, but that is what must be seen. By hand: χ² is all units.
+    #[test]
+    fn assignments_by_one_hash_are_found_although_cells_are_empty() {
+        let mut crossed = crossing("b", 13.0, 400);
+        (crossed.units, crossed.samples[0][1], crossed.samples[1][0]) = ([[400, 0], [0, 400]], None, None);
+        let found = interactions(&[crossed, crossing("c", 13.0, 400)], 0.05).unwrap();
+        assert!(found[0].interaction.is_none() && found[0].adjusted_p.is_none() && found[0].problem.is_some());
+        let expected = crate::stats::distributions::chi_square_sf(800.0, 1.0);
+        assert_eq!((found[0].independence_p, found[0].adjusted_independence_p), (expected, Some(2.0 * expected)));
+        assert_eq!((found[1].independence_p, found[1].adjusted_independence_p), (1.0, Some(1.0)));
     }
 }

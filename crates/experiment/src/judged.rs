@@ -136,11 +136,14 @@ fn at_look(observed: &Observed, estimate: &Estimate, level: f64) -> Result<Optio
     let stopped = if is_beyond || observed.has_ended {
         let fractions: Vec<f64> = looks.iter().map(|look| look.fraction).collect();
         let earlier: Vec<f64> = before.iter().map(|look| look.bound).collect();
-        let found = stage_wise(&fractions, &earlier, z, level)?;
         // z has mean 1 at full information where the effect is SE·√t.
         let unit = estimate.se * now.fraction.sqrt();
-        let ci = Interval { lower: found.ci.lower * unit, upper: found.ci.upper * unit };
-        Some(StageWise { estimate: found.estimate * unit, ci, ..found })
+        let in_units = |found: StageWise| {
+            let ci = Interval { lower: found.ci.lower * unit, upper: found.ci.upper * unit };
+            StageWise { estimate: found.estimate * unit, ci, ..found }
+        };
+        // Where nearly all noise is gone z is beyond what can be solved for: that must not cost the other metrics their figures.
+        stage_wise(&fractions, &earlier, z, level).ok().map(in_units)
     } else {
         None
     };

@@ -317,12 +317,30 @@ fn fill(observed: &Observed, metric: &ObservedMetric, arm: usize, row: &mut Row)
     Ok(())
 }
 
+/// A quantile whose bounds coincide has no noise that could be read, which is not to say that it has none: with the noise of the other arm alone
+/// the difference would look surer than it is.
+fn with_noise(found: Comparison) -> Result<Comparison, StatsError> {
+    let has_noise = |variance: f64| variance > 0.0;
+    if has_noise(found.control.variance) && has_noise(found.treatment.variance) {
+        Ok(found)
+    } else {
+        Err(StatsError::NoQuantileNoise)
+    }
+}
+
+/// Errors: what keeps two arms of one metric from being compared; fewer than two units, and quantiles without noise in an arm, among it.
 pub(crate) fn compare_samples(control: &Sample, treatment: &Sample) -> Result<Comparison, StatsError> {
     match (control, treatment) {
         (Sample::Mean(c), Sample::Mean(t)) => Ok(compare_with_covariates(c, t, 0.0)?.comparison),
         (Sample::Ratio(c), Sample::Ratio(t)) => Ok(compare_ratio_with_covariates(c, t, 0.0)?.comparison),
-        (Sample::Quantile(c), Sample::Quantile(t)) => compare(&Statistic::Quantile(*c), &Statistic::Quantile(*t)),
+        (Sample::Quantile(c), Sample::Quantile(t)) => {
+            with_noise(compare(&Statistic::Quantile(*c), &Statistic::Quantile(*t))?)
+        }
         (Sample::QuantileOfEvents(c), Sample::QuantileOfEvents(t)) => {
+            let n = c.n_clusters.min(t.n_clusters);
+            if n < 2 {
+                return Err(StatsError::TooFewUnits { n, least: 2 });
+            }
             let mut found = compare(&Statistic::QuantileClustered(*c), &Statistic::QuantileClustered(*t))?;
             // The same standard error by units instead of events: units are what is assigned, and what gives the degrees of freedom
             // (K1: Cameron & Miller, Journal of Human Resources 50, 2015).
@@ -330,7 +348,7 @@ pub(crate) fn compare_samples(control: &Sample, treatment: &Sample) -> Result<Co
                 arm.variance *= clusters as f64 / arm.n as f64;
                 arm.n = clusters;
             }
-            Ok(found)
+            with_noise(found)
         }
         (c, t) => Err(StatsError::MixedStatistics { control: c.kind(), treatment: t.kind() }),
     }

@@ -7,13 +7,16 @@
 mod draws;
 
 use draws::Draws;
+use experiment::a_a::{Past, trust};
 use experiment::stats::cluster::{ClusterTotal, SwitchbackPlan, SwitchbackRow, cluster_ratio, switchback};
 use experiment::stats::covariates::{CovariateMoments, compare_ratio_with_covariates, compare_with_covariates};
-use experiment::stats::heterogeneity::{CrossedCell, SliceEffect, fit_prior, heterogeneity, interaction};
+use experiment::stats::heterogeneity::{
+    CrossedCell, SliceEffect, fit_prior, heterogeneity, independence_p, interaction,
+};
 use experiment::stats::moments::{Cuped, Mean, Proportion};
 use experiment::stats::post_stratify::post_stratify;
 use experiment::stats::regression::{Reference, Slopes, adjusted_effect, clustered_effect};
-use experiment::stats::trust::{a_a_check, novelty, uniformity};
+use experiment::stats::trust::{novelty, uniformity};
 use experiment::stats::{Alternative, Estimate, Scale, Statistic, StatsError, compare};
 
 fn close_to(actual: f64, expected: f64, share: f64) {
@@ -252,41 +255,52 @@ fn slices_of_one_effect_shrink_to_it_and_different_slices_stay_apart() {
 fn an_interaction_is_the_difference_of_differences() {
     let cell = |mean| CrossedCell { n: 100, mean, variance: 25.0 };
     let found = interaction(&[[cell(1.0), cell(2.0)], [cell(1.5), cell(4.5)]], 0.05).expect("an effect");
-    close_to(found.difference.effect, 2.0, 1e-12);
-    close_to(found.difference.se, 1.0, 1e-12);
-    close_to(found.difference.p_value, 0.04550026389635842, 1e-9);
-    assert_eq!(found.independence_p, 1.0);
-    let few = CrossedCell { n: 50, ..cell(1.0) };
+    close_to(found.effect, 2.0, 1e-12);
+    close_to(found.se, 1.0, 1e-12);
+    close_to(found.p_value, 0.04550026389635842, 1e-9);
+    assert_eq!(independence_p(&[[100; 2]; 2]), 1.0);
     // Pearson by hand: 50, 100 / 100, 100: χ² = 350·(50·100 − 100·100)²/(150·200·150·200).
-    let uneven = interaction(&[[few, cell(1.0)], [cell(1.0), cell(1.0)]], 0.05).expect("an effect");
     let chi_square = 350.0 * 5000.0_f64.powi(2) / (150.0 * 200.0 * 150.0 * 200.0);
-    close_to(uneven.independence_p, experiment::stats::distributions::chi_square_sf(chi_square, 1.0), 1e-9);
+    close_to(
+        independence_p(&[[50, 100], [100, 100]]),
+        experiment::stats::distributions::chi_square_sf(chi_square, 1.0),
+        1e-9,
+    );
     let empty = CrossedCell { n: 0, ..cell(1.0) };
     assert!(interaction(&[[empty, cell(1.0)], [cell(1.0), cell(1.0)]], 0.05).is_err());
 }
 
 #[test]
-fn a_sound_metric_passes_the_a_a_check_and_uneven_p_values_do_not() {
+fn a_sound_metric_passes_splits_of_its_past_and_a_covariate_gains_what_it_explains() {
     let (mut uneven, mut rate, mut gain) = (0, 0.0, 0.0);
+    let past = |width: usize, rows: &[[f64; 2]]| {
+        let rows = rows.iter().flat_map(|row| row[..width].to_vec()).collect();
+        Past::Moments { width, rows, is_ratio: false }
+    };
     for seed in 0..20 {
         let mut draws = Draws::new(seed);
-        let pre: Vec<f64> = (0..300).map(|_| draws.normal()).collect();
-        let outcomes: Vec<f64> = pre.iter().map(|x| 20.0 + 3.0 * x + draws.normal()).collect();
-        let plain = a_a_check(&outcomes, None, 500, seed, 0.05).expect("a report");
-        let adjusted = a_a_check(&outcomes, Some(&pre), 500, seed, 0.05).expect("a report");
+        let row = |_| {
+            let before = draws.normal();
+            [20.0 + 3.0 * before + draws.normal(), before]
+        };
+        let rows: Vec<[f64; 2]> = (0..300).map(row).collect();
+        let plain = trust(past(1, &rows), 500, seed, 0.05).expect("a report");
+        let adjusted = trust(past(2, &rows), 500, seed, 0.05).expect("a report");
         for report in [&plain, &adjusted] {
-            uneven += usize::from(report.uniformity.p_value < 0.05);
-            rate += report.false_positive_rate / 40.0;
+            uneven += usize::from(report.uniformity_p < 0.05);
+            rate += report.rate / 40.0;
         }
-        gain += adjusted.sensitivity.expect("a mean") / plain.sensitivity.expect("a mean") / 20.0;
-        assert_eq!(a_a_check(&outcomes, None, 500, seed, 0.05).expect("a report"), plain);
+        gain += adjusted.sensitivity / plain.sensitivity / 20.0;
     }
     // 40 reports of 500 draws: 2 below .05 are to be expected, more than 6 with a chance of .003.
     assert!(uneven <= 6, "{uneven}");
     assert!((rate - 0.05).abs() < 3.0 * (0.05 * 0.95 / 20_000.0_f64).sqrt(), "{rate}");
     // 1 of 10 parts of the variance is left.
     close_to(gain, 0.1_f64.sqrt(), 0.02);
-    assert!(a_a_check(&[1.0; 50], None, 10, 4, 0.05).is_err() && a_a_check(&[1.0, 2.0], None, 10, 4, 0.05).is_err());
+}
+
+#[test]
+fn uneven_p_values_are_told_from_uniform_ones() {
     let squared: Vec<f64> = (0..500).map(|i| ((f64::from(i) + 0.5) / 500.0).powi(2)).collect();
     assert!(uniformity(&squared).expect("values").p_value < 1e-10);
     // Table of the limit: 1.358 is the 5 % point.

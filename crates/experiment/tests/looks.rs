@@ -241,3 +241,21 @@ fn before_its_only_look_an_experiment_neither_ships_nor_rolls_back() {
         assert_eq!(results(&observed).unwrap().decision.unwrap().verdict.code, wanted);
     }
 }
+
+#[test]
+fn a_goal_with_next_to_no_noise_costs_nobody_the_figures() {
+    let (mut observed, mut draws, planned) = (begun(Sequential::Group), Draws::new(8), quarters());
+    // The first of the quarters is on day 4.
+    (0..4).for_each(|_| go_on(&mut observed, &mut draws, [0.5, 0.0, 0.0], &planned));
+    let stopped = results(&observed).unwrap().rows[0].look.unwrap();
+    assert!(stopped.is_beyond && stopped.stopped.is_some(), "{stopped:?}");
+    for sample in observed.metrics[0].samples.iter_mut().flatten() {
+        let Sample::Mean(moments) = sample else { panic!("means") };
+        moments.comoments[0] = 1e-20;
+    }
+    // z is some 1e13, and what its looks say of it is beyond the digits of the normal law.
+    let rows = results(&observed).unwrap().rows;
+    let look = rows[0].look.unwrap();
+    assert!(look.is_beyond && look.stopped.is_none(), "{look:?}");
+    assert!(rows.iter().all(|row| row.problem.is_none() && row.shown.is_some()), "{rows:?}");
+}

@@ -18,7 +18,8 @@ use experiment::stats::group_sequential::Spending;
 use experiment::stats::moments::{Cuped, Mean};
 use experiment::stats::non_inferiority::Preference;
 use experiment::stats::post_stratify::post_stratify;
-use experiment::stats::{Scale, Statistic};
+use experiment::stats::quantile::{Quantile, QuantileClustered};
+use experiment::stats::{Scale, Statistic, StatsError};
 
 /// 2,000 units an arm whose values alternate around a mean: variance 1 or so, no covariate.
 fn sample(mean: f64) -> Option<Sample> {
@@ -289,5 +290,48 @@ fn strata_take_the_noise_between_them_away() {
         let shown = row.shown.unwrap();
         assert!((0.5 * (shown.lower + shown.upper) - found.effect).abs() < 1e-12);
         assert!(entries.len() > 1 || found.se < 0.5 * plain.relative.unwrap().figures.estimate.se);
+    }
+}
+
+/// A median of 1,000 rows with its bounds: of units, or of the events of so many.
+fn median(lower: f64, upper: f64, clusters: Option<u64>) -> Option<Sample> {
+    let bounds =
+        Quantile { n: 1_000, n_star: 1_000, nu: 0.5, quantile_hat: 5.0, quantile_lower: lower, quantile_upper: upper };
+    let Some(n_clusters) = clusters else { return Some(Sample::Quantile(bounds)) };
+    let each = 1_000.0 / n_clusters as f64;
+    // Every other unit has all its events below the median.
+    Some(Sample::QuantileOfEvents(QuantileClustered {
+        quantile: bounds,
+        main_sum: 500.0,
+        main_sum_squares: 500.0 * each,
+        denominator_sum: 1_000.0,
+        denominator_sum_squares: 1_000.0 * each,
+        main_denominator_sum_product: 500.0 * each,
+        n_clusters,
+    }))
+}
+
+#[test]
+fn a_quantile_without_noise_in_an_arm_has_no_figures_and_says_why() {
+    let row = |control: Option<Sample>, treatment: Option<Sample>| {
+        let mut observed = seen();
+        observed.metrics.push(metric("p50", Role::Watched, [control, treatment]));
+        results(&observed).unwrap().rows.remove(1)
+    };
+    for clusters in [None, Some(100)] {
+        let (wide, tied) = (median(4.0, 6.0, clusters), median(5.0, 5.0, clusters));
+        let good = row(wide.clone(), wide.clone());
+        assert!(good.problem.is_none() && good.relative.unwrap().figures.estimate.df.is_finite());
+        for (control, treatment) in [(&wide, &tied), (&tied, &wide), (&tied, &tied)] {
+            let found = row(control.clone(), treatment.clone());
+            assert!(found.relative.is_none() && found.shown.is_none() && !found.is_pending, "{found:?}");
+            assert_eq!(found.problem, Some(StatsError::NoQuantileNoise.to_string()));
+        }
+    }
+    // A thousand events of one customer are one customer.
+    for (control, treatment) in [(1, 100), (100, 1), (1, 1)] {
+        let found = row(median(4.0, 6.0, Some(control)), median(4.0, 6.0, Some(treatment)));
+        assert!(found.relative.is_none() && found.is_pending, "{found:?}");
+        assert_eq!(found.problem, Some(StatsError::TooFewUnits { n: 1, least: 2 }.to_string()));
     }
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use experiment::a_a::TrustReport;
+use experiment::metric::MetricFile;
 use serde::{Deserialize, Serialize};
 
 use crate::PipelineError;
@@ -20,6 +21,9 @@ use crate::results::{file_name, put, read};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricTrust {
     pub metric: String,
+    /// Of the metric's definition that was tried (`domain::hash_json`); of another one nothing is known.
+    #[serde(default)]
+    pub metric_hash: String,
     /// The catalog number that the past was read at, and when.
     pub catalog: u64,
     pub at: DateTime<Utc>,
@@ -40,9 +44,17 @@ pub(crate) fn keep(project: &Project, found: &MetricTrust) -> Result<(), Pipelin
     put(&path(project, &found.metric), found)
 }
 
-/// What was last found of a metric; `None` where nobody asked.
+/// What was last found of a metric; `None` where nobody asked since it became what it is.
 pub fn latest(project: &Project, metric: &str) -> Result<Option<MetricTrust>, PipelineError> {
-    read(&path(project, metric))
+    let Some(definition) = project.metrics.get(metric) else { return Ok(None) };
+    let hash = hash_of(definition)?;
+    let found: Option<MetricTrust> = read(&path(project, metric))?;
+    Ok(found.filter(|found| found.metric_hash == hash))
+}
+
+/// By which a definition is known again.
+pub(crate) fn hash_of(metric: &MetricFile) -> Result<String, PipelineError> {
+    domain::hash_json(metric).map_err(|error| PipelineError::json("metric", &error))
 }
 
 /// The newest score, 0.0–1.0, of every metric of the project that has one: what a launch's checklist wants to know.

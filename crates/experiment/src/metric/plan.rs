@@ -61,6 +61,15 @@ pub struct Span {
     pub to_hours: u32,
 }
 
+impl Span {
+    /// Calendar days since that of exposure that the span touches for some unit. A unit comes at any hour of day 0, so that a span of no whole
+    /// number of days ends up to one day later than it would from midnight: 36 hours from 23:00 on end on day 2. Whole days from then on end on
+    /// the day of their number, at the same hour.
+    pub fn days(&self) -> std::ops::RangeInclusive<u32> {
+        self.from_hours / 24..=self.to_hours.div_ceil(24)
+    }
+}
+
 /// What is compared between variants.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Statistic {

@@ -122,3 +122,13 @@ fn sums_are_capped_unless_the_file_says_otherwise() {
     let error = read(&sum.replace("{}", "cap = true\n")).unwrap_err();
     assert!(error.contains("`false`, or a table"), "{error}");
 }
+
+/// Against the days of a unit of every minute of day 0 whose first and last minute inside are looked up.
+#[test]
+fn a_span_touches_the_days_that_units_of_some_minute_have_in_it() {
+    for (from_hours, to_hours) in [(0, 1), (0, 24), (0, 36), (0, 25), (24, 48), (30, 47), (36, 168), (5, 6)] {
+        let first = (0..1_440).map(|minute| (minute + from_hours * 60) / 1_440).min().unwrap();
+        let last = (0..1_440).map(|minute| (minute + to_hours * 60 - 1) / 1_440).max().unwrap();
+        assert_eq!(Span { from_hours, to_hours }.days(), first..=last, "{from_hours} to {to_hours}");
+    }
+}

@@ -17,6 +17,10 @@ pub enum StatsError {
     TooFewUnits { n: u64, least: u64 },
     #[error("the outcome is the same for every unit, so that its noise is unknown; check the filter of the metric")]
     NoVariance,
+    #[error(
+        "the bounds of the quantile coincide in an arm, so that its noise is unknown; wait for more exposures, or choose a mean or a share"
+    )]
+    NoQuantileNoise,
     #[error("the control mean is zero, so that a relative lift does not exist; look at the absolute difference")]
     ZeroBaseline,
     #[error(
@@ -57,6 +61,7 @@ impl Problem for StatsError {
             | Self::Missing { .. } => ErrorKind::Invalid,
             Self::TooFewUnits { .. }
             | Self::NoVariance
+            | Self::NoQuantileNoise
             | Self::ZeroBaseline
             | Self::NotPositive { .. }
             | Self::ZeroDenominator

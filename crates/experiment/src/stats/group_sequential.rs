@@ -94,7 +94,7 @@ pub struct Look {
 
 /// Looks closer together than this in information are the same look; it also bounds the cost of the recursion.
 pub const LEAST_STEP: f64 = 0.001;
-/// Beyond it lies less than 1e-18 of the normal law.
+/// Further from its mean lies less than 1e-18 of the normal law.
 const EDGE_Z: f64 = 9.0;
 
 /// Bounds for looks at rising information `fractions`. Two sides get half of `alpha` each, and their own spending of it.
@@ -160,11 +160,7 @@ pub fn drifted_crossing(looks: &[Look], shift: f64, sides: Sides) -> Result<f64,
     check_fractions(&fractions)?;
     finite("shift", shift)?;
     let last = looks[looks.len() - 1];
-    // So far beyond the last bound that it is crossed for certain; it keeps the walk within its edges, too.
-    if shift.abs() > last.bound + EDGE_Z {
-        return Ok(if sides == Sides::Two || shift > 0.0 { 1.0 } else { 0.0 });
-    }
-    let mut walk = Walk { drift: shift / last.fraction.sqrt(), ..Walk::new(sides) };
+    let mut walk = Walk::drifting(sides, shift / last.fraction.sqrt());
     let mut crossed = 0.0;
     for (index, look) in looks.iter().enumerate() {
         crossed += walk.crossed(look.fraction, look.bound);
@@ -243,7 +239,12 @@ pub(super) struct Walk {
 
 impl Walk {
     pub(super) fn new(sides: Sides) -> Self {
-        Self { sides, drift: 0.0, t: 0.0, mass: vec![(0.0, 1.0)] }
+        Self::drifting(sides, 0.0)
+    }
+
+    /// With an effect: z at information t has mean drift·√t.
+    pub(super) fn drifting(sides: Sides, drift: f64) -> Self {
+        Self { sides, drift, t: 0.0, mass: vec![(0.0, 1.0)] }
     }
 
     /// P(still inside, and beyond `bound` at the look at `t`), on either side for two.
@@ -261,12 +262,12 @@ impl Walk {
         self.tail_with(t, bound, 0.0)
     }
 
-    /// The same with a drift of `theta` per information: the mean of z at information t is θ√t. The path so far gets the weight
-    /// exp(θs − θ²t/2), the likelihood ratio of the drift (Cameron & Martin 1944).
+    /// The same with a drift of `theta` per information, near that of the walk. With d the drift of the walk the path so far gets the weight
+    /// exp((θ − d)s − (θ² − d²)t/2), the likelihood ratio of the drifts (Cameron & Martin 1944).
     pub(super) fn tail_with(&self, t: f64, bound: f64, theta: f64) -> f64 {
         let (edge, ahead) = (bound * t.sqrt(), t - self.t);
         let step = ahead.sqrt();
-        let weight = |s: f64| (theta * s - 0.5 * theta * theta * self.t).exp();
+        let weight = |s: f64| ((theta - self.drift) * (s - 0.5 * (theta + self.drift) * self.t)).exp();
         self.mass.iter().map(|(s, mass)| mass * weight(*s) * normal_sf((edge - s - theta * ahead) / step)).sum()
     }
 
@@ -287,11 +288,18 @@ impl Walk {
     /// Moves to the look at `t`, keeps what is inside `bound`, in points fine enough for the step to `next`.
     pub(super) fn go_on(&mut self, t: f64, bound: f64, next: f64) {
         let (root, step) = (t.sqrt(), (t - self.t).sqrt());
-        let high = bound.min(EDGE_Z) * root;
+        // Where it may be lies around the drift, and not around 0: an early bound can be far beyond the edge, and the drift as well.
+        let (middle, edge) = (self.drift * t, bound * root);
+        let high = edge.min(middle + EDGE_Z * root);
         let low = match self.sides {
-            Sides::One => -EDGE_Z * root,
-            Sides::Two => -high,
+            Sides::One => middle - EDGE_Z * root,
+            Sides::Two => (-edge).max(middle - EDGE_Z * root),
         };
+        if low >= high {
+            // It has crossed for certain.
+            (self.mass, self.t) = (Vec::new(), t);
+            return;
+        }
         let width = step.min((next - t).sqrt());
         let count = ((high - low) / width).ceil().max(1.0) as usize;
         let scale = (step * std::f64::consts::TAU.sqrt()).recip();
@@ -426,6 +434,21 @@ mod tests {
         let one = bounds(&[1.0], Spending::ObrienFleming, 0.05, Sides::One, true).unwrap();
         check(drifted_crossing(&one, 2.0, Sides::One).unwrap(), normal_sf(normal_quantile(0.95) - 2.0), 1e-9);
         assert!(drifted_crossing(&[], 1.0, Sides::One).is_err());
+    }
+
+    /// By Simpson's rule over z at the first look, apart from this program: both tails there, and those of the second look given the first.
+    #[test]
+    fn early_bounds_far_out_leave_room_for_a_strong_effect() {
+        let look = |fraction: f64, bound: f64| Look { fraction, spent: 0.0, spent_now: 0.0, bound };
+        let inf = f64::INFINITY;
+        for (bounds, shift, expected) in [
+            ([12.6, 14.0], 14.0, 0.500_000_000_175_1),
+            ([12.6, 30.0], 24.0, 0.707_240_625_417_3),
+            ([inf, 14.0], 15.0, 0.841_344_746_068_5),
+        ] {
+            let looks = [look(0.03, bounds[0]), look(0.1, bounds[1])];
+            check(drifted_crossing(&looks, shift, Sides::Two).unwrap(), expected, 1e-10);
+        }
     }
 
     #[test]

@@ -90,20 +90,11 @@ pub struct CrossedCell {
     pub variance: f64,
 }
 
-/// How two experiments that share units act on each other.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Interaction {
-    /// (ȳ_tt − ȳ_tc) − (ȳ_ct − ȳ_cc), the normal as reference.
-    pub difference: Difference,
-    /// The chance of such cell sizes if the two assignments were independent.
-    pub independence_p: f64,
-}
-
-/// H2: the difference of differences over `cells[arm of the first][arm of the second]`, control first.
+/// H2: the difference of differences over `cells[arm of the first][arm of the second]`, control first: (ȳ_tt − ȳ_tc) − (ȳ_ct − ȳ_cc).
 ///
-/// Var = Σs²/n; χ² with one degree of freedom for the independence of the assignments.  Source: Kohavi, Tang & Xu 2020, ch. 8; Pearson 1900.
+/// Var = Σs²/n, the normal as reference.  Source: Kohavi, Tang & Xu 2020, ch. 8.
 /// Errors: `TooFewUnits` below two units in a cell; `NotFinite`, `OutOfRange`, `NoVariance`.
-pub fn interaction(cells: &[[CrossedCell; 2]; 2], alpha: f64) -> Result<Interaction, StatsError> {
+pub fn interaction(cells: &[[CrossedCell; 2]; 2], alpha: f64) -> Result<Difference, StatsError> {
     open_share("alpha", alpha)?;
     let mut variance = 0.0;
     for cell in cells.iter().flatten() {
@@ -120,15 +111,12 @@ pub fn interaction(cells: &[[CrossedCell; 2]; 2], alpha: f64) -> Result<Interact
     let effect = (tt.mean - tc.mean) - (ct.mean - cc.mean);
     let se = variance.sqrt();
     let half_width = critical_value(alpha, f64::INFINITY, Alternative::TwoSided) * se;
-    Ok(Interaction {
-        difference: Difference {
-            effect,
-            se,
-            df: f64::INFINITY,
-            p_value: p_value(effect / se, f64::INFINITY, Alternative::TwoSided),
-            ci: Interval::around(effect, half_width, Alternative::TwoSided),
-        },
-        independence_p: independence_p(&cells.map(|row| row.map(|cell| cell.n))),
+    Ok(Difference {
+        effect,
+        se,
+        df: f64::INFINITY,
+        p_value: p_value(effect / se, f64::INFINITY, Alternative::TwoSided),
+        ci: Interval::around(effect, half_width, Alternative::TwoSided),
     })
 }
 

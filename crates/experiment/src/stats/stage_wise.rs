@@ -9,6 +9,8 @@
 //! Stopping early for a large effect makes the plain estimate too large and its p too small. Outcomes are ordered by the look at which they
 //! stop, upwards crossings of earlier looks being the most extreme and downwards ones the least; among those of one look by z.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::difference::Interval;
@@ -26,54 +28,97 @@ pub struct StageWise {
     pub ci: Interval,
 }
 
-/// Beyond so many standard errors at full information nobody looks for an effect.
-const FURTHEST: f64 = 60.0;
+/// Beyond so many standard errors digits of the normal law are lost, and nobody needs an estimate to see the effect.
+const MOST_Z: f64 = 1e9;
+/// So many doublings lead from any z to any effect that its looks can mean.
+const DOUBLINGS: usize = 64;
 
 /// The outcome `z` at the last of the looks at `fractions`; `bounds` are those of the looks before it, two-sided, at which |z| was within.
 ///
 /// Estimate and interval are in units of the effect whose z has mean 1 at full information: times SE·√t of the last look they are effects.
-/// Cost: as [`super::group_sequential::bounds`], and some fifty sums over its points.
-/// Errors: fractions that do not rise, as many bounds as looks or more, an infinite z.
+/// A p below 1e-16 is right in its order of magnitude only.
+/// Cost: some five times [`super::group_sequential::bounds`].
+/// Errors: fractions that do not rise, as many bounds as looks or more, |z| above 1e9.
 pub fn stage_wise(fractions: &[f64], bounds: &[f64], z: f64, alpha: f64) -> Result<StageWise, StatsError> {
     check_fractions(fractions)?;
     open_share("alpha", alpha)?;
-    finite("z", z)?;
+    allowed("z", finite("z", z)?, z.abs() <= MOST_Z, "from -1e9 to 1e9")?;
     let (&last, before) = fractions.split_last().ok_or(StatsError::TooFewUnits { n: 0, least: 1 })?;
     same_length("bounds", bounds.len(), before.len())?;
     for &bound in bounds {
         allowed("bound", bound, bound > 0.0, "above 0")?;
     }
-    let mut walk = Walk::new(Sides::Two);
-    let mut stages = Vec::with_capacity(before.len());
-    for (at, (&fraction, &bound)) in before.iter().zip(bounds).enumerate() {
-        let next = fractions[at + 1];
-        let mut ahead = walk.clone();
-        ahead.go_on(fraction, bound, next);
-        stages.push((std::mem::replace(&mut walk, ahead), fraction, bound));
-    }
-    // The chance of an outcome at least as high as one that ends with z, rising with θ.
-    let at_least = |z: f64, theta: f64| -> f64 {
-        let crossed: f64 = stages.iter().map(|(walk, t, bound)| walk.tail_with(*t, *bound, theta)).sum();
-        (crossed + walk.tail_with(last, z, theta)).clamp(0.0, 1.0)
+    let mut order = Order { fractions, bounds, walks: BTreeMap::new() };
+    let root = last.sqrt();
+    let mut solve = |z: f64, target: f64| {
+        // Without looks before, the effect is z/√t, and its standard error 1/√t.
+        let found = solve(z / root, root.recip(), target, |theta| order.at_least(z, theta));
+        found.ok_or(StatsError::OutOfRange { name: "z", value: z, allowed: "one that an effect can have at this look" })
     };
-    let above = |theta: f64| at_least(z, theta);
-    // At least as low is at least as high with the sides exchanged.
-    let mirrored = |theta: f64| at_least(-z, theta);
-    let solve = |target: f64, share: &dyn Fn(f64) -> f64| {
-        let (mut low, mut high) = (-FURTHEST, FURTHEST);
-        // To 4e-12 of an effect.
-        for _ in 0..45 {
-            let middle = 0.5 * (low + high);
-            if share(middle) < target { low = middle } else { high = middle }
-        }
-        0.5 * (low + high)
-    };
-    // By the side whose tail is small, or its digits would be lost.
-    let lower = solve(0.5 * alpha, &above);
-    let upper = -solve(0.5 * alpha, &mirrored);
-    let estimate = if z >= 0.0 { solve(0.5, &above) } else { -solve(0.5, &mirrored) };
-    let p_value = (2.0 * above(0.0).min(mirrored(0.0))).min(1.0);
+    // At least as low is at least as high with the sides exchanged. By the side whose tail is small, or its digits would be lost.
+    let lower = solve(z, 0.5 * alpha)?;
+    let upper = -solve(-z, 0.5 * alpha)?;
+    let estimate = if z >= 0.0 { solve(z, 0.5)? } else { -solve(-z, 0.5)? };
+    let p_value = (2.0 * order.at_least(z, 0.0).min(order.at_least(-z, 0.0))).min(1.0);
     Ok(StageWise { p_value, estimate, ci: Interval { lower, upper } })
+}
+
+/// Where the rising `share` is `target`: bracketed from `start` on by steps that double, then halved; `None` where no bracket is found.
+fn solve(start: f64, step: f64, target: f64, mut share: impl FnMut(f64) -> f64) -> Option<f64> {
+    let is_below = share(start) < target;
+    let (mut near, mut step) = (start, if is_below { step } else { -step });
+    for _ in 0..DOUBLINGS {
+        let far = near + step;
+        if (share(far) < target) != is_below {
+            let (mut low, mut high) = (near.min(far), near.max(far));
+            // Until no double lies between, or to 1e-13 of the effect.
+            while high - low > 1e-13 * low.abs().max(high.abs()).max(1.0) {
+                let middle = 0.5 * (low + high);
+                if share(middle) < target { low = middle } else { high = middle }
+            }
+            return Some(0.5 * (low + high));
+        }
+        (near, step) = (far, 2.0 * step);
+    }
+    None
+}
+
+/// The stage-wise order of outcomes of these looks, under any effect.
+struct Order<'a> {
+    fractions: &'a [f64],
+    /// Of all looks but the last.
+    bounds: &'a [f64],
+    /// The walks to each look, by their drift in twice the standard error of the last look but one.
+    walks: BTreeMap<i64, Vec<Walk>>,
+}
+
+impl Order<'_> {
+    /// The chance of an outcome at least as high as one that ends with `z`, rising with `theta`.
+    fn at_least(&mut self, z: f64, theta: f64) -> f64 {
+        let (fractions, bounds) = (self.fractions, self.bounds);
+        // A walk serves all effects within a standard error of its drift, by weights: less than 1e-15 of them is beyond its edges, then.
+        let scale = match fractions {
+            [.., before, _] => 0.5 * before.sqrt(),
+            _ => 1.0,
+        };
+        let nearest = (theta * scale).round();
+        let walks = self.walks.entry(nearest as i64).or_insert_with(|| walks(fractions, bounds, nearest / scale));
+        let edges = bounds.iter().copied().chain([z]);
+        let crossed =
+            walks.iter().zip(fractions.iter().zip(edges)).map(|(walk, (t, edge))| walk.tail_with(*t, edge, theta));
+        crossed.sum::<f64>().clamp(0.0, 1.0)
+    }
+}
+
+/// The walk as it comes to each of the looks.
+fn walks(fractions: &[f64], bounds: &[f64], drift: f64) -> Vec<Walk> {
+    let mut walks = vec![Walk::drifting(Sides::Two, drift)];
+    for (at, (pair, &bound)) in fractions.windows(2).zip(bounds).enumerate() {
+        let mut ahead = walks[at].clone();
+        ahead.go_on(pair[0], bound, pair[1]);
+        walks.push(ahead);
+    }
+    walks
 }
 
 #[cfg(test)]
@@ -81,7 +126,7 @@ mod tests {
     use super::*;
     use crate::coin::Coin;
     use crate::stats::distributions::{normal_quantile, normal_sf};
-    use crate::stats::group_sequential::{Spending, bounds};
+    use crate::stats::group_sequential::{Spending, bounds, drifted_crossing};
 
     fn check(found: f64, expected: f64, within: f64) {
         assert!((found - expected).abs() <= within, "{found} is not {expected}");
@@ -126,6 +171,47 @@ mod tests {
         check(found.estimate, 2.125_122_903, 1e-7);
         check(found.ci.lower, 0.077_443_947, 1e-7);
         check(found.ci.upper, 4.113_642_447, 1e-7);
+    }
+
+    /// With O'Brien & Fleming's early bounds, above 9 below some 6 % of the information, and effects beyond 60. At a first look they are z/√t with
+    /// 1.96/√t to either side; the others by Simpson's rule over z at the first look and bisection, apart from this program. At z = 40 the looks
+    /// contradict each other: within 9.96 before, and the estimate is what the first look leaves possible.
+    #[test]
+    fn strong_effects_at_early_looks_have_their_estimates() {
+        for (fractions, z, [lower, estimate, upper]) in [
+            (vec![0.05], 20.0, [80.677_493_69, 89.442_719_10, 98.207_944_51]),
+            (vec![0.03, 0.1], 14.0, [38.073_936_92, 44.271_887_24, 50.469_837_57]),
+            (vec![0.05, 0.1], 12.0, [31.707_926_35, 37.927_429_47, 44.132_759_02]),
+            (vec![0.05, 0.1], 40.0, [35.755_539_07, 44.520_764_47, 53.285_989_88]),
+            (vec![0.002, 0.1], 25.0, [72.858_991_18, 79.056_941_50, 85.254_891_83]),
+        ] {
+            let looks = bounds(&fractions, Spending::ObrienFleming, 0.05, Sides::Two, false).unwrap();
+            let before: Vec<f64> = looks[..looks.len() - 1].iter().map(|look| look.bound).collect();
+            let found = stage_wise(&fractions, &before, z, 0.05).unwrap();
+            check(found.estimate, estimate, 1e-6);
+            check(found.ci.lower, lower, 1e-6);
+            check(found.ci.upper, upper, 1e-6);
+            let mirrored = stage_wise(&fractions, &before, -z, 0.05).unwrap();
+            check(mirrored.estimate, -estimate, 1e-6);
+            check(mirrored.ci.upper, -lower, 1e-6);
+        }
+    }
+
+    /// Under the effects at the ends and in the middle the outcome has its chances by the power of the looks, which walks under just that effect.
+    #[test]
+    fn over_many_early_looks_the_power_agrees() {
+        let fractions = [0.005, 0.01, 0.03, 0.06, 0.1];
+        let planned = bounds(&fractions, Spending::ObrienFleming, 0.05, Sides::Two, false).unwrap();
+        let before: Vec<f64> = planned[..4].iter().map(|look| look.bound).collect();
+        for z in [4.0, 8.0, 11.0, 15.0] {
+            let found = stage_wise(&fractions, &before, z, 0.05).unwrap();
+            for (effect, share) in [(found.ci.lower, 0.025), (found.estimate, 0.5), (found.ci.upper, 0.975)] {
+                let mut looks = planned.clone();
+                looks[4].bound = z;
+                let shift = effect * 0.1_f64.sqrt();
+                check(drifted_crossing(&looks, shift, Sides::Two).unwrap(), share, 1e-9);
+            }
+        }
     }
 
     /// 20,000 experiments with an effect and early stopping: half of the estimates are too high, 95 of 100 intervals hold the truth.
@@ -182,6 +268,7 @@ mod tests {
     fn what_is_no_look_is_an_error() {
         assert!(stage_wise(&[], &[], 1.0, 0.05).is_err() && stage_wise(&[0.5, 1.0], &[], 1.0, 0.05).is_err());
         assert!(stage_wise(&[0.5], &[], f64::NAN, 0.05).is_err() && stage_wise(&[0.5], &[], 1.0, 0.0).is_err());
-        assert!(stage_wise(&[0.5, 1.0], &[-1.0], 1.0, 0.05).is_err());
+        assert!(stage_wise(&[0.5, 1.0], &[-1.0], 1.0, 0.05).is_err() && stage_wise(&[0.5], &[], 1e300, 0.05).is_err());
+        assert!(solve(0.0, 1.0, 0.5, |_| 0.1).is_none() && solve(0.0, 1.0, 0.5, |_| f64::NAN).is_none());
     }
 }

@@ -1,17 +1,15 @@
-//! Whether a metric's own p-values can be trusted (A/A), and whether an effect wears off (novelty).
+//! Whether p-values are uniform, as without an effect they should be, and whether an effect wears off (novelty).
 //!
-//! In: outcomes of past exposures; effects by day since exposure.  Out: an [`AaReport`]; a band per day and a trend.
-//! Never here: checks of one running experiment's traffic.
-//! Start at [`a_a_check`] and [`novelty`].
+//! In: p-values; effects by day since exposure.  Out: a [`Uniformity`]; a band per day and a trend.
+//! Never here: where the p-values come from (`a_a` splits the past); checks of one running experiment's traffic.
+//! Start at [`uniformity`] and [`novelty`].
 
 use serde::Serialize;
 
 use super::always_valid::always_valid;
-use super::compare::{Estimate, Scale, Statistic, compare};
+use super::compare::Estimate;
 use super::difference::{Alternative, Difference, Interval, critical_value, p_value};
-use super::error::{StatsError, finite, open_share};
-use super::moments::{Cuped, Mean};
-use crate::coin::Coin;
+use super::error::StatsError;
 
 /// The largest distance of sorted p-values from the uniform distribution, and how surprising it is.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -52,86 +50,6 @@ fn kolmogorov_tail(x: f64) -> f64 {
         }
     }
     (2.0 * sum).clamp(0.0, 1.0)
-}
-
-/// What re-randomised past exposures say of a metric.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct AaReport {
-    pub p_values: Vec<f64>,
-    pub uniformity: Uniformity,
-    /// The share of p-values at or below α; a trusted metric has about α.
-    pub false_positive_rate: f64,
-    /// √(α(1 − α)/draws): how far the rate may be from α by chance.
-    pub rate_se: f64,
-    /// The relative lift that would be found with 80 % power at this many units, from the median standard error.
-    pub sensitivity: Option<f64>,
-}
-
-/// A1: splits past units into halves `draws` times at random and tests the difference each time.
-///
-/// `pre`: the same units' values before, for a metric with CUPED.  Needs four units.
-/// Source: Kohavi, Tang & Xu 2020, ch. 19; Deng & Shi, KDD 2016.  Errors: `TooFewUnits`, `UnequalLengths`, `NotFinite`, `NoVariance`, `OutOfRange`.
-pub fn a_a_check(
-    outcomes: &[f64],
-    pre: Option<&[f64]>,
-    draws: u32,
-    seed: u64,
-    alpha: f64,
-) -> Result<AaReport, StatsError> {
-    open_share("alpha", alpha)?;
-    if draws == 0 {
-        return Err(StatsError::OutOfRange { name: "draws", value: 0.0, allowed: "at least 1" });
-    }
-    if outcomes.len() < 4 {
-        return Err(StatsError::TooFewUnits { n: outcomes.len() as u64, least: 4 });
-    }
-    if let Some(pre) = pre.filter(|pre| pre.len() != outcomes.len()) {
-        return Err(StatsError::UnequalLengths { name: "pre", expected: outcomes.len(), found: pre.len() });
-    }
-    for value in outcomes.iter().chain(pre.unwrap_or_default()) {
-        finite("outcome", *value)?;
-    }
-    let mut random = Coin::new(seed);
-    let mut order: Vec<usize> = (0..outcomes.len()).collect();
-    let half = outcomes.len() / 2;
-    let mut p_values = Vec::with_capacity(draws as usize);
-    let mut errors = Vec::with_capacity(draws as usize);
-    for _ in 0..draws {
-        random.choose_front(&mut order, half);
-        let arm = |units: &[usize]| half_statistic(outcomes, pre, units);
-        let comparison = compare(&arm(&order[half..]), &arm(&order[..half]))?;
-        p_values.push(comparison.estimate(Scale::Absolute)?.test(Alternative::TwoSided, alpha)?.p_value);
-        errors.extend(comparison.estimate(Scale::Relative).map(|e| e.se).ok());
-    }
-    let Some(uniformity) = uniformity(&p_values) else { return Err(StatsError::NoVariance) };
-    let rate = p_values.iter().filter(|p| **p <= alpha).count() as f64 / f64::from(draws);
-    errors.sort_by(f64::total_cmp);
-    let reach = critical_value(alpha, f64::INFINITY, Alternative::TwoSided)
-        + critical_value(0.2, f64::INFINITY, Alternative::Greater);
-    Ok(AaReport {
-        uniformity,
-        false_positive_rate: rate,
-        rate_se: (alpha * (1.0 - alpha) / f64::from(draws)).sqrt(),
-        sensitivity: errors.get(errors.len() / 2).map(|se| se * reach),
-        p_values,
-    })
-}
-
-fn half_statistic(outcomes: &[f64], pre: Option<&[f64]>, units: &[usize]) -> Statistic {
-    let mean_of = |values: &[f64]| Mean {
-        n: units.len() as u64,
-        sum: units.iter().map(|at| values[*at]).sum(),
-        sum_squares: units.iter().map(|at| values[*at] * values[*at]).sum(),
-    };
-    match pre {
-        None => Statistic::Mean(mean_of(outcomes)),
-        Some(pre) => Statistic::Cuped(Cuped {
-            n: units.len() as u64,
-            post_statistic: mean_of(outcomes),
-            pre_statistic: mean_of(pre),
-            post_pre_sum_of_products: units.iter().map(|at| outcomes[*at] * pre[*at]).sum(),
-        }),
-    }
 }
 
 /// An effect by days since a unit's first exposure, and whether it moves.

@@ -94,7 +94,7 @@ impl Subject<'_> {
 
     /// Days since that of exposure that some window touches, the last of them in part.
     pub(crate) fn last_day_since(&self) -> u32 {
-        self.measures().map(|measure| measure.span.to_hours / 24).max().unwrap_or(0)
+        self.measures().map(|measure| *measure.span.days().end()).max().unwrap_or(0)
     }
 
     /// Hours after exposure at which a window begins or ends.

@@ -4,9 +4,7 @@
 //! Never here: splits (`experiment::a_a`), who was there (`history`).
 //! Start at [`read_past`].
 
-use std::collections::HashMap;
-
-use experiment::a_a::Past;
+use experiment::a_a::{Past, every};
 use experiment::metric::{QuantileOf, Statistic};
 use warehouse::{Catalog, Warehouse};
 
@@ -18,10 +16,6 @@ use super::units::kept;
 use super::values::value_column;
 use crate::PipelineError;
 use crate::rows::Columns;
-
-/// Units that are split at most: of more, every second, third … in the order of their names. As many tell 5 % from 6 % as well as all do, and
-/// five hundred splits of them take seconds.
-const MOST_UNITS: u64 = 200_000;
 
 /// Reads the units of a metric in the order of their names, so that the same seed splits them the same.
 pub(crate) async fn read_past(
@@ -46,17 +40,23 @@ pub(crate) async fn read_past(
         }
     };
     let condition = format!("{} and {}", kept(subject), kept_for(subject, plan));
-    let count = format!("select count(distinct unit) as units from {source} where {condition}");
+    let count = format!("select count(distinct unit) as units, count(*) as entries from {source} where {condition}");
     let result = warehouse.query(catalog, &count).await?;
-    let units = Columns::new(VALUES, &result).number("units")?.first().copied().flatten().unwrap_or_default() as u64;
-    let every = units.div_ceil(MOST_UNITS).max(1);
+    let counts = Columns::new(VALUES, &result);
+    let count = |name: &str| {
+        Ok::<u64, PipelineError>(counts.number(name)?.first().copied().flatten().unwrap_or_default() as u64)
+    };
+    let every = every(count("units")?, count("entries")?);
     let sql = format!(
         "select * from (select unit, dense_rank() over (order by unit) as place, {columns} from {source} where {condition}) \
          where place % {every} = 0 order by place, e0"
     );
     let result = warehouse.query(catalog, &sql).await?;
     let found = Columns::new(VALUES, &result);
+    let places = found.number("place")?;
     let numbers = (0..width).map(|at| found.number(&format!("e{at}"))).collect::<Result<Vec<_>, _>>()?;
+    // Of events there are millions.
+    drop(result);
     let number = |row: usize, at: usize| numbers[at][row].unwrap_or_default();
     let rows = numbers[0].len();
     Ok(match plan.statistic {
@@ -65,14 +65,15 @@ pub(crate) async fn read_past(
                 Past::Units { share: quantile.share, values: (0..rows).map(|row| number(row, 0)).collect() }
             }
             QuantileOf::Events => {
-                let mut places: HashMap<u64, usize> = HashMap::new();
+                let (mut units, mut before) = (0, None);
                 let mut events = Vec::with_capacity(rows);
-                for (row, place) in found.number("place")?.into_iter().enumerate() {
-                    let next = places.len();
-                    let unit = *places.entry(place.unwrap_or_default() as u64).or_insert(next);
-                    events.push((unit, number(row, 0)));
+                // Events of one unit follow each other.
+                for (row, place) in places.into_iter().enumerate() {
+                    units += usize::from(row == 0 || place != before);
+                    before = place;
+                    events.push((units - 1, number(row, 0)));
                 }
-                Past::Events { share: quantile.share, units: places.len(), events }
+                Past::Events { share: quantile.share, units, events }
             }
         },
         Statistic::Mean | Statistic::Proportion | Statistic::Ratio => Past::Moments {

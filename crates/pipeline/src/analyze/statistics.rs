@@ -71,10 +71,8 @@ pub(crate) async fn read_samples_since(
 
 /// Whether a window can have a part of this day; steps of a funnel take several days, and none says anything by itself.
 fn touches(plan: &UnitPlan, day: u32) -> bool {
-    plan.measures.iter().all(|measure| {
-        let days = measure.span.from_hours / 24..=measure.span.to_hours / 24;
-        days.contains(&day) && !matches!(measure.reading, Reading::Steps { .. })
-    })
+    let is_alone = |reading: &Reading| !matches!(reading, Reading::Steps { .. });
+    plan.measures.iter().all(|measure| measure.span.days().contains(&day) && is_alone(&measure.reading))
 }
 
 fn without_comments(sql: &str) -> String {

@@ -13,7 +13,7 @@ use warehouse::Catalog;
 use super::{Context, power};
 use crate::PipelineError;
 use crate::analyze::{self, Subject};
-use crate::metric_trust::{MetricTrust, keep};
+use crate::metric_trust::{MetricTrust, hash_of, keep};
 
 /// The error rate that is tried: that of an experiment whose plan says nothing.
 const ALPHA: f64 = 0.05;
@@ -42,6 +42,8 @@ pub async fn run(context: &Context, request: Request) -> Result<Vec<MetricTrust>
     let moments = analyze::read_samples(&context.warehouse, &catalog, &subject).await?;
     let mut all = Vec::with_capacity(request.metrics.len());
     for (place, metric) in request.metrics.iter().enumerate() {
+        // Unknown names have been refused by now.
+        let metric_hash = context.project.metrics.get(metric).map(hash_of).transpose()?.unwrap_or_default();
         let found = one(context, &catalog, &subject, (place, moments[place].cap), &request).await?;
         let (trust, problem) = match found {
             Ok(trust) => (Some(trust), None),
@@ -49,6 +51,7 @@ pub async fn run(context: &Context, request: Request) -> Result<Vec<MetricTrust>
         };
         let found = MetricTrust {
             metric: metric.clone(),
+            metric_hash,
             catalog: catalog.number,
             at: context.now,
             from: past.from,
@@ -75,6 +78,6 @@ async fn one(
     let past = analyze::read_past(&context.warehouse, catalog, subject, place, cap).await?;
     let (draws, seed) = (request.draws, request.seed);
     // Seconds of arithmetic: not on a thread that others wait for.
-    let tried = tokio::task::spawn_blocking(move || trust(&past, draws, seed, ALPHA)).await;
+    let tried = tokio::task::spawn_blocking(move || trust(past, draws, seed, ALPHA)).await;
     tried.map_err(|error| PipelineError::Internal { what: "split the past".to_owned(), reason: error.to_string() })
 }
