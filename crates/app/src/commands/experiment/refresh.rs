@@ -6,10 +6,10 @@
 //! Never here: what is due, what is an alert, statistics.
 //! Start at [`refresh`].
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use control::{Actor, ControlError, ExperimentFilter, ExperimentRecord};
 use domain::Problem;
-use experiment::lifecycle::alerts::{Look, What};
+use experiment::lifecycle::alerts::{Look, TOLD_FOR, What, acts_from};
 use experiment::lifecycle::watch::Obstacle;
 use experiment::lifecycle::{Alert, Due, Evidence, LaunchFacts, State, alerts, wants_results, watch};
 use pipeline::scan::{Scan, scan};
@@ -23,9 +23,6 @@ use crate::error::AppError;
 use crate::output::{Output, bytes, count, grouped};
 use crate::store::{Desk, failed};
 use crate::table::Table;
-
-/// What rules have done since is told, if it was not.
-const TOLD_FOR: TimeDelta = TimeDelta::days(7);
 
 /// What became of all of them.
 #[derive(Debug, Serialize)]
@@ -253,7 +250,10 @@ async fn tell(
     looked: &mut Looked,
     now: DateTime<Utc>,
 ) -> Result<(), AppError> {
-    let acts = desk.control.acts(rules, &after.key, now - TOLD_FOR).await.map_err(failed)?;
+    let acts = match acts_from(&after.course, now) {
+        Some(from) => desk.control.acts(rules, &after.key, from).await.map_err(failed)?,
+        None => Vec::new(),
+    };
     let done: Vec<_> = acts.into_iter().map(|act| (act.verb, act.reason, act.revision)).collect();
     let mut earlier = watching::alerts(&desk.project)?;
     earlier.retain(|alert| alert.experiment == after.key);
