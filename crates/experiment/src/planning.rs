@@ -109,8 +109,7 @@ impl Intent {
 pub fn power_hash(file: &ExperimentFile, metrics: &BTreeMap<String, MetricFile>) -> Result<String, LifecycleError> {
     let assignment = &file.assignment;
     let arms: Vec<&str> = assignment.variants.iter().map(|variant| variant.key.as_str()).collect();
-    let mut plan = file.analysis.clone();
-    plan.dimensions.clear();
+    let plan = file.analysis.clone().without_shown_dimensions();
     let named = plan.metrics();
     let metrics: BTreeMap<&String, &MetricFile> =
         metrics.iter().filter(|(name, _)| named.contains(&name.as_str())).collect();

@@ -496,7 +496,8 @@ impl Course {
 }
 
 /// What was planned, with the meaning of the planned metrics. Results that carry another hash answer another question. Words, the schedule, the
-/// allow-list, the coverage, the winner and metrics that came after the start (`post_hoc`) are no part of it.
+/// allow-list, the coverage, the winner, dimensions that only show results apart, and metrics that came after the start (`post_hoc`) are no part
+/// of it.
 pub fn plan_hash(
     file: &ExperimentFile,
     post_hoc: &[String],
@@ -513,6 +514,7 @@ pub fn plan_hash(
     file.analysis.end = None;
     file.analysis.max_days = 0;
     file.schedule = Schedule::default();
+    file.analysis = file.analysis.without_shown_dimensions();
     file.analysis.secondary.retain(|metric| !post_hoc.contains(metric));
     // Metrics to look at are a set: naming one twice while it runs plans nothing else.
     file.analysis.secondary.sort();

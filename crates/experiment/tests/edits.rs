@@ -1,0 +1,83 @@
+//! What an edit means for whoever approved, watches and decides: hashes, authors, clocks and phases.
+//!
+//! In: courses that are walked by hand.  Out: nothing.
+//! Never here: every state × verb × field (see `lifecycle`), what is due (see `watch`).
+//! Start at `dimensions_that_only_show_are_no_part_of_the_plan`.
+
+#![expect(clippy::unwrap_used, reason = "in a test the panic is the report")]
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use experiment::lifecycle::{ApprovalPolicy, By, Course, Step};
+use experiment::plan::{Dimension, ExperimentFile};
+
+fn at(days: i64) -> DateTime<Utc> {
+    "2026-11-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::days(days)
+}
+
+fn by(person: &str, days: i64) -> By<'_> {
+    By { person, at: at(days), policy: ApprovalPolicy::Always, is_approver: false, groups: "" }
+}
+
+fn file(plan: &str, schedule: &str) -> ExperimentFile {
+    toml::from_str(&format!(
+        "[assignment]\nkey = 'checkout'\ncoverage = 0.05\n\
+         variants = [{{ key = 'old', value = false }}, {{ key = 'new', value = true }}]\n\
+         [analysis]\nexposures = 'marts.exposures'\nstart = '2026-11-01T00:00:00Z'\ngoals = ['revenue']\n{plan}\n[schedule]\n{schedule}\n"
+    ))
+    .unwrap()
+}
+
+fn draft(plan: &str, schedule: &str) -> Course {
+    Course::draft(file(plan, schedule), by("ann", 0)).unwrap()
+}
+
+fn step(course: &Course, step: &Step, person: &str, days: i64) -> Course {
+    course.step(step, by(person, days), &BTreeMap::new()).unwrap()
+}
+
+fn edit(course: &Course, person: &str, days: i64, change: impl FnOnce(&mut ExperimentFile)) -> Course {
+    let mut file = course.file();
+    change(&mut file);
+    course.edit(file, by(person, days)).unwrap().course
+}
+
+fn approved(course: &Course) -> Course {
+    step(&step(course, &Step::Submit, "ann", 0), &Step::Approve { up_to: Some(1.0) }, "bob", 0)
+}
+
+fn running(plan: &str, schedule: &str) -> Course {
+    step(&approved(&draft(plan, schedule)), &Step::Start, "ann", 0)
+}
+
+#[test]
+fn dimensions_that_only_show_are_no_part_of_the_plan() {
+    let hash = |course: &Course| course.plan_hash(&BTreeMap::new()).unwrap();
+    let course = running("end = '2026-11-20T00:00:00Z'\ndimensions = ['country', 'tier']\npost_stratify = 'tier'", "");
+    let more = edit(&course, "cat", 3, |file| file.analysis.dimensions.push(Dimension::from("device".to_owned())));
+    let fewer = edit(&course, "cat", 3, |file| drop(file.analysis.dimensions.remove(0)));
+    for edited in [&more, &fewer] {
+        assert_eq!(Some(hash(edited)), course.plan_hash);
+        assert_eq!(edited.approval_hash().unwrap(), course.approval.as_ref().unwrap().hash);
+        // The approval still holds for more traffic.
+        assert!(edited.step(&Step::Ramp { coverage: 0.5 }, by("ann", 4), &BTreeMap::new()).is_ok());
+    }
+    let refused = |course: &Course, change: fn(&mut ExperimentFile)| {
+        let mut file = course.file();
+        change(&mut file);
+        course.edit(file, by("cat", 3)).unwrap_err().to_string()
+    };
+    // Strata are part of the estimate, and so is how many of them there are.
+    let other = refused(&course, |file| file.analysis.dimensions[1].unit = "customer_id".to_owned());
+    assert!(other.contains("`analysis.dimensions`"), "{other}");
+    let merged = refused(&course, |file| file.analysis.dimension_values = 2);
+    assert!(merged.contains("`analysis.dimension_values`"), "{merged}");
+    let plain = running("end = '2026-11-20T00:00:00Z'", "");
+    let shown = edit(&plain, "cat", 3, |file| {
+        file.analysis.dimensions.push(Dimension::from("device".to_owned()));
+        file.analysis.dimension_values = 2;
+    });
+    assert_eq!(Some(hash(&shown)), plain.plan_hash);
+    assert_ne!(hash(&plain), hash(&course));
+}
