@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use experiment::lifecycle::{ApprovalPolicy, By, Course, Step};
+use experiment::lifecycle::{ApprovalPolicy, By, Course, Step, clock, watch};
 use experiment::plan::{Dimension, ExperimentFile};
 
 fn at(days: i64) -> DateTime<Utc> {
@@ -80,4 +80,24 @@ fn dimensions_that_only_show_are_no_part_of_the_plan() {
     });
     assert_eq!(Some(hash(&shown)), plain.plan_hash);
     assert_ne!(hash(&plain), hash(&course));
+}
+
+/// What is assigned before `analysis.start` counts neither for verdicts nor for rules.
+#[test]
+fn rules_and_verdicts_have_one_clock() {
+    let plan = "planned_units = 1000\nmax_days = 10";
+    let review = approved(&draft(plan, ""));
+    let mut early = step(&review, &Step::Start, "ann", -4);
+    for day in [-4, -1, 0, 3, 9, 10] {
+        let expected = day.max(0) as f64;
+        let (found, _) = clock(&early.analysis, &early.spans, at(day), 0);
+        assert_eq!(early.days_running(at(day)), expected, "day {day}");
+        // Before its start a verdict has no day either, not fewer than none.
+        assert_eq!(found.days_running, expected, "day {day}");
+        let due = watch(&early, None, by("rules", day));
+        assert_eq!(due.is_some(), day == 10, "day {day}: {due:?}");
+    }
+    let pause = Step::Pause { reason: String::new() };
+    early = step(&step(&early, &pause, "ann", 2), &Step::Resume, "ann", 5);
+    assert_eq!((early.days_running(at(6)), clock(&early.analysis, &early.spans, at(6), 0).0.days_running), (3.0, 3.0));
 }

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::approval::{Approval, ApprovalPolicy, traffic_share};
-use super::clock::{Span, days_between};
+use super::clock::{Span, days_assigned};
 use super::fields::{Field, Rule, changes};
 use super::step::Step;
 use super::{LifecycleError, State, Verb};
@@ -181,9 +181,9 @@ impl Course {
         self.spans.first().map(|span| span.from.max(self.analysis.start))
     }
 
-    /// Days in which units were assigned, in this phase. A clock that was put back counts as no time.
+    /// Days in which units were assigned and counted, in this phase, as verdicts have them: see [`days_assigned`].
     pub fn days_running(&self, now: DateTime<Utc>) -> f64 {
-        self.spans.iter().map(|span| days_between(span.from, span.to.unwrap_or(now))).sum()
+        days_assigned(&self.spans, self.analysis.start, now)
     }
 
     /// What an approval is bound to, beside saved groups: everything that an edit may change in a draft only. Words, the schedule, the
