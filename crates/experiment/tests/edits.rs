@@ -101,3 +101,53 @@ fn rules_and_verdicts_have_one_clock() {
     early = step(&step(&early, &pause, "ann", 2), &Step::Resume, "ann", 5);
     assert_eq!((early.days_running(at(6)), clock(&early.analysis, &early.spans, at(6), 0).0.days_running), (3.0, 3.0));
 }
+
+type Change = fn(&mut ExperimentFile);
+
+#[test]
+fn whoever_wrote_coverage_schedule_or_allow_list_does_not_approve_them() {
+    let changes: [Change; 6] = [
+        |file| file.assignment.coverage = 0.9,
+        |file| file.schedule.auto_rollback = Some(false),
+        |file| file.analysis.end = Some(at(40)),
+        |file| file.analysis.max_days = 30,
+        |file| drop(file.assignment.allow_list.insert("u".to_owned(), "new".to_owned())),
+        |file| file.analysis.secondary.push("clicks".to_owned()),
+    ];
+    let approve = |course: &Course, person: &str| {
+        course.step(&Step::Approve { up_to: Some(1.0) }, by(person, 3), &BTreeMap::new()).is_ok()
+    };
+    let plan = "end = '2026-11-20T00:00:00Z'";
+    for (number, change) in changes.into_iter().enumerate() {
+        let written = edit(&edit(&draft(plan, ""), "cat", 1, change), "dan", 1, |file| {
+            file.assignment.seed = Some("x".to_owned());
+        });
+        let review = step(&written, &Step::Submit, "ann", 2);
+        assert_eq!(["ann", "cat", "dan", "bob"].map(|person| approve(&review, person)), [false, false, false, true]);
+        // While it runs a metric to look at is nobody's plan; whatever gives away traffic is.
+        let edited = edit(&edit(&running(plan, ""), "cat", 1, change), "dan", 1, |file| {
+            file.schedule.refresh = experiment::schedule::Refresh::Hourly;
+        });
+        let may_cat = number == 5;
+        assert_eq!(["cat", "dan", "bob"].map(|person| approve(&edited, person)), [may_cat, false, true], "{number}");
+    }
+    let words = edit(&draft(plan, ""), "cat", 1, |file| file.about.title = Some("Shorter".to_owned()));
+    assert!(approve(&step(&words, &Step::Submit, "ann", 2), "cat"));
+}
+
+/// What was written before an approval is no reason against the next content, and a reason still against more traffic.
+#[test]
+fn an_approval_keeps_who_wrote_what_it_is_of() {
+    let written = edit(&draft("planned_units = 1000", ""), "cat", 1, |file| file.assignment.coverage = 0.1);
+    let small = Step::Approve { up_to: Some(0.2) };
+    let review = step(&step(&written, &Step::Submit, "ann", 1), &small, "bob", 1);
+    assert_eq!((review.editors.len(), review.approval.as_ref().unwrap().editors.join(" ")), (0, "ann cat".to_owned()));
+    let more =
+        |course: &Course, person| course.step(&Step::Approve { up_to: Some(1.0) }, by(person, 2), &BTreeMap::new());
+    assert!(more(&review, "cat").is_err());
+    assert_eq!(more(&review, "dan").unwrap().approval.unwrap().editors.join(" "), "ann cat");
+    // Stores of before know nothing of them.
+    let mut old = serde_json::to_value(&review).unwrap();
+    old["approval"].as_object_mut().unwrap().remove("editors");
+    assert!(serde_json::from_value::<Course>(old).is_ok());
+}

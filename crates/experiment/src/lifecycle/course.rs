@@ -41,7 +41,7 @@ pub struct Course {
     pub author: String,
     /// Who last changed what an approval is bound to.
     pub edited_by: String,
-    /// Everybody who changed some of it since it was made, or since the last approval: each wrote a part of what is approved next.
+    /// Everybody who changed some of it, beside words, since it was made or since the last approval: each wrote a part of what is approved next.
     #[serde(default)]
     pub editors: Vec<String>,
     pub approval: Option<Approval>,
@@ -226,9 +226,13 @@ impl Course {
                 self.assignment.check()?;
                 self.check_plan()?;
             }
-            Step::Approve { up_to } => next.approval = Some(self.approve(*up_to, by)?),
+            Step::Approve { up_to } => {
+                next.approval = Some(self.approve(*up_to, by)?);
+                next.editors.clear();
+            }
             Step::Reject { reason } => {
                 self.needs_reason(reason, "reject", "the author has to know what to change")?;
+                next.editors = self.all_editors();
                 next.approval = None;
             }
             Step::Start => {
@@ -279,7 +283,7 @@ impl Course {
 
     fn approve(&self, up_to: Option<f64>, by: By<'_>) -> Result<Approval, LifecycleError> {
         let wrote = |person: &String| person == by.person;
-        if wrote(&self.author) || wrote(&self.edited_by) || self.editors.iter().any(wrote) {
+        if wrote(&self.author) || wrote(&self.edited_by) || self.all_editors().iter().any(wrote) {
             return Err(LifecycleError::OwnApproval { key: self.key().to_owned(), person: by.person.to_owned() });
         }
         let least = self.traffic_share();
@@ -292,6 +296,7 @@ impl Course {
             at: by.at,
             hash: self.approval_hash()?,
             groups: by.groups.to_owned(),
+            editors: self.all_editors(),
             up_to: up_to.max(least),
         })
     }
@@ -401,9 +406,16 @@ impl Course {
         Ok(())
     }
 
+    /// Who wrote a part of it, what was approved included.
+    fn all_editors(&self) -> Vec<String> {
+        let mut editors = self.approval.as_ref().map(|approval| approval.editors.clone()).unwrap_or_default();
+        editors.extend(self.editors.iter().filter(|editor| !editors.contains(editor)).cloned().collect::<Vec<_>>());
+        editors
+    }
+
     /// Who will have written a part of what is approved next, after a change. What was approved before it, others have read.
     fn editors_with(&self, by: By<'_>) -> Result<Vec<String>, LifecycleError> {
-        let mut editors = if self.is_approved(0.0, by)? { Vec::new() } else { self.editors.clone() };
+        let mut editors = if self.is_approved(0.0, by)? { self.editors.clone() } else { self.all_editors() };
         if !editors.iter().any(|editor| editor == by.person) {
             editors.push(by.person.to_owned());
         }
@@ -450,7 +462,13 @@ impl Course {
             next.note_raise(self.assignment.coverage, by.at);
             self.check_still_planned(&next, by)?;
         }
-        if next.approval_hash()? != self.approval_hash()? {
+        let is_written = |field: &Field| match field.rule {
+            Rule::Text => false,
+            Rule::Ramp | Rule::Schedule => true,
+            Rule::Exploratory | Rule::Fixed | Rule::Verb => !is_started,
+        };
+        // Coverage, schedule and allow-list are approved with the rest, whether or not they are part of the hash.
+        if fields.iter().any(is_written) {
             next.editors = self.editors_with(by)?;
             by.person.clone_into(&mut next.edited_by);
         }
