@@ -9,8 +9,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use experiment::lifecycle::{ApprovalPolicy, By, Course, Step, clock, watch};
+use experiment::lifecycle::{ApprovalPolicy, By, Course, Due, Step, clock, watch};
 use experiment::plan::{Dimension, ExperimentFile};
+use experiment::schedule::RampStep;
 
 fn at(days: i64) -> DateTime<Utc> {
     "2026-11-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::days(days)
@@ -150,4 +151,23 @@ fn an_approval_keeps_who_wrote_what_it_is_of() {
     let mut old = serde_json::to_value(&review).unwrap();
     old["approval"].as_object_mut().unwrap().remove("editors");
     assert!(serde_json::from_value::<Course>(old).is_ok());
+}
+
+#[test]
+fn the_schedule_of_a_phase_that_is_over_acts_in_none_of_the_next() {
+    let ramp = "start = '2026-11-02T00:00:00Z'\nauto_rollback = true\n\
+                ramp = [{ at = '2026-11-04T00:00:00Z', coverage = 0.5 }, { at = '2026-11-06T00:00:00Z', coverage = 1.0 }]";
+    let first = running("planned_units = 100000", ramp);
+    let reopened = step(&first, &Step::Reopen { reason: "again".to_owned(), make_default: false }, "ann", 20);
+    assert_eq!((reopened.schedule.start, reopened.schedule.ramp.len()), (None, 0));
+    assert_eq!(reopened.schedule.auto_rollback, Some(true));
+    assert_eq!(watch(&approved(&reopened), None, by("rules", 21)), None, "it does not start by itself");
+    // A new ramp keeps its distance from the start of this phase: two days, and not twenty-two.
+    let ramped = edit(&reopened, "ann", 20, |file| {
+        file.schedule.ramp = vec![RampStep { at: at(23), coverage: 0.5 }];
+    });
+    let again = step(&approved(&ramped), &Step::Start, "ann", 21);
+    assert_eq!(watch(&again, None, by("rules", 22)), None);
+    let due = watch(&again, None, by("rules", 23));
+    assert!(matches!(due, Some(Due::Hold { verb: "ramp", .. })), "{due:?}");
 }

@@ -385,7 +385,8 @@ impl Course {
         }
     }
 
-    /// A new phase: another seed, another version of the buckets, nothing of the old one but its record.
+    /// A new phase: another seed, another version of the buckets, nothing of the old one but its record. Moments of its start and ramp are past, and
+    /// would start and raise the new one at once.
     fn reopen(&mut self, by: By<'_>) -> Result<(), LifecycleError> {
         self.end_span(by.at);
         self.editors = self.editors_with(by)?;
@@ -400,6 +401,8 @@ impl Course {
             plan_hash: self.plan_hash.take(),
         });
         self.raised_at = None;
+        self.schedule.start = None;
+        self.schedule.ramp.clear();
         self.assignment.winner = None;
         self.assignment.phase = self.assignment.phase.saturating_add(1);
         by.person.clone_into(&mut self.edited_by);
