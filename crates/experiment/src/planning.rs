@@ -79,7 +79,7 @@ impl Intent {
     /// What an experiment plans; `history` says how many units there are at a look that is a day.
     pub fn of(file: &ExperimentFile, history: &History) -> Self {
         let (assignment, plan) = (&file.assignment, &file.analysis);
-        let begin = file.schedule.start.map_or(plan.start, |start| start.max(plan.start));
+        let begin = file.schedule.begins(plan);
         let step = |coverage: f64| traffic_share(assignment, coverage);
         let mut coverage = vec![(0.0, step(assignment.coverage))];
         coverage.extend(file.schedule.ramp.iter().map(|next| (days_between(begin, next.at), step(next.coverage))));

@@ -91,6 +91,11 @@ impl Schedule {
         *self == Self::default()
     }
 
+    /// When it begins by plan: at its start, but not before exposures count.
+    pub fn begins(&self, plan: &AnalysisPlan) -> DateTime<Utc> {
+        self.start.map_or(plan.start, |start| start.max(plan.start))
+    }
+
     /// Whether harm stops it by itself. A ramp is a promise to look; without one, people do. It holds beyond the last step, whose harm
     /// shows only after it.
     pub fn rolls_back(&self) -> bool {

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use experiment::lifecycle::{ApprovalPolicy, By, Course, Due, Step, clock, watch};
+use experiment::lifecycle::{ApprovalPolicy, By, Course, Due, LaunchFacts, Step, checklist, clock, watch};
 use experiment::plan::{Dimension, ExperimentFile};
 use experiment::schedule::RampStep;
 
@@ -170,4 +170,12 @@ fn the_schedule_of_a_phase_that_is_over_acts_in_none_of_the_next() {
     assert_eq!(watch(&again, None, by("rules", 22)), None);
     let due = watch(&again, None, by("rules", 23));
     assert!(matches!(due, Some(Due::Hold { verb: "ramp", .. })), "{due:?}");
+}
+
+#[test]
+fn a_scheduled_start_shortens_the_planned_days() {
+    let late = draft("end = '2026-11-20T00:00:00Z'", "start = '2026-11-15T00:00:00Z'");
+    assert_eq!(checklist::planned_days(&late, &LaunchFacts::default()), Some(5.0));
+    let early = draft("end = '2026-11-20T00:00:00Z'", "start = '2026-10-15T00:00:00Z'");
+    assert_eq!(checklist::planned_days(&early, &LaunchFacts::default()), Some(19.0));
 }
