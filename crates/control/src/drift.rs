@@ -140,6 +140,7 @@ fn of_error(error: &ControlError) -> DriftChange {
         | ControlError::NotFound { .. }
         | ControlError::Exists { .. }
         | ControlError::Stale { .. }
+        | ControlError::GroupChanged { .. }
         | ControlError::StalePlan { .. }
         | ControlError::Busy { .. }
         | ControlError::Unauthenticated

@@ -19,6 +19,10 @@ pub enum ControlError {
     Exists { kind: &'static str, key: String },
     #[error("{kind} `{key}` is at revision {current} and you saw revision {seen}; read it again and repeat the change")]
     Stale { kind: &'static str, key: String, seen: u64, current: u64 },
+    #[error(
+        "the group `{group}`, which the audience of `{key}` names, was changed by revision {changed}, after the revision {seen} that you saw; read the group, `reject` this revision, and approve the next one"
+    )]
+    GroupChanged { group: String, key: String, changed: u64, seen: u64 },
     #[error("the store is at change {current} and the plan was made at change {planned}; plan again")]
     StalePlan { planned: u64, current: u64 },
     #[error("`{person}` is {} and may not {what}; ask somebody who is {}", role.name(), needed.name())]
@@ -88,6 +92,7 @@ impl Problem for ControlError {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Exists { .. }
             | Self::Stale { .. }
+            | Self::GroupChanged { .. }
             | Self::StalePlan { .. }
             | Self::InUse { .. }
             | Self::StillServed { .. }
@@ -111,6 +116,7 @@ impl Problem for ControlError {
             Self::NotFound { .. } => "not_found",
             Self::Exists { .. } => "exists",
             Self::Stale { .. } => "stale_revision",
+            Self::GroupChanged { .. } => "group_changed",
             Self::StalePlan { .. } => "stale_plan",
             Self::Forbidden { .. } => "forbidden",
             Self::OtherProject { .. } | Self::NotEverywhere { .. } => "other_project",
@@ -143,6 +149,7 @@ impl Problem for ControlError {
             Self::NotFound { .. }
             | Self::Exists { .. }
             | Self::Stale { .. }
+            | Self::GroupChanged { .. }
             | Self::StalePlan { .. }
             | Self::Forbidden { .. }
             | Self::OtherProject { .. }

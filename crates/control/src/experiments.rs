@@ -397,7 +397,7 @@ impl Control {
 
     /// Does a verb. `facts` are read by a start only; [`LaunchFacts::default`] does for all others. Power is known here: see `keep_power`.
     ///
-    /// Errors: `Stale`; `Lifecycle`: not in this state, not without an approval, not one's own; `NotReady`: blockers of a start;
+    /// Errors: `Stale`; `GroupChanged`: an approval of a group that was changed since; `Lifecycle`: not in this state, not without an approval, not one's own; `NotReady`: blockers of a start;
     /// `StillServed`: an archive or a reopening would change what is served.
     pub async fn step(
         &self,
@@ -430,6 +430,9 @@ impl Control {
         let around = Surroundings::load(&mut change).await?;
         let standing = Standing::of(&mut change, actor, &before, &around).await?;
         let course = before.course.step(step, standing.by(actor, now), &facts.metrics)?;
+        if verb == Verb::Approve {
+            around.check_groups_seen(&before, seen)?;
+        }
         if matches!(verb, Verb::Start | Verb::Decide) {
             check_reach(&mut change, actor, &before).await?;
         }

@@ -4,6 +4,8 @@
 //! Never here: writing; files.
 //! Start at [`Surroundings::program`].
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use domain::SdkConnection;
 use experiment::assign::{Object, Value};
@@ -28,6 +30,8 @@ pub(crate) struct Surroundings {
     pub(crate) holdouts: Vec<Holdout>,
     pub(crate) flags: Vec<Flag>,
     pub(crate) groups: Object,
+    /// The change that made each of the groups what it is.
+    group_revisions: BTreeMap<String, u64>,
     pub(crate) connections: Vec<SdkConnection>,
     pub(crate) qa: Vec<QaEntry>,
 }
@@ -56,8 +60,11 @@ impl Surroundings {
         let groups = things(change, Kind::Group, |thing| {
             if let Thing::Group(group) = thing { Some((group.key, Value::Array(group.values))) } else { None }
         });
+        let groups = groups.await?;
+        let of_groups = change.list(Kind::Group).await?;
         Ok(Self {
-            groups: groups.await?.into_iter().collect(),
+            groups: groups.into_iter().collect(),
+            group_revisions: of_groups.into_iter().map(|document| (document.key, document.revision)).collect(),
             records: experiments(change).await?,
             layers: things(
                 change,
@@ -109,6 +116,18 @@ impl Surroundings {
             key: experiment.key.clone(),
             source,
         })
+    }
+
+    /// An approval is of the groups that were read beside the experiment. Errors: `GroupChanged`: one of them was changed since.
+    pub(crate) fn check_groups_seen(&self, record: &ExperimentRecord, seen: u64) -> Result<(), ControlError> {
+        let named = record.course.assignment.audience.as_ref().map(named_groups).unwrap_or_default();
+        for group in named {
+            if let Some(changed) = self.group_revisions.get(group).copied().filter(|changed| *changed > seen) {
+                let (group, key) = (group.to_owned(), record.key.clone());
+                return Err(ControlError::GroupChanged { group, key, changed, seen });
+            }
+        }
+        Ok(())
     }
 
     /// Errors: the audience cannot be read, or would never match, with these groups.

@@ -338,6 +338,19 @@ impl AnalysisPlan {
         None
     }
 
+    /// The plan without what only shows results apart: that may come and go while it runs. Strata are part of the estimate, and with them how many
+    /// values are told apart.
+    pub(crate) fn without_shown_dimensions(mut self) -> Self {
+        match &self.post_stratify {
+            Some(strata) => self.dimensions.retain(|dimension| dimension.column == *strata),
+            None => {
+                self.dimensions.clear();
+                self.dimension_values = twenty();
+            }
+        }
+        self
+    }
+
     /// What of the looks cannot be followed.
     fn problem_of_looks(&self) -> Option<(&'static str, String)> {
         let problem = |key, message: &str| Some((key, message.to_owned()));

@@ -5,6 +5,7 @@
 //! Never here: SQL; power of an experiment that runs (`stats::mid_experiment`).
 //! Start at [`power`].
 
+mod coming;
 mod ending;
 
 use std::collections::BTreeMap;
@@ -12,16 +13,17 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use self::coming::days_until;
 use self::ending::Ending;
 use crate::decision::Role;
-use crate::lifecycle::{LifecycleError, traffic_share};
+use crate::lifecycle::{LifecycleError, days_between, traffic_share};
 use crate::looks::PlannedLook;
 use crate::metric::MetricFile;
 use crate::plan::{ExperimentFile, Sequential};
 use crate::results::{Sample, TARGET_POWER, compare_samples, without_covariates};
 use crate::stats::StatsError;
 use crate::stats::error::{allowed, enough, positive};
-use crate::stats::group_sequential::LEAST_STEP;
+use crate::stats::group_sequential::{LEAST_STEP, Spending};
 use crate::stats::power::power_per_test;
 
 /// Whole weeks, because weekdays differ; the last is the longest that an experiment may take by default.
@@ -52,8 +54,8 @@ pub struct History {
 /// What is planned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Intent {
-    /// Share of the units that take part, 0.0–1.0.
-    pub coverage: f64,
+    /// Share of the units that take part, 0.0–1.0, and from how many days after the start on: the coverage and the steps of its ramp, both rising.
+    pub coverage: Vec<(f64, f64)>,
     /// Share of each variant, control first; they sum to 1.
     pub shares: Vec<f64>,
     /// How it may be looked at while it runs.
@@ -63,6 +65,10 @@ pub struct Intent {
     pub running_alpha: f64,
     /// Of `group`: what part of the information is there at each look before the end, rising, 0.0–1.0.
     pub looks: Vec<f64>,
+    /// Of `group`: how alpha is spent at them.
+    pub spending: Spending,
+    /// Of `group`: what part of the planned information is there at the end, 0.0–1.0: less than all where the end comes first.
+    pub end: f64,
     /// Length, if it is planned.
     pub days: Option<u32>,
     /// Units of all variants, if a number is planned. Always-valid intervals are tightest there.
@@ -73,51 +79,60 @@ impl Intent {
     /// What an experiment plans; `history` says how many units there are at a look that is a day.
     pub fn of(file: &ExperimentFile, history: &History) -> Self {
         let (assignment, plan) = (&file.assignment, &file.analysis);
-        let coverage = traffic_share(assignment, assignment.coverage);
-        let days = |to: DateTime<Utc>| u32::try_from((to - plan.start).num_days()).unwrap_or_default();
+        let begin = file.schedule.begins(plan);
+        let step = |coverage: f64| traffic_share(assignment, coverage);
+        let mut coverage = vec![(0.0, step(assignment.coverage))];
+        coverage.extend(file.schedule.ramp.iter().map(|next| (days_between(begin, next.at), step(next.coverage))));
+        let days = |to: DateTime<Utc>| u32::try_from((to - begin).num_days()).unwrap_or_default();
+        let mut intent = Self {
+            coverage,
+            shares: assignment.shares(),
+            sequential: plan.sequential,
+            alpha: plan.alpha,
+            running_alpha: plan.running_alpha,
+            looks: Vec::new(),
+            spending: plan.spending,
+            end: 1.0,
+            days: plan.end.map(days),
+            planned_units: plan.planned_units,
+        };
         let planned = plan.planned_units.unwrap_or_default().max(1) as f64;
+        if let (Some(_), Some(units)) = (plan.planned_units, intent.units_at_end(history)) {
+            intent.end = (units / planned).clamp(LEAST_STEP, 1.0);
+        }
         let share = |look: &PlannedLook| match look {
             PlannedLook::Share(share) => *share,
-            PlannedLook::Date(at) => units_after(history, days(*at)) * coverage / planned,
+            PlannedLook::Date(at) => intent.units_after(history, days_between(begin, *at)) / planned,
         };
         let mut looks: Vec<f64> = plan.looks.iter().map(share).collect();
         looks.sort_by(f64::total_cmp);
         // As `looks` has it: a look at which hardly more is known is none, nor is one after the end.
         let mut before = 0.0;
         looks.retain(|look| {
-            let is_look = *look >= before + LEAST_STEP && *look <= 1.0 - LEAST_STEP;
+            let is_look = *look >= before + LEAST_STEP && look + LEAST_STEP <= intent.end;
             if is_look {
                 before = *look;
             }
             is_look
         });
-        Self {
-            coverage,
-            shares: assignment.shares(),
-            sequential: plan.sequential,
-            alpha: plan.alpha,
-            running_alpha: plan.running_alpha,
-            looks,
-            days: plan.end.map(days),
-            planned_units: plan.planned_units,
-        }
+        Self { looks, ..intent }
     }
 }
 
-/// A hash of what power depends on: arms and weights, coverage and slots, the plan, the meaning of its metrics. Figures of another hash are of
+/// A hash of what power depends on: arms and weights, coverage, ramp and slots, the start, the plan, the meaning of its metrics. Figures of another hash are of
 /// another experiment.
 pub fn power_hash(file: &ExperimentFile, metrics: &BTreeMap<String, MetricFile>) -> Result<String, LifecycleError> {
     let assignment = &file.assignment;
     let arms: Vec<&str> = assignment.variants.iter().map(|variant| variant.key.as_str()).collect();
-    let mut plan = file.analysis.clone();
-    plan.dimensions.clear();
+    let plan = file.analysis.clone().without_shown_dimensions();
     let named = plan.metrics();
     let metrics: BTreeMap<&String, &MetricFile> =
         metrics.iter().filter(|(name, _)| named.contains(&name.as_str())).collect();
     // Weights as they are kept: a file may have 1 and 1 where the store has halves. The last bits are those of a division.
     let shares: Vec<String> = assignment.shares().iter().map(|share| format!("{share:.12}")).collect();
     let coverage = format!("{:.12}", traffic_share(assignment, assignment.coverage));
-    domain::hash_json(&(arms, shares, coverage, &plan, metrics))
+    let schedule = (&file.schedule.start, &file.schedule.ramp);
+    domain::hash_json(&(arms, shares, coverage, schedule, &plan, metrics))
         .map_err(|_| LifecycleError::Hash(assignment.key.clone()))
 }
 
@@ -314,7 +329,7 @@ fn fill(
     found.units_needed = Some(needed.ceil());
     found.days_needed = days_until(history, intent, needed);
     for weeks in WEEKS {
-        let units = units_after(history, 7 * weeks) * intent.coverage;
+        let units = intent.units_after(history, f64::from(7 * weeks));
         if units * test.arms.control.min(test.arms.treatment) < 2.0 {
             continue;
         }
@@ -334,29 +349,6 @@ fn fill(
     Ok(())
 }
 
-impl Intent {
-    /// Units of all variants at the first planned end; `None` where none is planned.
-    fn units_at_end(&self, history: &History) -> Option<f64> {
-        let by_day = self.days.map(|days| units_after(history, days) * self.coverage);
-        let planned = self.planned_units.map(|units| units as f64);
-        [by_day, planned].into_iter().flatten().reduce(f64::min)
-    }
-}
-
-/// Days until so many units take part; `None` beyond ten years.
-fn days_until(history: &History, intent: &Intent, units: f64) -> Option<u32> {
-    (1..=10 * 366).find(|days| units_after(history, *days) * intent.coverage >= units)
-}
-
-/// Units that come in the first `days` days: as they came in the history, and beyond it as in its last week.
-fn units_after(history: &History, days: u32) -> f64 {
-    let known = history.new_units.len().min(days as usize);
-    let seen: u64 = history.new_units[..known].iter().sum();
-    let week = &history.new_units[history.new_units.len().saturating_sub(7)..];
-    let rate = week.iter().sum::<u64>() as f64 / week.len().max(1) as f64;
-    seen as f64 + rate * (days as usize - known) as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -374,12 +366,14 @@ mod tests {
 
     fn intent() -> Intent {
         Intent {
-            coverage: 1.0,
+            coverage: vec![(0.0, 1.0)],
             shares: vec![0.5, 0.5],
             sequential: Sequential::Hybrid,
             alpha: 0.06,
             running_alpha: 0.01,
             looks: Vec::new(),
+            spending: Spending::ObrienFleming,
+            end: 1.0,
             days: Some(28),
             planned_units: None,
         }
@@ -433,7 +427,8 @@ mod tests {
         // 100 units a day, half of them take part: 350 in the first week.
         let given = history(Role::Primary, Some(sample(2.0, 4.0)));
         let found = Intent::of(&file, &given);
-        assert_eq!((found.looks.as_slice(), found.days, found.coverage), ([0.35, 0.7].as_slice(), Some(28), 0.5));
+        assert_eq!((found.looks.as_slice(), found.days, found.end), ([0.35, 0.7].as_slice(), Some(28), 1.0));
+        assert_eq!(found.coverage, [(0.0, 0.5)]);
         // The planned units come first: 1,000 after 20 days, and not 1,400 after 28.
         assert_eq!(found.units_at_end(&given), Some(1_000.0));
         assert_eq!(power(&found, &given).unwrap().planned_days, Some(20));
@@ -481,6 +476,9 @@ mod tests {
         assert_ne!(stands, hash(&text((1, 2), ""), &metric, "revenue"));
         assert_ne!(stands, hash(&text((1, 1), "coverage = 0.5\n"), &metric, "revenue"));
         assert_ne!(stands, hash(&text((1, 1), ""), &other, "revenue"));
+        let mut ramped = text((1, 1), "");
+        ramped.schedule.start = Some(ramped.analysis.start + chrono::TimeDelta::days(3));
+        assert_ne!(stands, hash(&ramped, &metric, "revenue"));
         // Another metric of the project is none of the experiment's.
         assert_eq!(hash(&text((1, 1), ""), &metric, "a"), hash(&text((1, 1), ""), &other, "b"));
     }

@@ -91,6 +91,11 @@ impl Schedule {
         *self == Self::default()
     }
 
+    /// When it begins by plan: at its start, but not before exposures count.
+    pub fn begins(&self, plan: &AnalysisPlan) -> DateTime<Utc> {
+        self.start.map_or(plan.start, |start| start.max(plan.start))
+    }
+
     /// Whether harm stops it by itself. A ramp is a promise to look; without one, people do. It holds beyond the last step, whose harm
     /// shows only after it.
     pub fn rolls_back(&self) -> bool {
@@ -102,10 +107,11 @@ impl Schedule {
         self.ramp.iter().map(|step| step.coverage).fold(coverage, f64::max)
     }
 
-    /// The next step beyond a coverage, and how long the step before it has to have run.
-    pub fn next_step(&self, coverage: f64, plan: &AnalysisPlan) -> Option<(RampStep, TimeDelta)> {
+    /// The next step beyond a coverage, and how long the step before it has to have run. `begun`: where no start is planned, from when on exposures
+    /// count.
+    pub fn next_step(&self, coverage: f64, begun: DateTime<Utc>) -> Option<(RampStep, TimeDelta)> {
         let place = self.ramp.iter().position(|step| step.coverage > coverage)?;
-        let before = if place == 0 { self.start.unwrap_or(plan.start) } else { self.ramp[place - 1].at };
+        let before = if place == 0 { self.start.unwrap_or(begun) } else { self.ramp[place - 1].at };
         Some((self.ramp[place], (self.ramp[place].at - before).max(TimeDelta::zero())))
     }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use experiment::decision::{Code, Reason, Verdict};
-use experiment::lifecycle::alerts::{Alert, Look, What, alerts};
+use experiment::lifecycle::alerts::{Alert, Look, What, acts_from, alerts};
 use experiment::lifecycle::evidence::{Evidence, Harm, Significant};
 use experiment::lifecycle::watch::Obstacle;
 use experiment::lifecycle::{ApprovalPolicy, By, Course, Due, Step, Verb};
@@ -161,6 +161,22 @@ fn what_was_done_is_told_once_and_for_ever() {
     assert_eq!(tell(&course, Look { done: &done, ..Look::default() }, &told, 900), []);
     let more = [(Verb::Ramp, "step of the ramp to 1".to_owned(), 9)];
     assert_eq!(tell(&course, Look { done: &more, ..Look::default() }, &told, 2).len(), 1);
+}
+
+#[test]
+fn acts_of_a_phase_that_is_over_are_not_told_as_those_of_the_next() {
+    let course = running("end = '2026-11-20T00:00:00Z'");
+    let done = [(Verb::Stop, "planned end".to_owned(), 7)];
+    let told = alerts(&course, Look { done: &done, ..Look::default() }, &[], at(1));
+    let by = |hours| By { person: "ann", at: at(hours), policy: ApprovalPolicy::Never, is_approver: false, groups: "" };
+    let step = |course: &Course, step: Step, hours| course.step(&step, by(hours), &BTreeMap::new()).unwrap();
+    assert_eq!(acts_from(&course, at(2)), Some(at(0)));
+    assert_eq!(acts_from(&course, at(8 * 24)), Some(at(24)), "a week");
+    let reopened = step(&course, Step::Reopen { reason: "again".to_owned(), make_default: false }, 5);
+    assert_eq!(acts_from(&reopened, at(6)), None);
+    let again = step(&step(&reopened, Step::Submit, 6), Step::Start, 7);
+    assert_eq!((again.assignment.phase, acts_from(&again, at(8))), (1, Some(at(7))));
+    assert_eq!(tell(&again, Look { done: &done, ..Look::default() }, &told, 8), [], "its number was told");
 }
 
 #[test]

@@ -164,7 +164,7 @@ pub enum ExperimentAction {
         /// All when none is named
         #[arg(value_name = "KEY")]
         keys: Vec<String>,
-        /// Act as if it were this moment, such as 2026-11-02T09:00:00Z [default: now]
+        /// Act as if it were this moment, such as 2026-11-02T09:00:00Z; what is served and swept goes by the clock [default: now]
         #[arg(long, value_name = "TIME")]
         at: Option<chrono::DateTime<chrono::Utc>>,
         /// Say what would be read and what is due by the clock; change nothing

@@ -281,14 +281,14 @@ fn a_preview_link_forces_a_variant_of_a_draft_until_it_ends() {
     let (_, assigned) = serve.send("", "GET", &path, &Value::Null);
     assert_eq!(assigned["assignments"][0]["reason"], "forced", "{assigned}");
     drop(serve);
-    // Fifteen days later a refresh, which has nothing else to do, publishes a snapshot without it.
+    // Who looks fifteen days ahead takes it from nobody: what is served goes by the clock.
     let later = (chrono::Utc::now() + chrono::TimeDelta::days(15)).to_rfc3339();
     assert_eq!(refresh(&project, &["--at", &later]).0, 0);
     let mut snapshots: Vec<PathBuf> =
         fs::read_dir(project.join(".montauk/experiments")).unwrap().map(|entry| entry.unwrap().path()).collect();
     snapshots.sort();
-    let texts: Vec<String> = snapshots.iter().rev().take(2).map(|path| fs::read_to_string(path).unwrap()).collect();
-    assert_eq!([texts[0].contains(token), texts[1].contains(token)], [false, true]);
+    let texts: Vec<String> = snapshots.iter().rev().take(1).map(|path| fs::read_to_string(path).unwrap()).collect();
+    assert!(texts[0].contains(token));
     let (code, wrong) = decide(&project, &["experiment", "preview", "checkout", "short", "--url", "shop.example"]);
     assert_eq!((code, &wrong["error"]["code"]), (2, &json!("usage")), "{wrong}");
 }

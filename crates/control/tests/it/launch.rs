@@ -112,6 +112,30 @@ async fn a_group_that_grows_is_another_audience() {
     }
 }
 
+/// What grows between reading and approving was not read.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_is_of_the_groups_that_were_read() {
+    for store in stores().await {
+        let control = &store.control;
+        let first = put(control, group(&["u1"])).await.unwrap();
+        let file = file_of("a", "audience = { id = { '$inGroup' = 'staff' } }");
+        let record = control.create_experiment(&ann(), file, at(0)).await.unwrap();
+        let record = walk(control, record, &[Step::Submit]).await;
+        let grown = ThingEdit { thing: group(&["u1", "u2"]), project: None, seen: Some(first), reason: String::new() };
+        let grown = control.put(&admin(), grown, at(0)).await.unwrap().revision;
+        let approve = Step::Approve { up_to: None };
+        let refused = control.step(&bob(), "a", record.revision, &approve, &facts(), at(1)).await.unwrap_err();
+        assert_eq!(code(&refused), "group_changed Conflict");
+        let said = format!("`staff`, which the audience of `a` names, was changed by revision {grown}");
+        assert!(refused.to_string().contains(&said), "{refused}");
+        // The next step that it names is one.
+        let reject = Step::Reject { reason: "the group has grown".to_owned() };
+        let record = control.step(&bob(), "a", record.revision, &reject, &facts(), at(1)).await.unwrap();
+        let record = walk(control, record, &[Step::Submit]).await;
+        assert!(control.step(&bob(), "a", record.revision, &approve, &facts(), at(1)).await.is_ok());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_shared_is_for_those_who_act_in_all_projects() {
     for store in stores().await {

@@ -12,6 +12,9 @@ use super::watch::{Due, Obstacle};
 use super::{Course, State, Verb};
 use crate::decision::{Code, DEFAULT_LEAST_DAYS, LEAST_CONVERSIONS, Reason, SILENT_HOURS};
 
+/// What rules have done since is told, if it was not.
+pub const TOLD_FOR: TimeDelta = TimeDelta::days(7);
+
 /// What lasts is not said again sooner.
 const AGAIN_AFTER: TimeDelta = TimeDelta::hours(24);
 
@@ -66,6 +69,11 @@ pub struct Look<'a> {
     pub failure: Option<(&'a str, &'a str)>,
     /// Verb, reason and number of what rules have done and nobody was told of.
     pub done: &'a [(Verb, String, u64)],
+}
+
+/// From when on acts of rules are those of this phase and still worth telling; `None` before its first start, when there are none.
+pub fn acts_from(course: &Course, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    course.spans.first().map(|first| first.from.max(now - TOLD_FOR))
 }
 
 /// What is new to tell. `course`: as it stands after what was done. `earlier`: alerts of this experiment, of the last day at least.
@@ -158,11 +166,16 @@ fn code_of(obstacle: &Obstacle) -> String {
 impl Alert {
     /// Whether the same was said within the last day; of what was done, ever.
     fn repeats(&self, before: &Self) -> bool {
-        let is_same = self.experiment == before.experiment && self.phase == before.phase;
+        if self.experiment != before.experiment {
+            return false;
+        }
+        // An act has a number of its own, whichever phase it was told in.
+        if let (What::Done { revision: one, .. }, What::Done { revision: other, .. }) = (&self.what, &before.what) {
+            return one == other;
+        }
         let is_recent = before.at <= self.at && self.at - before.at < AGAIN_AFTER;
-        is_same
+        self.phase == before.phase
             && match (&self.what, &before.what) {
-                (What::Done { revision: one, .. }, What::Done { revision: other, .. }) => one == other,
                 (What::Health { reason: one }, What::Health { reason: other }) => {
                     is_recent && subject(one) == subject(other)
                 }

@@ -58,6 +58,9 @@ pub struct Approval {
     /// Of what the saved groups held that the audience names; empty without any. A group that grows is another audience.
     #[serde(default)]
     pub groups: String,
+    /// Who wrote a part of it: nobody of them approves of more.
+    #[serde(default)]
+    pub editors: Vec<String>,
     /// The share of all units, 0.0–1.0, up to which it may be ramped without asking again; up to 1.0, a treatment may be served to all.
     pub up_to: f64,
 }

@@ -273,7 +273,7 @@ fn warnings(course: &Course, others: &[Course], facts: &LaunchFacts) -> Vec<Warn
 /// Days until the first end that is planned: by the calendar, else by the units that come.
 pub fn planned_days(course: &Course, facts: &LaunchFacts) -> Option<f64> {
     let plan = &course.analysis;
-    plan.end.map(|end| days_between(plan.start, end)).or(facts.planned_days)
+    plan.end.map(|end| days_between(course.schedule.begins(plan), end)).or(facts.planned_days)
 }
 
 /// Same audience, and no layer keeps them apart. Audiences are compared as written: whether two conditions hold for the same units is not

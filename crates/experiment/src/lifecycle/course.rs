@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::approval::{Approval, ApprovalPolicy, traffic_share};
-use super::clock::{Span, days_between};
+use super::clock::{Span, days_assigned};
 use super::fields::{Field, Rule, changes};
 use super::step::Step;
 use super::{LifecycleError, State, Verb};
@@ -41,7 +41,7 @@ pub struct Course {
     pub author: String,
     /// Who last changed what an approval is bound to.
     pub edited_by: String,
-    /// Everybody who changed some of it since it was made, or since the last approval: each wrote a part of what is approved next.
+    /// Everybody who changed some of it, beside words, since it was made or since the last approval: each wrote a part of what is approved next.
     #[serde(default)]
     pub editors: Vec<String>,
     pub approval: Option<Approval>,
@@ -181,9 +181,9 @@ impl Course {
         self.spans.first().map(|span| span.from.max(self.analysis.start))
     }
 
-    /// Days in which units were assigned, in this phase. A clock that was put back counts as no time.
+    /// Days in which units were assigned and counted, in this phase, as verdicts have them: see [`days_assigned`].
     pub fn days_running(&self, now: DateTime<Utc>) -> f64 {
-        self.spans.iter().map(|span| days_between(span.from, span.to.unwrap_or(now))).sum()
+        days_assigned(&self.spans, self.analysis.start, now)
     }
 
     /// What an approval is bound to, beside saved groups: everything that an edit may change in a draft only. Words, the schedule, the
@@ -226,9 +226,13 @@ impl Course {
                 self.assignment.check()?;
                 self.check_plan()?;
             }
-            Step::Approve { up_to } => next.approval = Some(self.approve(*up_to, by)?),
+            Step::Approve { up_to } => {
+                next.approval = Some(self.approve(*up_to, by)?);
+                next.editors.clear();
+            }
             Step::Reject { reason } => {
                 self.needs_reason(reason, "reject", "the author has to know what to change")?;
+                next.editors = self.all_editors();
                 next.approval = None;
             }
             Step::Start => {
@@ -279,7 +283,7 @@ impl Course {
 
     fn approve(&self, up_to: Option<f64>, by: By<'_>) -> Result<Approval, LifecycleError> {
         let wrote = |person: &String| person == by.person;
-        if wrote(&self.author) || wrote(&self.edited_by) || self.editors.iter().any(wrote) {
+        if wrote(&self.author) || wrote(&self.edited_by) || self.all_editors().iter().any(wrote) {
             return Err(LifecycleError::OwnApproval { key: self.key().to_owned(), person: by.person.to_owned() });
         }
         let least = self.traffic_share();
@@ -292,6 +296,7 @@ impl Course {
             at: by.at,
             hash: self.approval_hash()?,
             groups: by.groups.to_owned(),
+            editors: self.all_editors(),
             up_to: up_to.max(least),
         })
     }
@@ -380,7 +385,8 @@ impl Course {
         }
     }
 
-    /// A new phase: another seed, another version of the buckets, nothing of the old one but its record.
+    /// A new phase: another seed, another version of the buckets, nothing of the old one but its record. Moments of its start and ramp are past, and
+    /// would start and raise the new one at once.
     fn reopen(&mut self, by: By<'_>) -> Result<(), LifecycleError> {
         self.end_span(by.at);
         self.editors = self.editors_with(by)?;
@@ -395,15 +401,24 @@ impl Course {
             plan_hash: self.plan_hash.take(),
         });
         self.raised_at = None;
+        self.schedule.start = None;
+        self.schedule.ramp.clear();
         self.assignment.winner = None;
         self.assignment.phase = self.assignment.phase.saturating_add(1);
         by.person.clone_into(&mut self.edited_by);
         Ok(())
     }
 
+    /// Who wrote a part of it, what was approved included.
+    fn all_editors(&self) -> Vec<String> {
+        let mut editors = self.approval.as_ref().map(|approval| approval.editors.clone()).unwrap_or_default();
+        editors.extend(self.editors.iter().filter(|editor| !editors.contains(editor)).cloned().collect::<Vec<_>>());
+        editors
+    }
+
     /// Who will have written a part of what is approved next, after a change. What was approved before it, others have read.
     fn editors_with(&self, by: By<'_>) -> Result<Vec<String>, LifecycleError> {
-        let mut editors = if self.is_approved(0.0, by)? { Vec::new() } else { self.editors.clone() };
+        let mut editors = if self.is_approved(0.0, by)? { self.editors.clone() } else { self.all_editors() };
         if !editors.iter().any(|editor| editor == by.person) {
             editors.push(by.person.to_owned());
         }
@@ -450,7 +465,13 @@ impl Course {
             next.note_raise(self.assignment.coverage, by.at);
             self.check_still_planned(&next, by)?;
         }
-        if next.approval_hash()? != self.approval_hash()? {
+        let is_written = |field: &Field| match field.rule {
+            Rule::Text => false,
+            Rule::Ramp | Rule::Schedule => true,
+            Rule::Exploratory | Rule::Fixed | Rule::Verb => !is_started,
+        };
+        // Coverage, schedule and allow-list are approved with the rest, whether or not they are part of the hash.
+        if fields.iter().any(is_written) {
             next.editors = self.editors_with(by)?;
             by.person.clone_into(&mut next.edited_by);
         }
@@ -496,7 +517,8 @@ impl Course {
 }
 
 /// What was planned, with the meaning of the planned metrics. Results that carry another hash answer another question. Words, the schedule, the
-/// allow-list, the coverage, the winner and metrics that came after the start (`post_hoc`) are no part of it.
+/// allow-list, the coverage, the winner, dimensions that only show results apart, and metrics that came after the start (`post_hoc`) are no part
+/// of it.
 pub fn plan_hash(
     file: &ExperimentFile,
     post_hoc: &[String],
@@ -513,6 +535,7 @@ pub fn plan_hash(
     file.analysis.end = None;
     file.analysis.max_days = 0;
     file.schedule = Schedule::default();
+    file.analysis = file.analysis.without_shown_dimensions();
     file.analysis.secondary.retain(|metric| !post_hoc.contains(metric));
     // Metrics to look at are a set: naming one twice while it runs plans nothing else.
     file.analysis.secondary.sort();

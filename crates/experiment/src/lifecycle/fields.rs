@@ -95,8 +95,13 @@ fn analysis(before: &AnalysisPlan, after: &AnalysisPlan, compare: &mut impl FnMu
     let is_kept = before.secondary.iter().all(|metric| after.secondary.contains(metric));
     let rule = if is_kept { Rule::Exploratory } else { Rule::Fixed };
     compare(before.secondary == after.secondary, "analysis.secondary", rule);
-    compare(before.dimensions == after.dimensions, "analysis.dimensions", Rule::Text);
-    compare(before.dimension_values == after.dimension_values, "analysis.dimension_values", Rule::Text);
+    // What results are only shown apart by is a matter of words; strata are part of the estimate.
+    let strata = |plan: &AnalysisPlan| plan.clone().without_shown_dimensions().dimensions;
+    let rule = if strata(before) == strata(after) { Rule::Text } else { Rule::Fixed };
+    compare(before.dimensions == after.dimensions, "analysis.dimensions", rule);
+    let has_strata = before.post_stratify.is_some() || after.post_stratify.is_some();
+    let rule = if has_strata { Rule::Fixed } else { Rule::Text };
+    compare(before.dimension_values == after.dimension_values, "analysis.dimension_values", rule);
     compare(before.post_stratify == after.post_stratify, "analysis.post_stratify", Rule::Fixed);
     compare(before.alpha.to_bits() == after.alpha.to_bits(), "analysis.alpha", Rule::Fixed);
     compare(before.sequential == after.sequential, "analysis.sequential", Rule::Fixed);

@@ -181,8 +181,8 @@ fn guardrail(cause: &Cause) -> Option<Reason> {
 /// The coverage of the step whose moment has come: the planned one, and so long after the step before as was planned, pauses not counted. Who
 /// starts late, or was not looked at for a week, does not get two steps at once.
 fn step_due(course: &Course, now: DateTime<Utc>) -> Option<f64> {
-    let (step, gap) = course.schedule.next_step(course.assignment.coverage, &course.analysis)?;
-    let since = course.raised_at.or(course.spans.first().map(|span| span.from))?;
+    let (step, gap) = course.schedule.next_step(course.assignment.coverage, course.counts_from())?;
+    let since = course.raised_at.or(course.started_at())?;
     let ran = |from: DateTime<Utc>, to: DateTime<Utc>| (to.min(now) - from.max(since)).max(TimeDelta::zero());
     let running: TimeDelta = course.spans.iter().map(|span| ran(span.from, span.to.unwrap_or(now))).sum();
     (step.at <= now && running >= gap).then_some(step.coverage)

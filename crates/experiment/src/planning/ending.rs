@@ -14,7 +14,7 @@ use crate::stats::always_valid::{DEFAULT_TUNING_N, multiplier, rho};
 use crate::stats::difference::Alternative;
 use crate::stats::distributions::normal_quantile;
 use crate::stats::error::open_share;
-use crate::stats::group_sequential::{Look, Sides, Spending, bounds, drifted_crossing};
+use crate::stats::group_sequential::{Look, Sides, bounds, drifted_crossing};
 use crate::stats::power::normal_power;
 
 /// The test of one metric at the end.
@@ -40,9 +40,9 @@ impl<'a> Ending<'a> {
         let mut ending = Self { intent, sides, share, looks: Vec::new() };
         if intent.sequential == Sequential::Group {
             let mut fractions = intent.looks.clone();
-            fractions.push(1.0);
-            // S4; spent as `judged` spends it.
-            ending.looks = bounds(&fractions, Spending::ObrienFleming, intent.alpha * share, sides, true)?;
+            fractions.push(intent.end);
+            // S4; spent as `judged` spends it: at the end all that is left, however little is known by then (S5).
+            ending.looks = bounds(&fractions, intent.spending, intent.alpha * share, sides, true)?;
         }
         Ok(ending)
     }
@@ -115,5 +115,48 @@ impl<'a> Ending<'a> {
             Sequential::Group | Sequential::None => return Ok(None),
         };
         Ok(Some(self.always_valid(alpha, compared)? + normal_quantile(power)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::group_sequential::Spending;
+
+    fn intent(spending: Spending, looks: &[f64], end: f64) -> Intent {
+        Intent {
+            coverage: vec![(0.0, 1.0)],
+            shares: vec![0.5, 0.5],
+            sequential: Sequential::Group,
+            alpha: 0.05,
+            running_alpha: 0.01,
+            looks: looks.to_vec(),
+            spending,
+            end,
+            days: Some(28),
+            planned_units: Some(1_000),
+        }
+    }
+
+    /// Five even looks at α .05, two-sided, as published (Lan & DeMets' spending functions; see the tests of `stats::group_sequential`).
+    #[test]
+    fn the_bound_at_the_end_is_that_of_the_plan_s_spending() {
+        for (spending, published) in [(Spending::Pocock, 2.386), (Spending::ObrienFleming, 2.031)] {
+            let intent = intent(spending, &[0.2, 0.4, 0.6, 0.8], 1.0);
+            let found = Ending::of(Role::Primary, 1.0, &intent).unwrap().at_end(1.0).unwrap();
+            assert!((found - published).abs() < 6e-4, "{spending:?}: {found}");
+        }
+    }
+
+    /// With fewer units than planned all of α is spent all the same: without earlier looks that is the test at one fixed end.
+    #[test]
+    fn an_end_that_comes_first_spends_what_is_left() {
+        let early = intent(Spending::Pocock, &[], 0.4);
+        let ending = Ending::of(Role::Primary, 1.0, &early).unwrap();
+        assert!((ending.at_end(1.0).unwrap() - 1.959_964).abs() < 1e-5);
+        // P1: z_{.975} + z_{.8} standard errors of that end are found with the chance .8.
+        assert!((ending.power_at(1.959_964 + 0.841_621, 1.0).unwrap() - 0.8).abs() < 1e-5);
+        let looked = intent(Spending::Pocock, &[0.2], 0.4);
+        assert!(Ending::of(Role::Primary, 1.0, &looked).unwrap().at_end(1.0).unwrap() > 1.97);
     }
 }

@@ -38,6 +38,8 @@ pub struct Request {
     pub spans: Vec<Span>,
     /// What happened from this moment on does not count, midnight UTC; the end of today if absent.
     pub until: Option<DateTime<Utc>>,
+    /// What the clock of the experiment says; that of the run if absent.
+    pub now: Option<DateTime<Utc>>,
     /// Also the results as of each day since the start.
     pub by_day: bool,
     /// Also whether the experiments act on each other: every pair of them that shares units.
@@ -108,17 +110,20 @@ pub async fn run(context: &Context, request: Request) -> Result<Vec<ExperimentRe
     if files.is_empty() {
         return Err(PipelineError::NoExperiments);
     }
+    let now = request.now.unwrap_or(context.now);
     let until = request.until.unwrap_or_else(|| {
-        let tomorrow = context.now.date_naive().checked_add_days(Days::new(1)).unwrap_or(context.now.date_naive());
+        let tomorrow = now.date_naive().checked_add_days(Days::new(1)).unwrap_or(now.date_naive());
         tomorrow.and_time(NaiveTime::MIN).and_utc()
     });
+    // Today is read as far as it goes, and is not over: the end has not come before it comes. A file with an `until` is a trial, at any moment.
+    let now = request.until.filter(|_| request.counts_from.is_none()).unwrap_or(now).min(until);
     let mut reports = Vec::with_capacity(files.len());
     for (name, file) in &mut files {
         let plan_hash = request.counts_from.map(|_| plan_hash(file, &request.post_hoc, &project.metrics)).transpose();
         let plan_hash = plan_hash
             .map_err(|error| PipelineError::Internal { what: format!("hash `{name}`"), reason: error.to_string() })?;
         file.analysis.start = request.counts_from.unwrap_or(file.analysis.start);
-        let course = Given { file, post_hoc: &request.post_hoc, spans: &request.spans, plan_hash };
+        let course = Given { file, post_hoc: &request.post_hoc, spans: &request.spans, now, plan_hash };
         reports.push(one(context, name.clone(), course, until, request.by_day).await?);
     }
     if request.interactions {
@@ -135,6 +140,8 @@ struct Given<'a> {
     file: &'a ExperimentFile,
     post_hoc: &'a [String],
     spans: &'a [Span],
+    /// Where its clock stands, `until` at most.
+    now: DateTime<Utc>,
     plan_hash: Option<String>,
 }
 
@@ -172,7 +179,7 @@ async fn interact(
 async fn one(
     context: &Context,
     name: String,
-    Given { file, post_hoc, spans, plan_hash }: Given<'_>,
+    Given { file, post_hoc, spans, now, plan_hash }: Given<'_>,
     until: DateTime<Utc>,
     by_day: bool,
 ) -> Result<ExperimentReport, PipelineError> {
@@ -185,7 +192,7 @@ async fn one(
         .await?;
     expect_built(&built, &name)?;
     let catalog = context.warehouse.catalog().await?;
-    let observed = observe(context, &catalog, &subject, spans).await?;
+    let observed = observe(context, &catalog, &subject, (spans, now)).await?;
     let unanalyzable = |error: StatsError| PipelineError::Unanalyzable {
         experiment: name.clone(),
         table: String::new(),
@@ -194,7 +201,7 @@ async fn one(
     let results = results(&observed).map_err(unanalyzable)?;
     let mut of_days = Vec::new();
     for observed in
-        if by_day { observe_days(context, &catalog, &subject, (&observed, spans)).await? } else { Vec::new() }
+        if by_day { observe_days(context, &catalog, &subject, &observed, (spans, now)).await? } else { Vec::new() }
     {
         of_days.push((observed.0, rows(&observed.1).map_err(unanalyzable)?));
     }
@@ -263,7 +270,7 @@ async fn observe(
     context: &Context,
     catalog: &Catalog,
     subject: &Subject<'_>,
-    spans: &[Span],
+    (spans, now): (&[Span], DateTime<Utc>),
 ) -> Result<Observed, PipelineError> {
     let (assignment, plan) = (&subject.file.assignment, &subject.file.analysis);
     let counts = analyze::read_counts(&context.warehouse, catalog, subject).await?;
@@ -279,7 +286,7 @@ async fn observe(
     };
     let daily_units: Vec<Vec<u64>> = counts.days.iter().map(of_day).collect();
     let known: u64 = daily_units.iter().flatten().sum();
-    let (clock, has_ended) = clock(plan, spans, subject.until, known);
+    let (clock, has_ended) = clock(plan, spans, now, known);
     Ok(Observed {
         looks: looks(&plan.looks, plan.planned_units.unwrap_or(known), &counts.per_day(), subject.until),
         daily_units,
@@ -310,7 +317,8 @@ async fn observe_days(
     context: &Context,
     catalog: &Catalog,
     subject: &Subject<'_>,
-    (today, spans): (&Observed, &[Span]),
+    today: &Observed,
+    (spans, now): (&[Span], DateTime<Utc>),
 ) -> Result<Vec<(DateTime<Utc>, Observed)>, PipelineError> {
     let plan = &subject.file.analysis;
     let seen = analyze::read_counts(&context.warehouse, catalog, subject).await?.per_day();
@@ -328,7 +336,7 @@ async fn observe_days(
         let metrics = metrics(context, &of_day, &today.variants, samples, &[]);
         let units = |metric: &ObservedMetric| metric.samples.iter().flatten().map(Sample::units).sum::<u64>();
         let units = metrics.iter().map(units).max().unwrap_or(0);
-        let (clock, has_ended) = clock(plan, spans, until, units);
+        let (clock, has_ended) = clock(plan, spans, until.min(now), units);
         let looks = looks(&plan.looks, planned, &seen, until);
         found.push((until, Observed { metrics, clock, has_ended, looks, dimensions: Vec::new(), ..today.clone() }));
     }

@@ -6,10 +6,10 @@
 //! Never here: what is due, what is an alert, statistics.
 //! Start at [`refresh`].
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use control::{Actor, ControlError, ExperimentFilter, ExperimentRecord};
 use domain::Problem;
-use experiment::lifecycle::alerts::{Look, What};
+use experiment::lifecycle::alerts::{Look, TOLD_FOR, What, acts_from};
 use experiment::lifecycle::watch::Obstacle;
 use experiment::lifecycle::{Alert, Due, Evidence, LaunchFacts, State, alerts, wants_results, watch};
 use pipeline::scan::{Scan, scan};
@@ -23,9 +23,6 @@ use crate::error::AppError;
 use crate::output::{Output, bytes, count, grouped};
 use crate::store::{Desk, failed};
 use crate::table::Table;
-
-/// What rules have done since is told, if it was not.
-const TOLD_FOR: TimeDelta = TimeDelta::days(7);
 
 /// What became of all of them.
 #[derive(Debug, Serialize)]
@@ -88,18 +85,24 @@ pub(super) async fn refresh(
 ) -> Result<Outcome, AppError> {
     let now = at.unwrap_or(shell.now);
     let rules = Actor::rules(&desk.actor);
+    if !dry_run {
+        // What an earlier refresh has done before it was killed, who is stopped for harm above all, waits for nobody's results.
+        desk.publish(shell).await?;
+    }
     let mut looked = Vec::new();
-    for (number, record) in records(desk, &rules, keys, now).await?.into_iter().enumerate() {
-        let shell = shell.part(now, number);
+    for (number, key) in due_keys(desk, &rules, keys, now).await?.into_iter().enumerate() {
+        // Results of the one before may have taken minutes: whoever changed this one meanwhile is not overlooked.
+        let Some(record) = desk.find(&key).await?.filter(|record| may_be_due(record, now)) else { continue };
+        let shell = shell.part(shell.now, number);
         looked.push(if dry_run {
-            foresee(&shell, desk, record).await?
+            foresee(&shell, desk, record, now).await?
         } else {
-            look(&shell, desk, &rules, record).await?
+            look(&shell, desk, &rules, record, now).await?
         });
     }
     if !dry_run {
-        // Also what an earlier refresh has done before it was killed, and links that have ended.
-        desk.publish(&shell.part(now, looked.len())).await?;
+        // Links that have ended meanwhile.
+        desk.publish(shell).await?;
     }
     let failed = looked.iter().filter(|one| one.failure.is_some()).count();
     let report = Report { at: now, dry_run, experiments: looked, failed };
@@ -107,28 +110,23 @@ pub(super) async fn refresh(
     Ok(if failed == 0 { Outcome::Done } else { Outcome::ChecksFailed })
 }
 
-/// Those of which something may be due, or done and not told.
-async fn records(
-    desk: &Desk,
-    rules: &Actor,
-    keys: &[String],
-    now: DateTime<Utc>,
-) -> Result<Vec<ExperimentRecord>, AppError> {
+/// Keys of those of which something may be due, or done and not told.
+async fn due_keys(desk: &Desk, rules: &Actor, keys: &[String], now: DateTime<Utc>) -> Result<Vec<String>, AppError> {
     let mut found = desk.control.experiments(rules, &ExperimentFilter::default()).await.map_err(failed)?;
     for key in keys {
         desk.record(key).await?;
     }
-    found.retain(|record| {
-        let is_meant = keys.is_empty() || keys.contains(&record.key);
-        is_meant
-            && match record.course.state {
-                State::Running => true,
-                State::Review => record.course.schedule.start.is_some(),
-                State::Paused => now - record.updated_at < TOLD_FOR,
-                State::Draft | State::Decided | State::Archived => false,
-            }
-    });
-    Ok(found)
+    found.retain(|record| (keys.is_empty() || keys.contains(&record.key)) && may_be_due(record, now));
+    Ok(found.into_iter().map(|record| record.key).collect())
+}
+
+fn may_be_due(record: &ExperimentRecord, now: DateTime<Utc>) -> bool {
+    match record.course.state {
+        State::Running => true,
+        State::Review => record.course.schedule.start.is_some(),
+        State::Paused => now - record.updated_at < TOLD_FOR,
+        State::Draft | State::Decided | State::Archived => false,
+    }
 }
 
 impl Looked {
@@ -152,12 +150,12 @@ fn last(desk: &Desk, record: &ExperimentRecord) -> Option<DateTime<Utc>> {
 }
 
 /// What a refresh would do by what is known without results.
-async fn foresee(shell: &Shell, desk: &Desk, record: ExperimentRecord) -> Result<Looked, AppError> {
+async fn foresee(shell: &Shell, desk: &Desk, record: ExperimentRecord, now: DateTime<Utc>) -> Result<Looked, AppError> {
     let course = &record.course;
     let standing = desk.control.standing(&desk.actor, &record).await.map_err(failed)?;
-    let wants = wants_results(course, last(desk, &record), shell.now);
+    let wants = wants_results(course, last(desk, &record), now);
     let mut looked = Looked::new(&record, if wants { Computed::Due } else { Computed::NotDue });
-    looked.due = watch(course, None, standing.by(&desk.actor, shell.now));
+    looked.due = watch(course, None, standing.by(&desk.actor, now));
     if wants {
         let catalog = shell.read(async |context| Ok(context.warehouse.catalog().await?)).await?;
         looked.scan = Some(scan(&desk.project, &catalog, &course.file()));
@@ -166,12 +164,20 @@ async fn foresee(shell: &Shell, desk: &Desk, record: ExperimentRecord) -> Result
 }
 
 /// Errors: the store, or the directory of reports; whatever else goes wrong is the failure of this one experiment.
-async fn look(shell: &Shell, desk: &Desk, rules: &Actor, record: ExperimentRecord) -> Result<Looked, AppError> {
+///
+/// `now`: the moment that it acts at; the shell's own clock says what is swept and served.
+async fn look(
+    shell: &Shell,
+    desk: &Desk,
+    rules: &Actor,
+    record: ExperimentRecord,
+    now: DateTime<Utc>,
+) -> Result<Looked, AppError> {
     let standing = desk.control.standing(rules, &record).await.map_err(failed)?;
     let mut looked = Looked::new(&record, Computed::NotDue);
     let mut evidence = None;
-    if wants_results(&record.course, last(desk, &record), shell.now) {
-        match compute(shell, &record).await {
+    if wants_results(&record.course, last(desk, &record), now) {
+        match compute(shell, &record, now).await {
             Ok(found) => (looked.results, evidence) = (Computed::Done, Some(found)),
             Err(AppError::Pipeline(PipelineError::RunActive { .. })) => {
                 looked.results = Computed::Postponed;
@@ -180,20 +186,17 @@ async fn look(shell: &Shell, desk: &Desk, rules: &Actor, record: ExperimentRecor
             Err(error) => (looked.results, looked.failure) = (Computed::Failed, Some(Failure::from(&error))),
         }
     }
-    looked.due = watch(&record.course, evidence.as_ref(), standing.by(rules, shell.now));
+    looked.due = watch(&record.course, evidence.as_ref(), standing.by(rules, now));
     let mut after = None;
     if let Some(due) = &looked.due {
-        let facts = match due {
-            Due::Start => facts(shell, &record).await?,
-            Due::Ramp { .. } | Due::Stop { .. } | Due::Hold { .. } => {
-                LaunchFacts { metrics: desk.project.metrics.clone(), ..LaunchFacts::default() }
-            }
-        };
-        match desk.control.act(rules, &record, due, &facts, shell.now).await {
-            Ok(done) => after = done,
-            // Somebody else was first: what is due then is asked by the next refresh.
-            Err(ControlError::Stale { .. }) => {}
-            Err(error) => looked.failure = Some(Failure::from(&failed(error))),
+        match facts_of_due(shell, desk, &record, due, now).await {
+            Err(error) => looked.failure = Some(Failure::from(&error)),
+            Ok(facts) => match desk.control.act(rules, &record, due, &facts, now).await {
+                Ok(done) => after = done,
+                // Somebody else was first. Nothing is noted, so that the next refresh computes and asks anew.
+                Err(ControlError::Stale { .. }) => return Ok(looked),
+                Err(error) => looked.failure = Some(Failure::from(&failed(error))),
+            },
         }
     }
     looked.done = after.is_some();
@@ -203,16 +206,33 @@ async fn look(shell: &Shell, desk: &Desk, rules: &Actor, record: ExperimentRecor
     }
     let after = after.unwrap_or(record);
     (looked.state, looked.revision) = (after.course.state, after.revision);
-    tell(shell, desk, rules, &after, evidence.as_ref(), &mut looked).await?;
+    tell(desk, rules, &after, evidence.as_ref(), &mut looked, now).await?;
     if looked.results == Computed::Done && looked.failure.is_none() {
-        watching::keep_watched(&desk.project, &after.key, after.course.assignment.phase, shell.now)?;
+        watching::keep_watched(&desk.project, &after.key, after.course.assignment.phase, now)?;
     }
     Ok(looked)
 }
 
-async fn compute(shell: &Shell, record: &ExperimentRecord) -> Result<Evidence, AppError> {
+/// What project and warehouse know of what is due; only a start asks the warehouse.
+async fn facts_of_due(
+    shell: &Shell,
+    desk: &Desk,
+    record: &ExperimentRecord,
+    due: &Due,
+    now: DateTime<Utc>,
+) -> Result<LaunchFacts, AppError> {
+    match due {
+        // It only reads, as if it were `now`: exposures of its last days are asked for.
+        Due::Start => facts(&shell.part(now, 0), record).await,
+        Due::Ramp { .. } | Due::Stop { .. } | Due::Hold { .. } => {
+            Ok(LaunchFacts { metrics: desk.project.metrics.clone(), ..LaunchFacts::default() })
+        }
+    }
+}
+
+async fn compute(shell: &Shell, record: &ExperimentRecord, now: DateTime<Utc>) -> Result<Evidence, AppError> {
     let plan = record.course.analysis.clone();
-    let request = analyze::Request::of(&record.course);
+    let request = analyze::Request { now: Some(now), ..analyze::Request::of(&record.course) };
     let reports = shell.write("refresh", async |context| analyze::run(context, request).await).await?;
     let key = &record.key;
     let none = || AppError::Internal { what: "no results", reason: format!("of `{key}`") };
@@ -223,20 +243,23 @@ async fn compute(shell: &Shell, record: &ExperimentRecord) -> Result<Evidence, A
 }
 
 async fn tell(
-    shell: &Shell,
     desk: &Desk,
     rules: &Actor,
     after: &ExperimentRecord,
     evidence: Option<&Evidence>,
     looked: &mut Looked,
+    now: DateTime<Utc>,
 ) -> Result<(), AppError> {
-    let acts = desk.control.acts(rules, &after.key, shell.now - TOLD_FOR).await.map_err(failed)?;
+    let acts = match acts_from(&after.course, now) {
+        Some(from) => desk.control.acts(rules, &after.key, from).await.map_err(failed)?,
+        None => Vec::new(),
+    };
     let done: Vec<_> = acts.into_iter().map(|act| (act.verb, act.reason, act.revision)).collect();
     let mut earlier = watching::alerts(&desk.project)?;
     earlier.retain(|alert| alert.experiment == after.key);
     let failure = looked.failure.as_ref().map(|failure| (failure.code, failure.detail.as_str()));
     let look = Look { evidence, due: looked.due.as_ref(), failure, done: &done };
-    looked.alerts = alerts(&after.course, look, &earlier, shell.now);
+    looked.alerts = alerts(&after.course, look, &earlier, now);
     Ok(watching::add_alerts(&desk.project, &looked.alerts)?)
 }
 
