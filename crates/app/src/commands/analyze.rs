@@ -130,11 +130,13 @@ fn slices(found: &DimensionResults, alpha: f64) -> String {
 fn interaction(row: &InteractionRow) -> String {
     let InteractionRow { second, first_arm, second_arm, metric, units, .. } = row;
     let head = format!("\nwith {second}, {first_arm} and {second_arm}: {} share both; ", count(*units, "unit"));
-    let (Some(found), Some(p), Some(split)) = (&row.interaction, row.adjusted_p, row.adjusted_independence_p) else {
-        return format!("{head}{}\n", row.problem.as_deref().unwrap_or("nothing can be said"));
+    // Whether the assignments are independent is known whatever became of the metric.
+    let split = row.adjusted_independence_p.map(|p| format!("; assignments independent, p {p:.4}")).unwrap_or_default();
+    let (Some(found), Some(p)) = (&row.interaction, row.adjusted_p) else {
+        return format!("{head}{}{split}\n", row.problem.as_deref().unwrap_or("nothing can be said"));
     };
     let effect = found.difference.effect;
-    format!("{head}the effect on {metric} differs by {effect:+.4}, p {p:.4}; assignments independent, p {split:.4}\n")
+    format!("{head}the effect on {metric} differs by {effect:+.4}, p {p:.4}{split}\n")
 }
 
 /// The primary metric day by day.
