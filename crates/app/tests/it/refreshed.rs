@@ -213,6 +213,31 @@ fn one_that_cannot_be_analyzed_keeps_nobody_else_from_being_watched() {
 }
 
 #[test]
+fn a_start_whose_exposures_cannot_be_read_keeps_nobody_else_from_starting() {
+    let (_home, project) = approved();
+    let page = fs::read_to_string(project.join("experiments/checkout.toml")).unwrap();
+    fs::create_dir_all(project.join("models/marts")).unwrap();
+    let view = "-- materialized: view\nselect unit_id, experiment, variant, 'soon' as occurred_at from raw.exposures\n";
+    fs::write(project.join("models/marts/broken.sql"), view).unwrap();
+    let broken =
+        page.replace("\"checkout\"", "\"basket\"").replace("raw.exposures", "marts.broken").replace("0.05", "0.04");
+    fs::write(project.join("experiments/basket.toml"), broken).unwrap();
+    shell(
+        &project,
+        "montauk build\nmontauk experiment apply\nmontauk experiment submit basket\n\
+         MONTAUK_TOKEN=$(montauk token create yuna) montauk experiment approve basket",
+    );
+    let (code, report) = refresh(&project, &["--at", DAYS[0]]);
+    let all = report["experiments"].as_array().unwrap();
+    let of = |key: &str| all.iter().find(|one| one["key"] == key).unwrap();
+    assert_eq!((code, &report["failed"]), (4, &json!(1)), "{report}");
+    assert_eq!((&of("basket")["state"], &of("basket")["done"]), (&json!("review"), &json!(false)), "{report}");
+    assert!(of("basket")["failure"]["detail"].is_string(), "{report}");
+    assert_eq!(of("basket")["alerts"][0]["alert"], "failed", "{report}");
+    assert_eq!((&of("checkout")["state"], &of("checkout")["done"]), (&json!("running"), &json!(true)), "{report}");
+}
+
+#[test]
 fn killed_refreshes_are_completed_and_nothing_is_done_or_told_twice() {
     let (_home, project) = approved();
     let mut dice = Dice::new(41);
